@@ -1,0 +1,37 @@
+"""Track every Ultralytics YOLO training: a hook specification, a recorder, and relays that deliver.
+
+Importing this package does nothing; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tracking_hooks.autoload import attach
+    from tracking_hooks.events import Capture, Rejected, Run, Unavailable
+    from tracking_hooks.hookspecs import hookimpl
+    from tracking_hooks.recorder import log
+
+__all__ = ["Capture", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
+
+_HOMES = {
+    "Capture": "events",
+    "Rejected": "events",
+    "Run": "events",
+    "Unavailable": "events",
+    "attach": "autoload",
+    "hookimpl": "hookspecs",
+    "log": "recorder",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tracking-hooks")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

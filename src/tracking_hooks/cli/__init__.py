@@ -1,0 +1,31 @@
+"""The command ``tracking-hooks``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+_COMMANDS = ("demo", "plugins", "run", "sync")
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is called: `run` is in the way of every training that it starts."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tracking-hooks")
+def main() -> None:
+    """Track Ultralytics YOLO trainings in MLflow, TensorBoard and others.
+
+    Set TRACKING_HOOKS=mlflow,tensorboard and train as ever; these commands are for the rest.
+    """

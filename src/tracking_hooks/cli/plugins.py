@@ -1,0 +1,41 @@
+"""``tracking-hooks plugins``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tracking_hooks import plugins
+from tracking_hooks.settings import SELECTION, ConfigurationError, describe
+
+
+@click.command("plugins")
+@click.option("--settings", "show_settings", is_flag=True, help="List the environment variables too.")
+def command(*, show_settings: bool) -> None:
+    """List the installed plugins, whether they work, and which are selected."""
+    console = Console()
+    selection = os.environ.get(SELECTION, "")
+    try:
+        installed = plugins.describe_installed()
+        selected = plugins.select(selection, installed)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    table = Table("plugin", "from", f"{SELECTION}={selection or '(unset)'}", "check", box=None, pad_edge=False)
+    for name in dict.fromkeys([*installed, *selected]):
+        try:
+            plugins.load(name)
+            verdict = "ok"
+        except ConfigurationError as error:
+            verdict = str(error)
+        origin, _ = installed.get(name, ("", ""))
+        table.add_row(name, origin, "selected" if name in selected else "-", verdict)
+    console.print(table if table.row_count else "No plugin is installed. Try: pip install tracking-hooks-mlflow")
+    if show_settings:
+        variables = Table("variable", "default", "meaning", box=None, pad_edge=False)
+        for row in describe():
+            variables.add_row(*row)
+        console.print()
+        console.print(variables)

@@ -1,0 +1,67 @@
+"""``tracking-hooks run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from tracking_hooks import layout
+from tracking_hooks.delivery import deliver
+from tracking_hooks.settings import SELECTION, ConfigurationError, read_settings
+
+_BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
+
+
+@click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--trackers", "-t", metavar="NAMES", help=f"Set {SELECTION} for the command.")
+@click.argument("arguments", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
+    """Run a command with tracking, and wait for delivery when it ends.
+
+    For a PyTorch that does not load tracking-hooks by itself (before 2.5), and as the entry point of a container:
+    signals are passed on, the exit code is the command's.
+    """
+    if trackers is not None:
+        os.environ[SELECTION] = trackers
+    try:
+        settings = read_settings()
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="tracking-hooks-") as index:
+        environment = dict(os.environ)
+        environment[layout.LAUNCHER_INDEX] = index
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOTSTRAP), os.environ.get("PYTHONPATH")]))
+        code = _run(arguments, environment)
+        for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
+            if not result.done:
+                click.echo(f"tracking-hooks: {result.plugin}: {result.note}; later: tracking-hooks sync", err=True)
+    sys.exit(code)
+
+
+def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
+    """Run a command and pass signals on; return its exit code, as a shell would."""
+    try:
+        process = subprocess.Popen(arguments, env=environment)
+    except OSError as error:
+        click.echo(f"tracking-hooks: {arguments[0]}: {error.strerror}", err=True)
+        return 127
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, pass_on)
+    if os.getpid() == 1 or not sys.stdin.isatty():
+        signal.signal(signal.SIGINT, pass_on)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command as well
+    code = process.wait()
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,77 @@
+"""Where and how the training was started."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tracking_hooks import redact
+from tracking_hooks.events import Environment, Git
+
+_GIT_TIMEOUT = 2.0
+
+
+def describe(packages: Iterable[str], devices: list[str]) -> Environment:
+    """Describe this process and its working directory.
+
+    :param packages: distributions whose versions matter
+    :param devices: what the training runs on
+    """
+    cwd = Path.cwd()
+    return Environment(
+        host=socket.gethostname(),
+        user=_user(),
+        cwd=cwd,
+        argv=redact.argv(sys.argv),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        versions={name: found for name in packages if (found := _version(name))},
+        devices=devices,
+        git=_git(cwd),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user id without a name
+        return ""
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> Git | None:
+    def ask(*words: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", folder, *words],
+                capture_output=True,
+                text=True,
+                timeout=_GIT_TIMEOUT,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return answer.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    if not commit:
+        return None
+    remote = ask("config", "--get", "remote.origin.url")
+    return Git(
+        commit=commit,
+        branch=ask("rev-parse", "--abbrev-ref", "HEAD"),
+        dirty=bool(ask("status", "--porcelain", "--untracked-files=no")),
+        remote=redact.text(remote) if remote else None,
+    )

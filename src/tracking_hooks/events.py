@@ -1,0 +1,223 @@
+"""What hooks receive and return: plain data, never the trainer, never a tensor.
+
+Everything here can be written to the journal as one line of JSON and read back equal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+__all__ = [
+    "Action",
+    "Artifact",
+    "Capture",
+    "Checkpoint",
+    "ConfusionMatrix",
+    "Curve",
+    "Dataset",
+    "Destination",
+    "Environment",
+    "Error",
+    "Git",
+    "Metrics",
+    "Model",
+    "Params",
+    "PerClass",
+    "Rejected",
+    "Run",
+    "SaveCheckpoint",
+    "ScaleLearningRate",
+    "Split",
+    "State",
+    "Status",
+    "Stop",
+    "Unavailable",
+]
+
+Metrics: TypeAlias = dict[str, float]
+"""Metric name to value. Values may be NaN or infinite."""
+
+PerClass: TypeAlias = dict[str, Metrics]
+"""Class name to that class's metrics."""
+
+Params: TypeAlias = dict[str, Any]
+"""Training arguments by name: JSON values."""
+
+State: TypeAlias = dict[str, Any]
+"""A plugin's own notes, kept on disk beside its cursor: JSON values, a few hundred bytes."""
+
+Destination: TypeAlias = dict[str, Any]
+"""What is needed to deliver to a tracker later, from another shell. Never a credential."""
+
+Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
+"""How a run ended. ``interrupted``: Ctrl-C. ``killed``: the process died without saying why."""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A training run. Its ``uid`` is a tag in every tracker."""
+
+    uid: str
+    name: str
+    project: str
+    task: str
+    save_dir: Path
+    parent: str | None = None
+    """The ``uid`` of the tuning that this run is a trial of."""
+    tags: dict[str, str] = {}
+
+
+class Git(Struct, frozen=True, kw_only=True):
+    """The state of the working directory's repository."""
+
+    commit: str
+    branch: str | None = None
+    dirty: bool = False
+    remote: str | None = None
+    """The URL of ``origin``, without credentials."""
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """Where and how the training was started."""
+
+    host: str
+    user: str
+    cwd: Path
+    argv: list[str]
+    """The command line, secrets redacted."""
+    python: str
+    platform: str
+    versions: dict[str, str]
+    """Distribution name to version."""
+    devices: list[str]
+    git: Git | None = None
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """The network as built."""
+
+    name: str
+    task: str
+    parameters: int
+    gradients: int
+    """How many of the parameters are trained."""
+    layers: int
+    gflops: float | None
+    """Floating point operations of one forward pass at the training's image size, in 1e9."""
+    classes: dict[int, str]
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """One part of a data set."""
+
+    path: str
+    images: int
+    instances: dict[str, int]
+    """Class name to number of labelled objects."""
+
+
+class Dataset(Struct, frozen=True, kw_only=True):
+    """The data set, with a digest over image names and labels (not over pixels)."""
+
+    name: str
+    yaml: Path | None
+    splits: dict[str, Split]
+    classes: dict[int, str]
+    digest: str
+
+
+class Checkpoint(Struct, frozen=True, kw_only=True):
+    """A file of weights.
+
+    While the trainer may still rewrite the file, ``size`` and ``digest`` are None.
+    """
+
+    path: Path
+    kind: Literal["last", "best", "periodic", "action"]
+    size: int | None = None
+    """Bytes."""
+    digest: str | None = None
+    """SHA-256, hexadecimal."""
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """A file that is ready and final."""
+
+    path: Path
+    kind: Literal["plot", "table", "config", "file"]
+    name: str
+    """Its path below ``run.save_dir``, with forward slashes."""
+    size: int
+    """Bytes."""
+    digest: str
+    """SHA-256, hexadecimal."""
+    epoch: int | None = None
+
+
+class Curve(Struct, frozen=True, kw_only=True):
+    """A curve of the final validation, one series a class."""
+
+    name: str
+    x_label: str
+    y_label: str
+    x: list[float]
+    y: dict[str, list[float]]
+    """Class name to values, each as long as ``x``."""
+
+
+class ConfusionMatrix(Struct, frozen=True, kw_only=True):
+    """Counts; ``matrix[predicted][true]``, indexed like ``labels`` (the last may be "background")."""
+
+    labels: list[str]
+    matrix: list[list[float]]
+
+
+class Error(Struct, frozen=True, kw_only=True):
+    """What ended a run that failed."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
+    """End the training when the current epoch is settled."""
+
+    reason: str
+
+
+class SaveCheckpoint(Struct, frozen=True, kw_only=True, tag="save_checkpoint"):
+    """Keep the present weights as ``weights/<name>.pt``."""
+
+    name: str
+    reason: str
+
+
+class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_rate"):
+    """Multiply the learning rate of every parameter group."""
+
+    factor: float
+    reason: str
+
+
+Action: TypeAlias = Stop | SaveCheckpoint | ScaleLearningRate
+
+
+class Capture(Struct, frozen=True, kw_only=True):
+    """What a plugin notes down in the training process, before the run starts."""
+
+    destination: Destination = field(default_factory=dict)
+    replaces: str | None = None
+    """The module name of the Ultralytics integration that this plugin stands in for."""
+    summary: str = ""
+    """A few words for the start line: where to look."""
+
+
+class Unavailable(Exception):
+    """Raise it from a hook when the tracker cannot be reached: the relay tries again, for ever."""
+
+
+class Rejected(Exception):
+    """Raise it from a hook when the tracker will never take this event: it becomes a dead letter."""

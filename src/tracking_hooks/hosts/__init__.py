@@ -1,0 +1,1 @@
+"""Host adapters: one module for each training loop that can be tracked."""

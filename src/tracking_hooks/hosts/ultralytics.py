@@ -1,0 +1,421 @@
+"""Follows Ultralytics trainers: their events become calls of the recorder.
+
+What is added to a trainer's callbacks are plain module-level functions, since Ultralytics pickles callbacks to
+its DDP workers; the session that belongs to a trainer is found again in each process. Ultralytics counts epochs
+from 0 and we from 1: that is this module's secret, as are its events that fire twice or for something else.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import LOGGER, RANK
+
+from tracking_hooks import environment, files, plugins
+from tracking_hooks.events import Checkpoint, Params, Run
+from tracking_hooks.hosts import ultralytics_data as data
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import ConfigurationError, Settings, read_settings
+
+_sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
+# Module state, since the callbacks are plain functions: the trainer is all that they are given.
+
+_PLOTTING_TIMEOUT = 10.0
+_PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "tracking-hooks")
+
+
+def attach_to(trainer: object) -> None:
+    """Track this trainer, if it is one and if ``TRACKING_HOOKS`` names a tracker.
+
+    :raises ConfigurationError: if the configuration is at fault; nothing else of ours stops a training
+    """
+    if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0) or _only_launches_workers(trainer):
+        return
+    try:
+        settings = read_settings()
+        names = plugins.select(settings.selection, plugins.installed())
+        if not names:
+            return
+        session = Session(trainer, names, settings)
+    except ConfigurationError as error:
+        _raise(error)
+    except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+        LOGGER.warning(f"tracking-hooks: not active ({type(error).__name__}: {error})")
+        return
+    _sessions[trainer] = session
+    for event, callback in _CALLBACKS.items():
+        listeners = trainer.callbacks[event]
+        if callback not in listeners:
+            # First in teardown: a user's callback that raises there would keep ours from being called.
+            listeners.insert(0, callback) if event == "teardown" else listeners.append(callback)
+
+
+def _only_launches_workers(trainer: BaseTrainer) -> bool:
+    world_size = getattr(trainer, "world_size", 1)
+    return bool(getattr(trainer, "ddp", RANK == -1 and isinstance(world_size, int) and world_size > 1))
+
+
+class Session:
+    """What is known of one trainer's run between two of its events."""
+
+    def __init__(self, trainer: BaseTrainer, names: list[str], settings: Settings) -> None:
+        """Start recording.
+
+        :raises ConfigurationError: if a plugin cannot say where to deliver
+        """
+        self.settings = settings
+        self.every_batches, self.every_seconds = settings.batch_rule()
+        self.epoch = 0  # the last one begun, counts from 1
+        self.attempt = 0
+        self.batch = 0  # within the epoch
+        self.recorded_batch = 0
+        self.recorded_at = time.monotonic()
+        self.open = False  # an epoch has begun and is not settled
+        self.trained = False  # its batches are done
+        self.validated = False
+        self.finished = False
+        self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
+        self.out_of_memory = 0
+        self.environment = environment.describe(_PACKAGES, data.devices(trainer))
+        self.recorder = Recorder.start(
+            _describe_run(trainer, settings),
+            names,
+            settings,
+            LOGGER,
+            params=_params(trainer),
+            environment=self.environment,
+        )
+        replaced = _take_off(trainer, self.recorder.replaced)
+        line = f"tracking-hooks: run {self.recorder.run.uid} goes to {self.recorder.describe()}"
+        LOGGER.info(line + (f"; Ultralytics' own {' and '.join(replaced)} is taken off this run" if replaced else ""))
+        # A trainer whose constructor failed fires no further event.
+        weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
+
+    def set_up(self, trainer: BaseTrainer) -> None:
+        """Set-up is done: the last moment to refuse."""
+        self.recorder.check()
+        resumed = bool(getattr(trainer, "resume", False))
+        self.recorder.begin(params=_params(trainer), environment=self.environment, resumed=resumed)
+
+    def train_started(self, trainer: BaseTrainer) -> None:
+        """Record model and data set."""
+        self.recorder.record("on_train_start", model=data.model(trainer), dataset=data.dataset(trainer))
+
+    def epoch_started(self, trainer: BaseTrainer) -> None:
+        """Record an epoch's start, or that it begins again."""
+        epoch = trainer.epoch + 1
+        if self.open and epoch == self.epoch:
+            retries = getattr(trainer, "_oom_retries", 0)
+            reason = "out of memory" if retries > self.out_of_memory else "NaN or infinite loss"
+            self.out_of_memory = retries
+            self.recorder.record("on_epoch_restart", epoch=epoch, attempt=self.attempt, reason=reason)
+            self.attempt += 1
+        else:
+            self.attempt = 1
+        self.epoch, self.batch, self.recorded_batch = epoch, 0, 0
+        self.open, self.trained, self.validated = True, False, False
+        self.recorded_at = time.monotonic()
+        self.recorder.record("on_epoch_start", epoch=epoch, attempt=self.attempt)
+
+    def batch_trained(self, trainer: BaseTrainer) -> None:
+        """Record every so many batches or seconds."""
+        self.batch += 1
+        batches = self.batch - self.recorded_batch
+        if self.every_batches is not None:
+            if batches < self.every_batches:
+                return
+        elif self.every_seconds is None or time.monotonic() - self.recorded_at < self.every_seconds:
+            return
+        now = time.monotonic()
+        metrics = {
+            # Ultralytics has just printed these losses: reading them makes the device wait for nothing more.
+            **trainer.label_loss_items(trainer.tloss, prefix="batch"),
+            **{f"batch/lr/pg{i}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)},
+            "batch/images_per_s": batches * trainer.batch_size / max(now - self.recorded_at, 1e-9),
+        }
+        self.recorded_at, self.recorded_batch = now, self.batch
+        self.recorder.record("on_batch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics)
+
+    def batches_done(self, trainer: BaseTrainer) -> None:
+        """Record the early view of an epoch's training."""
+        self.trained = True
+        self.recorder.record(
+            "on_train_epoch_end",
+            epoch=self.epoch,
+            attempt=self.attempt,
+            metrics=self._training_metrics(trainer),
+        )
+
+    def validation_done(self, validator: Any) -> None:
+        """Record the early view of an epoch's validation."""
+        self.validated = True
+        self.recorder.record(
+            "on_validation_end",
+            epoch=self.epoch,
+            attempt=self.attempt,
+            metrics=dict(validator.metrics.results_dict),
+            per_class=None,
+        )
+
+    def model_saved(self, trainer: BaseTrainer) -> None:
+        """Record checkpoints; ``last`` and ``best`` are final only at the end."""
+        saved = [Checkpoint(path=Path(trainer.last), kind="last")]
+        if trainer.best_fitness == trainer.fitness:
+            saved.append(Checkpoint(path=Path(trainer.best), kind="best"))
+        periodic = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
+        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and periodic.is_file():
+            size, digest = files.digest(periodic)  # never rewritten
+            saved.append(Checkpoint(path=periodic, kind="periodic", size=size, digest=digest))
+        for checkpoint in saved:
+            self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
+
+    def epoch_settled(self, trainer: BaseTrainer) -> None:
+        """Record an epoch's end, or the final validation, which Ultralytics announces by the same event.
+
+        The epoch number does not tell them apart (early stop); that no batches were trained since does.
+        """
+        if not self.trained:
+            self._final_validation(trainer)
+            return
+        metrics = self._training_metrics(trainer)
+        if self.validated:  # else they are placeholder zeros, or another epoch's
+            metrics.update(trainer.metrics)
+            metrics["fitness"] = trainer.fitness
+        if trainer.epoch_time is not None:
+            metrics["time/epoch"] = trainer.epoch_time
+        metrics["time/total"] = time.time() - trainer.train_time_start
+        self.open = self.trained = self.validated = False
+        self.recorder.record(
+            "on_epoch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics, per_class=None
+        )
+        self._record_plots(trainer)
+        self.recorder.look_after_relays()
+
+    def _final_validation(self, trainer: BaseTrainer) -> None:
+        self.recorder.record(
+            "on_final_validation",
+            metrics=dict(trainer.metrics),
+            per_class=None,
+            curves=data.curves(trainer.validator),
+            confusion_matrix=data.confusion_matrix(trainer.validator),
+            checkpoint=Checkpoint(path=Path(trainer.best), kind="best"),
+        )
+
+    def training_finished(self, _: BaseTrainer) -> None:
+        """Note that the training came to its proper end."""
+        self.finished = True
+
+    def torn_down(self, trainer: BaseTrainer) -> None:
+        """Record what is left, and the end. Ultralytics calls this in a ``finally``: see what is in flight."""
+        error = None if self.finished else sys.exc_info()[1]
+        try:
+            _wait_for_plots(_PLOTTING_TIMEOUT)
+            left = files.final_files(
+                self.recorder.run.save_dir, self.recorder.run.uid, self.epoch, skip=self._is_recorded
+            )
+            for hook, args in left:
+                self.recorder.record(hook, **args)
+        finally:
+            if error is None:
+                self.recorder.end("finished")
+            elif isinstance(error, KeyboardInterrupt):
+                self.recorder.end("interrupted")
+            else:
+                self.recorder.end("failed", error)
+
+    # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _step(self, trainer: BaseTrainer) -> int:
+        return int((self.epoch - 1) * len(trainer.train_loader) + self.batch)
+
+    @staticmethod
+    def _training_metrics(trainer: BaseTrainer) -> dict[str, Any]:
+        losses = trainer.label_loss_items(trainer.tloss, prefix="train") if trainer.tloss is not None else {}
+        return {**losses, **trainer.lr}
+
+    def _record_plots(self, trainer: BaseTrainer) -> None:
+        """Record new plots, unless some are still being drawn: then at the next epoch's end."""
+        if _plotting_threads():
+            return
+        for path in [*trainer.plots, *getattr(trainer.validator, "plots", ())]:
+            if path.is_file() and not self._is_recorded(path):
+                self.plots[path] = path.stat().st_mtime_ns
+                artifact = files.artifact(self.recorder.run.save_dir, path.absolute(), self.epoch)
+                self.recorder.record("on_artifact", artifact=artifact)
+
+    def _is_recorded(self, path: Path) -> bool:
+        return self.plots.get(path) == path.stat().st_mtime_ns
+
+
+# -- callbacks ------------------------------------------------------------------------------------------------
+
+
+def _guarded(callback: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Let nothing but a configuration error out of a callback."""
+
+    @functools.wraps(callback)
+    def guarded(trainer: Any) -> None:
+        try:
+            callback(trainer)
+        except ConfigurationError as error:
+            _raise(error)
+        except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+            LOGGER.warning(
+                f"tracking-hooks: {callback.__name__} failed and is left out: {type(error).__name__}: {error}"
+            )
+
+    return guarded
+
+
+@_guarded
+def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
+    """See ``Session.set_up``."""
+    if session := _sessions.get(trainer):
+        session.set_up(trainer)
+
+
+@_guarded
+def on_train_start(trainer: BaseTrainer) -> None:
+    """See ``Session.train_started``."""
+    if session := _sessions.get(trainer):
+        session.train_started(trainer)
+
+
+@_guarded
+def on_train_epoch_start(trainer: BaseTrainer) -> None:
+    """See ``Session.epoch_started``."""
+    if session := _sessions.get(trainer):
+        session.epoch_started(trainer)
+
+
+@_guarded
+def on_train_batch_end(trainer: BaseTrainer) -> None:
+    """See ``Session.batch_trained``."""
+    if session := _sessions.get(trainer):
+        session.batch_trained(trainer)
+
+
+@_guarded
+def on_train_epoch_end(trainer: BaseTrainer) -> None:
+    """See ``Session.batches_done``."""
+    if session := _sessions.get(trainer):
+        session.batches_done(trainer)
+
+
+@_guarded
+def on_val_end(validator: Any) -> None:
+    """See ``Session.validation_done``. Ultralytics gives this event a validator."""
+    if not getattr(validator, "training", False):
+        return  # the final validation, or one of the user's own
+    for trainer, session in list(_sessions.items()):
+        if getattr(trainer, "validator", None) is validator:
+            session.validation_done(validator)
+
+
+@_guarded
+def on_model_save(trainer: BaseTrainer) -> None:
+    """See ``Session.model_saved``."""
+    if session := _sessions.get(trainer):
+        session.model_saved(trainer)
+
+
+@_guarded
+def on_fit_epoch_end(trainer: BaseTrainer) -> None:
+    """See ``Session.epoch_settled``."""
+    if session := _sessions.get(trainer):
+        session.epoch_settled(trainer)
+
+
+@_guarded
+def on_train_end(trainer: BaseTrainer) -> None:
+    """See ``Session.training_finished``."""
+    if session := _sessions.get(trainer):
+        session.training_finished(trainer)
+
+
+@_guarded
+def teardown(trainer: BaseTrainer) -> None:
+    """See ``Session.torn_down``."""
+    if session := _sessions.pop(trainer, None):
+        session.torn_down(trainer)
+
+
+_CALLBACKS: dict[str, Callable[[Any], None]] = {
+    callback.__name__: callback
+    for callback in (
+        on_pretrain_routine_end,
+        on_train_start,
+        on_train_epoch_start,
+        on_train_batch_end,
+        on_train_epoch_end,
+        on_val_end,
+        on_model_save,
+        on_fit_epoch_end,
+        on_train_end,
+        teardown,
+    )
+}
+
+
+# -- what is read off a trainer -------------------------------------------------------------------------------
+
+
+def _describe_run(trainer: BaseTrainer, settings: Settings) -> Run:
+    args = trainer.args
+    return Run(
+        uid=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4),
+        name=str(args.name or Path(trainer.save_dir).name),
+        project=str(args.project or ""),
+        task=str(args.task or ""),
+        save_dir=Path(trainer.save_dir).absolute(),
+        tags=settings.tags_dict(),
+    )
+
+
+def _params(trainer: BaseTrainer) -> Params:
+    return dict(vars(trainer.args))
+
+
+def _take_off(trainer: BaseTrainer, names: list[str]) -> list[str]:
+    """Take Ultralytics' own integrations off this trainer; return those that were there."""
+    modules = {f"ultralytics.utils.callbacks.{name}": name for name in names}
+    found = []
+    for event, listeners in trainer.callbacks.items():
+        found += [modules[listener.__module__] for listener in listeners if listener.__module__ in modules]
+        trainer.callbacks[event] = [listener for listener in listeners if listener.__module__ not in modules]
+    return list(dict.fromkeys(found))
+
+
+def _plotting_threads() -> list[threading.Thread]:
+    # Ultralytics draws in threads that are named after the function, as in "Thread-7 (plot_images)".
+    return [thread for thread in threading.enumerate() if "(plot_" in thread.name]
+
+
+def _wait_for_plots(timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    for thread in _plotting_threads():
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _raise(error: ConfigurationError) -> None:
+    """Raise a configuration error so that, if nobody catches it, its message is all that is printed."""
+    previous = sys.excepthook
+
+    def print_message(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is error:
+            print(f"tracking-hooks: {error}", file=sys.stderr)  # noqa: T201 it is the end of the program
+        else:
+            previous(kind, value, trace)
+
+    sys.excepthook = print_message
+    raise error from None

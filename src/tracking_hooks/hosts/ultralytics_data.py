@@ -1,0 +1,133 @@
+"""What an Ultralytics trainer knows of its model, data set and final validation, as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils.torch_utils import get_flops, get_gpu_info, get_num_gradients, get_num_params
+
+from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Model, Split
+
+_CURVE_POINTS = 101
+
+
+def devices(trainer: BaseTrainer) -> list[str]:
+    """Name what the training runs on."""
+    device = trainer.device
+    if device.type != "cuda":
+        return [str(device)]
+    indices = str(trainer.args.device or device.index or 0).split(",")
+    return [f"cuda:{index} ({get_gpu_info(int(index))})" for index in indices if index.isdigit()]
+
+
+def model(trainer: BaseTrainer) -> Model:
+    """Describe the network."""
+    network = getattr(trainer.model, "module", trainer.model)  # DDP wraps it
+    return Model(
+        name=Path(str(trainer.args.model)).stem,
+        task=str(trainer.args.task),
+        parameters=get_num_params(network),
+        gradients=get_num_gradients(network),
+        layers=sum(1 for layer in network.modules() if not list(layer.children())),
+        gflops=float(get_flops(network, trainer.args.imgsz)) or None,
+        classes=_classes(trainer.data),
+    )
+
+
+def dataset(trainer: BaseTrainer) -> Dataset:
+    """Describe the data set; its digest covers image names and labels of the splits in use."""
+    described = trainer.data
+    classes = _classes(described)
+    yaml = described.get("yaml_file")
+    root = Path(str(described.get("path") or "."))
+    sha = hashlib.sha256()
+    splits = {}
+    for name, loader in (("train", trainer.train_loader), ("val", trainer.test_loader)):
+        images = loader.dataset
+        splits[name] = Split(path=str(described.get(name) or ""), images=len(images), instances=_count(images, classes))
+        _update(sha, images, root)
+    return Dataset(
+        name=Path(str(yaml or trainer.args.data)).stem,
+        yaml=Path(yaml) if yaml else None,
+        splits=splits,
+        classes=classes,
+        digest=sha.hexdigest()[:32],
+    )
+
+
+def curves(validator: Any) -> list[Curve]:
+    """Return the curves of the last validation, thinned out to about a hundred points."""
+    metrics = validator.metrics
+    found = []
+    for name, result in zip(getattr(metrics, "curves", ()), getattr(metrics, "curves_results", ())):
+        x, ys, x_label, y_label = result
+        every = max((len(x) - 1) // (_CURVE_POINTS - 1), 1)
+        series = ys if getattr(ys, "ndim", 1) > 1 else [ys]
+        labels = _labels(metrics, len(series))
+        found.append(
+            Curve(
+                name=str(name),
+                x_label=str(x_label),
+                y_label=str(y_label),
+                x=[float(value) for value in x[::every]],
+                y={label: [float(value) for value in row[::every]] for label, row in zip(labels, series)},
+            )
+        )
+    return found
+
+
+def confusion_matrix(validator: Any) -> ConfusionMatrix | None:
+    """Return the confusion matrix of the last validation, if it made one."""
+    matrix = getattr(getattr(validator, "confusion_matrix", None), "matrix", None)
+    if matrix is None or not matrix.sum():
+        return None
+    names = [
+        str(name)
+        for name in dict(enumerate(validator.names) if isinstance(validator.names, list) else validator.names).values()
+    ]
+    labels = names + ["background"] * (len(matrix) - len(names))
+    return ConfusionMatrix(labels=labels, matrix=[[float(value) for value in row] for row in matrix])
+
+
+def _classes(described: dict[str, Any]) -> dict[int, str]:
+    names = described.get("names") or {}
+    pairs = names.items() if isinstance(names, dict) else enumerate(names)
+    return {int(index): str(name) for index, name in pairs}
+
+
+def _labels(metrics: Any, count: int) -> list[str]:
+    """Return the names of the classes that a curve has a row for."""
+    names = getattr(metrics, "names", {})
+    indices = [int(index) for index in getattr(metrics, "ap_class_index", ())]
+    if len(indices) != count:
+        indices = list(range(count))
+    return [str(names.get(index, index)) for index in indices]
+
+
+def _count(images: Any, classes: dict[int, str]) -> dict[str, int]:
+    counter: Counter[int] = Counter()
+    for label in getattr(images, "labels", ()):
+        counter.update(int(value) for value in label["cls"].ravel())
+    for sample in getattr(images, "samples", ()):  # classification: (file, class, …)
+        counter[int(sample[1])] += 1
+    return {classes.get(index, str(index)): count for index, count in sorted(counter.items())}
+
+
+def _update(sha: Any, images: Any, root: Path) -> None:
+    for label in getattr(images, "labels", ()):
+        sha.update(_relative(label["im_file"], root))
+        sha.update(label["cls"].tobytes())
+        sha.update(label["bboxes"].tobytes())
+    for sample in getattr(images, "samples", ()):
+        sha.update(_relative(sample[0], root))
+        sha.update(str(sample[1]).encode())
+
+
+def _relative(path: object, root: Path) -> bytes:
+    # The same data set in another place is the same data set.
+    text = str(path)
+    return text.removeprefix(str(root)).encode(errors="surrogateescape")

@@ -1,0 +1,242 @@
+"""The journal: the sequence of hook calls of one run, one JSON object a line, each with a checksum.
+
+A line is written with one ``write()``, so that whatever was acknowledged survives the death of the process.
+Reading goes on behind a damaged line. The first line is the head: format version, the run, and where each
+plugin delivers.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import threading
+import typing
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from tracking_hooks.events import Destination, Run
+from tracking_hooks.hookspecs import LifecycleSpecs
+
+FORMAT = 1
+COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
+"""Parameters that every hook offers; the journal does not repeat them in each line."""
+
+_CHECKSUM = b',"crc":"%08x"}'
+_CHECKSUM_LENGTH = len(_CHECKSUM % 0)
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """The first line."""
+
+    format: int
+    created: float
+    run: Run
+    plugins: dict[str, Destination]
+    """Plugin name to the destination captured when the run was started."""
+
+
+class Call(Struct, frozen=True):
+    """One recorded hook call."""
+
+    seq: int
+    time: float
+    hook: str
+    args: dict[str, Any]
+    """The hook's own parameters, typed as its specification says."""
+
+
+class Entry(NamedTuple):
+    """What stands between two offsets (bytes) of a journal: a call, or the reason why it cannot be read."""
+
+    start: int
+    end: int
+    call: Call | None
+    damage: str = ""
+
+
+class JournalError(Exception):
+    """A journal that cannot be read at all; the message names the file."""
+
+
+class _Line(Struct):
+    seq: int
+    time: float
+    hook: str
+    args: msgspec.Raw
+
+
+def _encode_other(value: Any) -> Any:
+    """Turn what JSON does not know into what it knows: numpy and torch scalars, paths, anything else."""
+    if not isinstance(value, Path) and callable(getattr(value, "item", None)):
+        return value.item()
+    return str(value)
+
+
+def _decode_other(kind: type, value: Any) -> Any:
+    return Path(value) if kind is Path else value
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+_line_decoder = msgspec.json.Decoder(_Line)
+
+
+def number(value: float) -> float | str:
+    """Return a float as the journal writes it: JSON has no NaN and no infinity, so these become strings."""
+    return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
+
+
+@functools.cache
+def _args_decoder(hook: str) -> msgspec.json.Decoder[Any] | None:
+    """Derive a hook's line format from its specification, the one place that says what it receives."""
+    spec = getattr(LifecycleSpecs, hook, None)
+    if spec is None or not hook.startswith("on_"):
+        return None
+    hints = typing.get_type_hints(spec)
+    own = [name for name in inspect.signature(spec).parameters if name not in COMMON]
+    # None by default: a parameter that is added later is missing in the journals of today.
+    struct = msgspec.defstruct(hook, [(name, hints[name] | None, None) for name in own])
+    # Lax, so that "NaN" is read back as a float.
+    return msgspec.json.Decoder(struct, dec_hook=_decode_other, strict=False)
+
+
+def _seal(body: bytes) -> bytes:
+    """Put the checksum behind the last key of a JSON object, and end the line."""
+    body = body[:-1]
+    return body + _CHECKSUM % zlib.crc32(body) + b"\n"
+
+
+def _unseal(line: bytes) -> bytes | None:
+    """Return the JSON object of a line, or None if the line is damaged."""
+    line = line.rstrip(b"\n")
+    body = line[:-_CHECKSUM_LENGTH]
+    return body + b"}" if body and line[-_CHECKSUM_LENGTH:] == _CHECKSUM % zlib.crc32(body) else None
+
+
+def _parse(line: bytes) -> tuple[Call | None, str]:
+    body = _unseal(line)
+    if body is None:
+        return None, "damaged line"
+    try:
+        raw = _line_decoder.decode(body)
+        decoder = _args_decoder(raw.hook)
+        if decoder is None:
+            return None, f"unknown hook {raw.hook!r}, written by a newer tracking-hooks"
+        args = decoder.decode(raw.args)
+    except msgspec.MsgspecError as error:
+        return None, f"unreadable line: {error}"
+    return Call(raw.seq, raw.time, raw.hook, {name: getattr(args, name) for name in args.__struct_fields__}), ""
+
+
+def read_head(path: Path) -> tuple[Head, int]:
+    """Read the first line.
+
+    :returns: the head, and the offset in bytes of the first call
+    :raises JournalError: if it is no journal, or one of a newer format
+    :raises OSError: if it cannot be opened
+    """
+    with path.open("rb") as file:
+        line = file.readline()
+    body = _unseal(line)
+    try:
+        if body is None:
+            raise JournalError(f"{path} does not begin like a journal: its first line is damaged")
+        version = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("format", msgspec.Raw(b"0"))
+        if int(bytes(version)) > FORMAT:
+            raise JournalError(f"{path} was written by a newer tracking-hooks: upgrade it to read this journal")
+        return msgspec.json.decode(body, type=Head, dec_hook=_decode_other), len(line)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise JournalError(f"{path} does not begin like a journal: {error}") from error
+
+
+def read(path: Path, offset: int, *, max_calls: int | None = None, max_bytes: int | None = None) -> Iterator[Entry]:
+    """Read calls from an offset on, in order, up to the last complete line.
+
+    :param offset: bytes; the end of an entry read before, or what ``read_head`` returned
+    """
+    stop = None if max_bytes is None else offset + max_bytes
+    calls = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # still being written, or torn: a later writer ends this line
+            start, offset = offset, offset + len(line)
+            if line != b"\n":
+                call, damage = _parse(line)
+                calls += 1
+                yield Entry(start, offset, call, damage)
+            if (max_calls is not None and calls >= max_calls) or (stop is not None and offset >= stop):
+                return
+
+
+def last_call(path: Path) -> Call | None:
+    """Return the last readable call, or None if there is none."""
+    _, offset = read_head(path)
+    last = None
+    for entry in read(path, offset):
+        last = entry.call or last
+    return last
+
+
+class Journal:
+    """The writing end. Safe to use from several threads of one process."""
+
+    def __init__(self, path: Path, seq: int) -> None:
+        """Open for appending behind call number ``seq``; see ``create`` and ``reopen``."""
+        self.path = path
+        self.seq = seq
+        self._lock = threading.Lock()
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    @classmethod
+    def create(cls, path: Path, head: Head) -> Journal:
+        """Begin a new journal.
+
+        :raises OSError: if the file cannot be written
+        """
+        journal = cls(path, 0)
+        journal._write(_seal(_encoder.encode(head)))
+        return journal
+
+    @classmethod
+    def reopen(cls, path: Path) -> Journal:
+        """Go on with an existing journal."""
+        last = last_call(path)
+        journal = cls(path, last.seq if last else 0)
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        if torn:
+            journal._write(b"\n")
+        return journal
+
+    def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:
+        """Write one call.
+
+        :param time: seconds since the epoch
+        :returns: its number
+        :raises OSError: if it could not be written whole; its number is not used again
+        """
+        with self._lock:
+            self.seq += 1
+            line = _encoder.encode({"seq": self.seq, "time": time, "hook": hook, "args": args})
+            self._write(_seal(line))
+            return self.seq
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._fd, data)
+        if written != len(data):
+            # What follows a torn line must not be glued to it.
+            os.write(self._fd, b"\n")
+            raise OSError(f"{self.path}: only {written} of {len(data)} bytes could be written")
+
+    def close(self) -> None:
+        """Close the file. Call it once."""
+        os.close(self._fd)

@@ -1,0 +1,182 @@
+"""Where the files of a run are.
+
+::
+
+    <project>/.tracking-hooks/<uid>/      the run folder, beside save_dir: trainers delete save_dir itself
+        journal.jsonl
+        trainer.lock                      held while the training process lives
+        relays/<plugin>/
+            cursor.json                   how far this plugin has got, and its state
+            dead-letters.jsonl            events that the tracker did not take, with the reason
+            health.json  inflight.json  relay.lock  relay.log
+    <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import platformdirs
+from msgspec import Struct
+
+from tracking_hooks.events import State
+
+FOLDER = ".tracking-hooks"
+POINTER = "tracking.json"
+
+LAUNCHER_INDEX = "TRACKING_HOOKS_LAUNCHER_INDEX"
+"""Set by ``tracking-hooks run`` for what it starts: one more index to enter runs in."""
+
+_S = TypeVar("_S", bound=Struct)
+
+
+class Cursor(Struct, kw_only=True):
+    """How far a plugin has got in a journal."""
+
+    offset: int = 0
+    """Bytes of the journal that are dealt with."""
+    seq: int = 0
+    delivered: int = 0
+    dead: int = 0
+    """Events set aside as dead letters."""
+    damaged: int = 0
+    """Lines that could not be read."""
+    state: State = {}
+    ended: bool = False
+    """Whether the last event delivered was the end of the run."""
+
+
+class Health(Struct, kw_only=True):
+    """What a relay says of itself."""
+
+    state: Literal["ready", "refused", "down"]
+    """``refused``: the plugin cannot be used as it is configured. ``down``: the tracker cannot be reached."""
+    pid: int
+    error: str = ""
+
+
+class Pointer(Struct, kw_only=True):
+    """From a training's ``save_dir`` to its journal."""
+
+    uid: str
+    folder: Path
+    links: dict[str, str] = {}
+    """Plugin name to the URL of the run."""
+
+
+def _encode_path(value: object) -> str:
+    return str(value)
+
+
+def _decode_path(kind: type, value: object) -> object:
+    return kind(value)
+
+
+def write_json(path: Path, value: Struct) -> None:
+    """Replace a file in one step, readable by its owner only."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(msgspec.json.encode(value, enc_hook=_encode_path) + b"\n")
+    draft.replace(path)
+
+
+def read_json(path: Path, kind: type[_S]) -> _S | None:
+    """Read a file written by ``write_json``; None if it is missing or damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode_path)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+class RelayFolder:
+    """The files of one plugin's relay."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cursor = path / "cursor.json"
+        self.dead_letters = path / "dead-letters.jsonl"
+        self.health = path / "health.json"
+        self.inflight = path / "inflight.json"
+        self.lock = path / "relay.lock"
+        self.log = path / "relay.log"
+
+    def read_cursor(self) -> Cursor:
+        """Return the cursor, or one at the very start."""
+        return read_json(self.cursor, Cursor) or Cursor()
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "journal.jsonl"
+        self.lock = path / "trainer.lock"
+
+    @classmethod
+    def beside(cls, save_dir: Path, uid: str) -> RunFolder:
+        """Return the folder for a run that saves to ``save_dir``."""
+        return cls(save_dir.absolute().parent / FOLDER / uid)
+
+    @property
+    def uid(self) -> str:
+        """The run's uid, which is the folder's name."""
+        return self.path.name
+
+    def create(self) -> None:
+        """Make the folder, for its owner only.
+
+        :raises OSError: if that cannot be done
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
+
+    def relay(self, plugin: str) -> RelayFolder:
+        """Return the folder of a plugin's relay."""
+        return RelayFolder(self.path / "relays" / re.sub(r"[^\w.-]", ".", plugin))
+
+
+def index_folder() -> Path:
+    """Return the per-user folder with one small file for each run on this machine."""
+    return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / "runs"
+
+
+def enter_in_index(folder: RunFolder) -> None:
+    """Make a run known to ``sync`` without a path, and to the ``tracking-hooks run`` that it was started by.
+
+    :raises OSError: if the home folder cannot be written
+    """
+    launcher = os.environ.get(LAUNCHER_INDEX)
+    for index in [index_folder(), *([Path(launcher)] if launcher else [])]:
+        index.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(index / f"{folder.uid}.json", Pointer(uid=folder.uid, folder=folder.path))
+
+
+def indexed_runs(index: Path) -> Iterator[RunFolder]:
+    """Return the runs that an index names and that are still there, oldest first."""
+    for entry in sorted(index.glob("*.json")):
+        pointer = read_json(entry, Pointer)
+        if pointer and (folder := RunFolder(pointer.folder)).journal.is_file():
+            yield folder
+
+
+def find_runs(path: Path) -> list[RunFolder]:
+    """Find run folders, oldest first.
+
+    :param path: a run folder, a ``save_dir``, or any folder above them
+    """
+    if (path / "journal.jsonl").is_file():
+        return [RunFolder(path.absolute())]
+    if pointer := read_json(path / POINTER, Pointer):
+        # Only the uid is taken from the file: a pointer that came with a copied folder leads nowhere else.
+        folders = [RunFolder.beside(path, Path(pointer.uid).name)]
+    else:
+        homes = [path] if path.name == FOLDER else path.rglob(FOLDER)
+        folders = [RunFolder(child.absolute()) for home in homes for child in home.iterdir()]
+    return sorted((folder for folder in folders if folder.journal.is_file()), key=lambda folder: folder.uid)

@@ -1,0 +1,210 @@
+"""Finds, selects and checks plugins. Every mistake becomes one sentence that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from tracking_hooks.events import Capture, Run
+from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
+
+KNOWN = ("mlflow", "tensorboard")
+"""The plugins of this project: what can be suggested when it is not installed."""
+
+_NOTHING = "To install one: " + " or ".join(f"pip install tracking-hooks-{name}" for name in KNOWN)
+
+
+def installed(group: str = PROJECT) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by plugin name, without importing any."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ConfigurationError(
+                f"two installed packages provide a plugin {point.name!r}: {_distribution(other)} and "
+                f"{_distribution(point)}. Uninstall one of them."
+            )
+    return found
+
+
+def select(text: str, available: Iterable[str]) -> list[str]:
+    """Apply the grammar of ``TRACKING_HOOKS``.
+
+    :param text: names separated by commas; ``all``; ``all,-name``; ``package.module:Class``; ``none``, ``off``,
+        ``0`` or nothing at all for no tracker
+    :param available: the names of the installed plugins
+    :returns: the plugins to use, in the order named
+    :raises ConfigurationError: saying what is installed, what was probably meant, and what to install
+    """
+    if is_off(text):
+        return []
+    available = sorted(available)
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    words = {item.lower() for item in items}
+    if words & {"none", "off", "0"}:
+        raise ConfigurationError(f"{SELECTION}={text!r}: 'none', 'off' and '0' stand alone.")
+    if any(item.startswith("-") for item in items) and "all" not in words:
+        raise ConfigurationError(f"{SELECTION}={text!r}: '-name' takes a plugin out of 'all', as in 'all,-wandb'.")
+    chosen: list[str] = []
+    dropped = set()
+    for item in items:
+        if item.lower() == "all":
+            if not available:
+                raise ConfigurationError(f"{SELECTION}={text!r}, but no tracker is installed.\n  {_NOTHING}")
+            chosen += available
+        elif ":" in item:
+            module, _, name = item.partition(":")
+            if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+                raise ConfigurationError(f"{SELECTION}: {item!r} is not of the form 'package.module:Class'.")
+            chosen.append(item)
+        else:
+            name = item.removeprefix("-")
+            if name not in available:
+                raise ConfigurationError(_unknown(name, available))
+            if item.startswith("-"):
+                dropped.add(name)
+            else:
+                chosen.append(name)
+    return [name for name in dict.fromkeys(chosen) if name not in dropped]
+
+
+def load(name: str) -> pluggy.PluginManager:
+    """Import a plugin, make an instance of it, and check it against the lifecycle hooks.
+
+    :param name: an installed plugin's, or ``package.module:Class``
+    :returns: a manager with this plugin alone
+    :raises ConfigurationError: naming the plugin, and the hook where one is at fault
+    """
+    if ":" in name:
+        plugin = _import_class(name)
+    else:
+        points = installed()
+        if name not in points:
+            raise ConfigurationError(_unknown(name, points))
+        plugin = _load_entry_point(points[name])
+    return _check(name, plugin, LifecycleSpecs)
+
+
+def capture(names: Iterable[str], run: Run) -> dict[str, Capture]:
+    """Ask the trainer side of each plugin, where it has one, for its destination.
+
+    :raises ConfigurationError: naming the plugin that could not answer
+    """
+    sides = installed(TRAINER_GROUP)
+    captures: dict[str, Capture] = {}
+    for name in names:
+        captures[name] = Capture()
+        if name in sides:
+            manager = _check(name, _load_entry_point(sides[name]), TrainerSpecs)
+            try:
+                captures[name] = manager.hook.capture(run=run) or Capture()
+            except Exception as error:
+                raise ConfigurationError(f"plugin {name!r} failed in capture: {_describe(error)}") from error
+    return captures
+
+
+def _load_entry_point(point: EntryPoint) -> object:
+    try:
+        plugin = point.load()
+    except Exception as error:
+        raise ConfigurationError(
+            f"plugin {point.name!r} ({_distribution(point)}) cannot be imported: {_describe(error)}. "
+            f"Repair it, or take it out of {SELECTION}."
+        ) from error
+    return _instance(point.name, plugin)
+
+
+def _import_class(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    try:
+        plugin = getattr(import_module(module), attribute)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{SELECTION}: {name!r} cannot be imported: {_describe(error)}. "
+            "Its folder must be on PYTHONPATH, or beside the training script."
+        ) from error
+    return _instance(name, plugin)
+
+
+def _instance(name: str, plugin: object) -> object:
+    if not inspect.isclass(plugin):
+        return plugin
+    try:
+        return plugin()
+    except Exception as error:
+        raise ConfigurationError(f"plugin {name!r} cannot be made: {_describe(error)}") from error
+
+
+def _check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(specs)
+    hooks = _parameters(specs)
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is None:
+            continue
+        hook = options["specname"] or attribute
+        if hook not in hooks:
+            raise ConfigurationError(f"plugin {name!r}: unknown hook {hook!r}.{_did_you_mean(hook, hooks)}")
+        for parameter in inspect.signature(getattr(plugin, attribute)).parameters.values():
+            if parameter.name not in hooks[hook]:
+                raise ConfigurationError(
+                    f"plugin {name!r}, hook {hook!r}: unknown parameter {parameter.name!r}."
+                    f"{_did_you_mean(parameter.name, hooks[hook])} It offers: {', '.join(hooks[hook])}."
+                )
+            if parameter.default is not parameter.empty:
+                raise ConfigurationError(
+                    f"plugin {name!r}, hook {hook!r}: parameter {parameter.name!r} has a default value, which hook "
+                    "implementations must not have."
+                )
+    manager.register(plugin, name)
+    return manager
+
+
+def _parameters(specs: type) -> dict[str, list[str]]:
+    hooks = {name: value for name, value in vars(specs).items() if not name.startswith("_")}
+    return {name: [p for p in inspect.signature(hook).parameters if p != "self"] for name, hook in hooks.items()}
+
+
+def _unknown(name: str, available: Iterable[str]) -> str:
+    available = list(available)
+    meant = difflib.get_close_matches(name, {*available, *KNOWN}, 1)
+    lines = [f"no tracker {name!r} is installed."]
+    if meant and meant[0] != name:
+        lines.append(f"Did you mean {meant[0]!r}?")
+    wanted = meant[0] if meant else name
+    if wanted in KNOWN and wanted not in available:
+        lines.append(f"To install it: pip install tracking-hooks-{wanted}")
+    elif not available:
+        lines.append(_NOTHING)
+    if available:
+        lines.append(f"Installed: {', '.join(available)}")
+    return "\n  ".join(lines)
+
+
+def _did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    meant = difflib.get_close_matches(name, list(candidates), 1)
+    return f" Did you mean {meant[0]!r}?" if meant else ""
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": .")
+
+
+def describe_installed() -> Mapping[str, tuple[str, str]]:
+    """Return (distribution and version, entry point) of each installed plugin by name."""
+    points = installed()
+    return {
+        name: (f"{point.dist.name} {point.dist.version}" if point.dist else "", point.value)
+        for name, point in sorted(points.items())
+    }

@@ -1,0 +1,386 @@
+"""What a host adapter talks to: it records one run in a journal and looks after the relays that deliver it.
+
+Only ``Recorder.start`` and ``Recorder.check`` raise, with a ``ConfigurationError``, before the training begins.
+Nothing else here blocks, slows down or ends a training.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tracking_hooks import layout, plugins, redact
+from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
+from tracking_hooks.journal import FORMAT, Head, Journal, number
+from tracking_hooks.layout import Health, Pointer, RunFolder, read_json, write_json
+from tracking_hooks.liveness import Lock
+from tracking_hooks.settings import ConfigurationError, Settings
+from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_relay
+from tracking_hooks.system import SystemMonitor
+
+_RESTARTS = 5
+_DOWN_WAIT = 2.0
+"""Seconds to wait at exit for a tracker that is known to be down."""
+_POLL = 0.05
+
+_recorders: list[Recorder] = []
+# The one piece of module state: `log()` and the exit of the process have nothing else to find recorders by.
+
+
+def log(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Record metrics of your own in the training that runs in this thread; without effect if none is tracked.
+
+    :param metrics: name to value
+    :param step: the x axis; None: the journal's own numbering
+    """
+    running = [recorder for recorder in _recorders if recorder.is_recording]
+    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()] or running
+    for recorder in mine:
+        recorder.record("on_log", metrics=metrics, step=step)
+
+
+class Recorder:
+    """One run: its journal, and the relays of the plugins that it goes to."""
+
+    def __init__(
+        self,
+        run: Run,
+        captures: Mapping[str, Capture],
+        settings: Settings,
+        logger: logging.Logger,
+        *,
+        params: Params,
+        environment: Environment,
+    ) -> None:
+        """Make the run's files; see ``start``."""
+        self.run = run
+        self.settings = settings
+        self.thread = threading.get_ident()
+        self._logger = logger
+        self._pid = os.getpid()
+        self._captures = dict(captures)
+        self._early: dict[str, Any] = {"params": params, "environment": environment, "resumed": False}
+        self._begun = self._ended = False
+        self._complaints: set[str] = set()
+        self._relays: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts = dict.fromkeys(captures, 0)
+        self._stop_sampling = threading.Event()
+        self.folder = RunFolder.beside(run.save_dir, run.uid)
+        self.folder.create()
+        self._lock = Lock(self.folder.lock)
+        self._lock.acquire()
+        destinations = {name: capture.destination for name, capture in captures.items()}
+        head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations)
+        self._journal = Journal.create(self.folder.journal, head)
+        write_json(run.save_dir / layout.POINTER, Pointer(uid=run.uid, folder=self.folder.path))
+
+    @classmethod
+    def start(
+        cls,
+        run: Run,
+        names: Sequence[str],
+        settings: Settings,
+        logger: logging.Logger,
+        *,
+        params: Params,
+        environment: Environment,
+    ) -> Recorder:
+        """Begin to record a run, and start the relays.
+
+        :param names: the plugins to deliver to
+        :param logger: where the user reads what we have to say
+        :param params: as far as known; ``begin`` gives the resolved ones
+        :raises ConfigurationError: if a plugin cannot say where to deliver, or the run's files cannot be made
+        """
+        captures = plugins.capture(names, run)
+        try:
+            recorder = cls(run, captures, settings, logger, params=params, environment=environment)
+            for name in names:
+                recorder._relays[name] = start_relay(recorder.folder, name, settings)
+        except OSError as error:
+            raise ConfigurationError(f"the run's files cannot be made: {error}") from error
+        if not _recorders:
+            atexit.register(_finish_all)
+        _recorders.append(recorder)
+        recorder._guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
+        return recorder
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the run has not ended yet."""
+        return not self._ended
+
+    @property
+    def replaced(self) -> list[str]:
+        """The names of the host's own integrations that the plugins stand in for."""
+        return [capture.replaces for capture in self._captures.values() if capture.replaces]
+
+    def describe(self) -> str:
+        """Return what is attached and where to look, for the start line."""
+        return ", ".join(
+            f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
+        )
+
+    def check(self) -> None:
+        """Wait, for a bounded time, until every relay has checked its plugin.
+
+        :raises ConfigurationError: if a plugin cannot be used; the run is forgotten then
+        """
+        deadline = time.monotonic() + self.settings.ready_wait
+        for name, process in self._relays.items():
+            files = self.folder.relay(name)
+            while True:
+                health = read_json(files.health, Health)
+                code = process.poll()
+                if health and health.state == "refused":
+                    self._forget()
+                    raise ConfigurationError(health.error)
+                if health or code == DELIVERED:
+                    break
+                if code is not None:
+                    tail = _tail(files.log)
+                    self._forget()
+                    raise ConfigurationError(
+                        f"plugin {name!r} cannot be used: its process ended with exit code {code} while it was "
+                        f"being loaded.{tail}"
+                    )
+                if time.monotonic() > deadline:
+                    self._logger.warning(
+                        f"tracking-hooks: {name} is not ready after {self.settings.ready_wait:.0f} s, going on "
+                        f"without waiting for it; its log: {files.log}"
+                    )
+                    break
+                time.sleep(_POLL)
+
+    def begin(self, *, params: Params, environment: Environment, resumed: bool) -> None:
+        """Record the start of the run, and sample system metrics from now on."""
+        self._begun = True
+        self.record("on_run_start", params=redact.values(params), environment=environment, resumed=resumed)
+        if self.settings.system_every:
+            threading.Thread(target=self._sample, name="tracking-hooks-system", daemon=True).start()
+
+    def record(self, hook: str, **args: Any) -> None:
+        """Append one hook call to the journal. Never raises.
+
+        :param hook: a name from ``LifecycleSpecs``
+        :param args: the hook's own parameters
+        """
+        if self._ended or os.getpid() != self._pid:  # a forked worker has inherited us
+            return
+        self._guard(lambda: self._append(hook, args), f"recording {hook}")
+
+    def _append(self, hook: str, args: dict[str, Any]) -> None:
+        if "metrics" in args:
+            args["metrics"] = self._numbers(args["metrics"])
+        self._journal.append(hook, time.time(), args)
+
+    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
+        """Keep what is a number; the journal takes nothing else as a metric."""
+        numbers: dict[str, float | str] = {}
+        for name, value in metrics.items():
+            try:
+                if isinstance(value, str):
+                    raise TypeError
+                numbers[str(name)] = number(float(value))
+            except (TypeError, ValueError):
+                self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
+        return numbers
+
+    def look_after_relays(self) -> None:
+        """Start relays again that died. Never raises."""
+        if os.getpid() == self._pid:
+            self._guard(self._restart_relays, "looking after the relays")
+
+    def _restart_relays(self) -> None:
+        for name, process in self._relays.items():
+            code = process.poll()
+            if code in (None, DELIVERED, PENDING, REFUSED):
+                continue
+            if self._restarts[name] >= _RESTARTS:
+                self._complain(
+                    f"the relay of {name} died {_RESTARTS + 1} times, last with exit code {code}, and is left alone; "
+                    f"its log: {self.folder.relay(name).log}"
+                )
+                continue
+            self._restarts[name] += 1
+            self._relays[name] = start_relay(self.folder, name, self.settings)
+
+    def end(self, status: Status, error: BaseException | None = None) -> None:
+        """Record the end of the run, once; what comes later is ignored. Never raises.
+
+        :param error: what ended a failed run
+        """
+        if self._ended or os.getpid() != self._pid:
+            return
+        if not self._begun:
+            self.begin(**self._early)
+        self.record("on_run_end", status=status, error=_describe(error) if error and status == "failed" else None)
+        self._ended = True
+        self._stop_sampling.set()
+        self._guard(self._close, "closing the journal")
+        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
+            self._logger.info(f"tracking-hooks: {self.outcome()}")
+
+    def _close(self) -> None:
+        self._journal.close()
+        self._lock.release()
+        self._restart_relays()
+
+    def _forget(self) -> None:
+        """Undo ``start``: nothing was recorded."""
+        self._ended = True
+        for process in self._relays.values():
+            process.terminate()
+            process.wait()
+        self._journal.close()
+        self._lock.release()
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+        (layout.index_folder() / f"{self.run.uid}.json").unlink(missing_ok=True)
+        (self.run.save_dir / layout.POINTER).unlink(missing_ok=True)
+        _recorders.remove(self)
+
+    # -- after the end ----------------------------------------------------------------------------------------
+
+    def pending(self) -> list[str]:
+        """Return the plugins that it is worth waiting for."""
+        size = self.folder.journal.stat().st_size
+        return [
+            name
+            for name, process in self._relays.items()
+            if process.poll() is None and self.folder.relay(name).read_cursor().offset < size
+        ]
+
+    def is_down(self, name: str) -> bool:
+        """Whether a plugin's relay says that its tracker cannot be reached."""
+        health = read_json(self.folder.relay(name).health, Health)
+        return health is not None and health.state == "down"
+
+    def progress(self) -> tuple[int, int]:
+        """Return (events dealt with, events recorded), over all plugins."""
+        done = sum(min(self.folder.relay(name).read_cursor().seq, self._journal.seq) for name in self._relays)
+        return done, self._journal.seq * len(self._relays)
+
+    def outcome(self) -> str:
+        """Return what was delivered where, for the end line; the pointer file gets the links."""
+        links = {}
+        parts = []
+        for name, capture in self._captures.items():
+            files = self.folder.relay(name)
+            cursor = files.read_cursor()
+            if url := cursor.state.get("url"):
+                links[name] = str(url)
+            done = cursor.offset >= self.folder.journal.stat().st_size
+            if done and not cursor.dead:
+                parts.append(f"{name}: all {cursor.delivered} events delivered ({url or capture.summary or 'done'})")
+                continue
+            part = f"{name}: {cursor.delivered} of {self._journal.seq} events delivered"
+            if cursor.dead:
+                part += f", {cursor.dead} not taken by it, with reasons in {files.dead_letters}"
+            if not done:
+                health = read_json(files.health, Health)
+                code = self._relays[name].poll()
+                if health and health.state == "down":
+                    part += f", it is down ({health.error})"
+                elif code not in (None, DELIVERED, PENDING):
+                    part += f", its relay died (exit code {code}; log: {files.log})"
+                part += f"; the rest in the background, or by: tracking-hooks sync {shlex.quote(str(self.folder.path))}"
+            parts.append(part)
+        if links and self.run.save_dir.is_dir():
+            pointer = Pointer(uid=self.run.uid, folder=self.folder.path, links=links)
+            self._guard(lambda: write_json(self.run.save_dir / layout.POINTER, pointer), "writing the pointer file")
+        return " · ".join(parts)
+
+    # -- helpers ----------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        monitor = SystemMonitor()
+        while not self._stop_sampling.wait(self.settings.system_every):
+            try:
+                metrics = monitor.sample()
+            except Exception as error:  # noqa: BLE001 whatever the machine refuses, the training goes on
+                self._complain(f"system metrics are left out: {error}")
+                return
+            self.record("on_system_metrics", metrics=metrics)
+
+    def _guard(self, action: Any, what: str) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+            self._complain(f"{what} failed: {type(error).__name__}: {error}")
+
+    def _complain(self, sentence: str) -> None:
+        if sentence not in self._complaints:
+            self._complaints.add(sentence)
+            self._logger.warning(f"tracking-hooks: {sentence}")
+
+
+def _finish_all() -> None:
+    """At the end of the process: end what was not ended, wait for delivery, say what was delivered."""
+    mine = [recorder for recorder in _recorders if recorder._pid == os.getpid()]
+    _recorders.clear()
+    if not mine:
+        return
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for recorder in mine:
+        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+    with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
+        _wait_for(mine)
+    for recorder in mine:
+        recorder._guard(lambda r=recorder: r._logger.info(f"tracking-hooks: {r.outcome()}"), "telling the outcome")
+
+
+def _wait_for(recorders: list[Recorder]) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    began = time.monotonic()
+    limit = max(recorder.settings.exit_wait for recorder in recorders)
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("tracking-hooks: delivering", total=None)
+    shown = False
+    try:
+        while (waited := time.monotonic() - began) < limit:
+            for recorder in recorders:
+                recorder.look_after_relays()
+            left = [(recorder, name) for recorder in recorders for name in recorder.pending()]
+            if waited > _DOWN_WAIT:
+                left = [(recorder, name) for recorder, name in left if not recorder.is_down(name)]
+            if not left:
+                return
+            if waited > 1 and not shown:
+                bar.start()
+                shown = True
+            counts = [recorder.progress() for recorder in recorders]
+            bar.update(task, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts))
+            time.sleep(_POLL)
+    finally:
+        bar.stop()
+
+
+def _describe(error: BaseException) -> Error:
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    return Error(
+        type=type(error).__name__,
+        message=redact.text(str(error)),
+        traceback=redact.text("".join(lines)),
+    )
+
+
+def _tail(path: Any, lines: int = 5) -> str:
+    try:
+        text = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "".join(f"\n  {line}" for line in text[-lines:])

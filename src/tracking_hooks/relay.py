@@ -1,0 +1,362 @@
+"""A relay: one process that delivers one run's journal to one plugin, whatever happens.
+
+Delivery is at least once. A batch of calls goes to the plugin, ``flush`` behind it, and only then the cursor
+moves, together with the plugin's state. ``Unavailable`` and any ``OSError`` mean: the same batch again, for
+ever, with back-off. Any other exception means that something in the batch is at fault: the plugin is built
+anew from its saved state, the batch is halved until the culprit is alone, and that one is tried three times
+before it is set aside as a dead letter. An event at which the process itself died three times is set aside too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pluggy
+from msgspec import Struct
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+
+from tracking_hooks import adoption, files, journal, plugins
+from tracking_hooks.events import Artifact, Checkpoint, Destination, Rejected, Unavailable
+from tracking_hooks.journal import Call, Entry
+from tracking_hooks.layout import Cursor, Health, RunFolder, read_json, write_json
+from tracking_hooks.liveness import Lock
+from tracking_hooks.redact import RedactingFormatter
+from tracking_hooks.settings import ConfigurationError, Settings
+from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED
+
+logger = logging.getLogger("tracking_hooks.relay")
+
+_TRIES = 3
+_BATCH_CALLS = (2000, 50, 1)
+"""Largest batch after so many deaths of the process over one batch."""
+_BATCH_BYTES = 4 << 20
+_DRAIN_PATIENCE = 5.0
+"""Seconds that `sync` waits for a tracker that is down."""
+_POLL = 0.2
+"""Seconds between two looks at a journal that has nothing new."""
+
+
+class Inflight(Struct):
+    """What a relay is about to deliver; left behind if it dies over it."""
+
+    start: int
+    end: int
+    deaths: int = 0
+
+
+class _Culprit(Exception):
+    """A batch that failed for a reason that lies in one of its events."""
+
+
+class Relay:
+    """Delivers a journal to a plugin. Use ``main``, in a process of its own."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plugin: str,
+        settings: Settings,
+        *,
+        drain: bool,
+        destination: Destination | None = None,
+    ) -> None:
+        """Make a relay.
+
+        :param drain: end when everything there is has been delivered, or when the tracker is down
+        :param destination: deliver there instead of where the run recorded
+        """
+        self.folder = folder
+        self.name = plugin
+        self.files = folder.relay(plugin)
+        self.settings = settings
+        self.drain = drain
+        self.cursor = Cursor()
+        self._destination = destination
+        self._manager: pluggy.PluginManager | None = None
+        self._down = False
+        self._deaths = 0
+        self._suspect_until = 0
+        self._progress = time.monotonic()
+        self._watch = _Watchdog(settings.call_timeout)
+
+    def run(self) -> int:
+        """Deliver until there is nothing left to do; return the exit code."""
+        self.files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = Lock(self.files.lock)
+        if not lock.acquire():
+            return BUSY
+        try:
+            return self._run()
+        finally:
+            lock.release()
+
+    def _run(self) -> int:
+        head, start = journal.read_head(self.folder.journal)
+        self.run_info = head.run
+        self.destination = self._destination if self._destination is not None else head.plugins.get(self.name, {})
+        try:
+            self._load()
+        except ConfigurationError as error:
+            logger.error("%s", error)  # noqa: TRY400 the sentence is for a person
+            self._say("refused", str(error))
+            return REFUSED
+        self._say("ready")
+        self.cursor = self.files.read_cursor()
+        self.cursor.offset = max(self.cursor.offset, start)
+        self._look_for_a_death()
+        self._watch.start()
+        return self._follow()
+
+    def _follow(self) -> int:
+        """Deliver what is there and what comes, until the run has ended."""
+        while True:
+            running = adoption.is_running(self.folder)  # asked first: what it wrote before it died is read below
+            entries = list(
+                journal.read(
+                    self.folder.journal,
+                    self.cursor.offset,
+                    max_calls=self._batch_calls(),
+                    max_bytes=_BATCH_BYTES,
+                )
+            )
+            if entries:
+                self._sync_journal()
+                try:
+                    self._deliver(entries)
+                except _OUTAGE as error:
+                    logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
+                    return PENDING
+            elif not running and adoption.end_orphan(self.folder):
+                continue
+            elif self.cursor.ended or self.drain or not running:
+                return DELIVERED
+            else:
+                time.sleep(_POLL)
+
+    def _batch_calls(self) -> int:
+        """Return how many calls to deliver at once: few where an earlier relay died, to find the culprit."""
+        if self.cursor.offset >= self._suspect_until:
+            self._deaths = 0
+        return _BATCH_CALLS[min(self._deaths, len(_BATCH_CALLS) - 1)]
+
+    # -- delivering -------------------------------------------------------------------------------------------
+
+    def _deliver(self, entries: list[Entry]) -> None:
+        """Deliver entries, setting aside the ones that cannot be delivered.
+
+        :raises Unavailable, OSError: if the tracker is down and there is no point in waiting on
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception_type(_OUTAGE),
+            wait=wait_exponential_jitter(initial=0.5, max=15),
+            stop=self._has_waited_enough,
+            before_sleep=self._note_outage,
+            reraise=True,
+        ):
+            with attempt:
+                culprit = self._try(entries)
+        self._note_recovery()
+        if culprit is None:
+            return
+        if len(entries) == 1:
+            self._bury(entries[0], culprit)
+            return
+        middle = len(entries) // 2
+        self._deliver(entries[:middle])
+        self._deliver(entries[middle:])
+
+    def _try(self, entries: list[Entry]) -> str | None:
+        """Send entries and move the cursor; return the reason if one of them is at fault."""
+        if self._deaths >= _TRIES:
+            return f"the relay process died {self._deaths} times at this event"
+        write_json(self.files.inflight, Inflight(entries[0].start, entries[-1].end, self._deaths))
+        reason = ""
+        for _ in range(_TRIES if len(entries) == 1 else 1):
+            try:
+                self._send(entries)
+            except _OUTAGE:
+                self._manager = None
+                self.files.inflight.unlink(missing_ok=True)  # the call came back: dying now is nobody's fault
+                raise
+            except Rejected as error:
+                self._manager = None
+                reason = str(error) or "rejected by the tracker"
+                break
+            except Exception as error:
+                self._manager = None
+                reason = f"{type(error).__name__}: {error}"
+                if len(entries) == 1:
+                    logger.exception("plugin %r failed in %s", self.name, _hook(entries[0]))
+            else:
+                return None
+        return reason
+
+    def _send(self, entries: list[Entry]) -> None:
+        cursor = copy.deepcopy(self.cursor)  # what the plugin notes down counts only once it is saved
+        manager = self._manager or self._load()
+        common = {"run": self.run_info, "state": cursor.state, "destination": self.destination}
+        for entry in entries:
+            call = entry.call
+            if call is None:
+                logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
+                cursor.damaged += 1
+                continue
+            _verify(call)
+            with self._watch.watching(f"{self.name}, {call.hook}"):
+                getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
+            cursor.seq = call.seq
+            cursor.delivered += 1
+            cursor.ended = call.hook == "on_run_end"
+        with self._watch.watching(f"{self.name}, flush"):
+            manager.hook.flush(**common)
+        cursor.offset = entries[-1].end
+        self._save(cursor)
+
+    def _bury(self, entry: Entry, reason: str) -> None:
+        """Set an event aside as a dead letter and go on behind it."""
+        logger.error("plugin %r: %s is set aside: %s", self.name, _hook(entry), reason)
+        with self.folder.journal.open("rb") as source:
+            source.seek(entry.start)
+            line = source.read(entry.end - entry.start)
+        letter = {"reason": reason, "line": line.decode(errors="replace").rstrip("\n")}
+        fd = os.open(self.files.dead_letters, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(msgspec.json.encode(letter) + b"\n")
+        cursor = self.files.read_cursor()
+        cursor.offset = entry.end
+        cursor.dead += 1
+        if entry.call:
+            cursor.seq = entry.call.seq
+            cursor.ended = entry.call.hook == "on_run_end"
+        self._save(cursor)
+
+    def _save(self, cursor: Cursor) -> None:
+        write_json(self.files.cursor, cursor)
+        self.cursor = cursor
+        self._progress = time.monotonic()
+
+    def _load(self) -> pluggy.PluginManager:
+        self._manager = plugins.load(self.name)
+        return self._manager
+
+    # -- outages ----------------------------------------------------------------------------------------------
+
+    def _has_waited_enough(self, _: RetryCallState) -> bool:
+        if self.drain:
+            return time.monotonic() - self._progress > _DRAIN_PATIENCE
+        if adoption.is_running(self.folder):
+            self._progress = time.monotonic()
+        return time.monotonic() - self._progress > self.settings.linger
+
+    def _note_outage(self, attempt: RetryCallState) -> None:
+        if not self._down:
+            self._down = True
+            error = attempt.outcome.exception() if attempt.outcome else None
+            logger.warning("%s is down, trying again until it is back: %s", self.name, error)
+            self._say("down", str(error))
+
+    def _note_recovery(self) -> None:
+        if self._down:
+            self._down = False
+            logger.warning("%s is back", self.name)
+            self._say("ready")
+
+    # -- deaths -----------------------------------------------------------------------------------------------
+
+    def _look_for_a_death(self) -> None:
+        """See whether an earlier relay died over what comes next; if so, go on one event at a time."""
+        left = read_json(self.files.inflight, Inflight)
+        if left and left.start == self.cursor.offset:
+            self._deaths = left.deaths + 1
+            self._suspect_until = left.end
+            logger.warning("an earlier relay died while delivering bytes %d to %d", left.start, left.end)
+
+    # -- the rest ---------------------------------------------------------------------------------------------
+
+    def _say(self, state: Any, error: str = "") -> None:
+        write_json(self.files.health, Health(state=state, pid=os.getpid(), error=error))
+
+    def _sync_journal(self) -> None:
+        # The recorder does not wait for the disk; this process can.
+        with suppress(OSError), self.folder.journal.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+_OUTAGE = (Unavailable, OSError)
+
+
+class _Watchdog:
+    """Ends the process when one of the plugin's calls does not return: nothing else can."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._call: tuple[str, float] | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def watching(self, what: str) -> _Watchdog:
+        self._what = what
+        return self
+
+    def __enter__(self) -> None:
+        self._call = (self._what, time.monotonic())
+
+    def __exit__(self, *_: object) -> None:
+        self._call = None
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._timeout / 4))
+            call = self._call
+            if call and time.monotonic() - call[1] > self._timeout:
+                logger.error("%s has not returned for %.0f s: this relay ends itself", call[0], self._timeout)
+                os._exit(HANGING)
+
+
+def _hook(entry: Entry) -> str:
+    return f"{entry.call.hook} (event {entry.call.seq})" if entry.call else "a damaged line"
+
+
+def _verify(call: Call) -> None:
+    """Check that a final file is still what was recorded.
+
+    :raises Rejected: if it is gone or has other content
+    """
+    file: Artifact | Checkpoint | None = call.args.get("artifact") or call.args.get("checkpoint")
+    if file is None or file.digest is None:
+        return
+    try:
+        found = files.digest(file.path)
+    except FileNotFoundError:
+        raise Rejected(f"{file.path} is gone") from None
+    if found != (file.size, file.digest):
+        raise Rejected(f"{file.path} was overwritten after it was recorded")
+
+
+def main(arguments: list[str]) -> int:
+    """Run a relay: ``relay RUN_FOLDER PLUGIN [--drain]``."""
+    parser = argparse.ArgumentParser(prog="tracking-hooks relay")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("plugin")
+    parser.add_argument("--drain", action="store_true")
+    parser.add_argument("--linger", type=float, default=Settings().linger)
+    parser.add_argument("--call-timeout", type=float, default=Settings().call_timeout)
+    options = parser.parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    with suppress(OSError, AttributeError):
+        os.nice(10)  # the training comes first
+    settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
+    return Relay(RunFolder(options.folder), options.plugin, settings, drain=options.drain).run()

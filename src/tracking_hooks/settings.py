@@ -1,0 +1,104 @@
+"""The environment variables of tracking-hooks: the one table of them.
+
+They are read when a trainer is built, so that ``%env`` in a notebook works.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+SELECTION = "TRACKING_HOOKS"
+OFF = frozenset({"", "none", "off", "0"})
+
+
+class ConfigurationError(Exception):
+    """A mistake in the set-up, told before the training starts. The message says what to do."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the user can set. Field ``x`` is the variable ``TRACKING_HOOKS_X``."""
+
+    selection: Annotated[str, Meta(description="Which trackers: names, `all`, `-name`, `package.module:Class`.")] = ""
+    batch_every: Annotated[
+        str, Meta(description="How often batch metrics are recorded: `5s`, a number of batches, or `off`.")
+    ] = "5s"
+    system_every: Annotated[
+        float, Meta(ge=0, description="Seconds between two records of system metrics; `0`: none.")
+    ] = 10.0
+    ready_wait: Annotated[
+        float, Meta(ge=0, description="Seconds to wait before the first epoch for the plugins to be checked.")
+    ] = 60.0
+    exit_wait: Annotated[float, Meta(ge=0, description="Seconds to wait for delivery when the process ends.")] = 60.0
+    linger: Annotated[
+        float,
+        Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),
+    ] = 300.0
+    call_timeout: Annotated[float, Meta(gt=0, description="Seconds after which a plugin's call counts as hanging.")] = (
+        300.0
+    )
+    tags: Annotated[str, Meta(description="Tags for the run: `team=vision,stage=2`.")] = ""
+
+    def tags_dict(self) -> dict[str, str]:
+        """Return ``tags`` by name."""
+        pairs = (item.partition("=") for item in self.tags.split(",") if item.strip())
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def batch_rule(self) -> tuple[int | None, float | None]:
+        """Return (every so many batches, every so many seconds); both None: never."""
+        text = self.batch_every.strip().lower()
+        if text in OFF:
+            return None, None
+        if text.endswith("s"):
+            return None, float(text[:-1])
+        return int(text), None
+
+
+def variable(field: str) -> str:
+    """Return the name of a field's environment variable."""
+    return SELECTION if field == "selection" else f"{SELECTION}_{field.upper()}"
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check all variables.
+
+    :raises ConfigurationError: naming the variable, its value and what it takes
+    """
+    fields = msgspec.structs.fields(Settings)
+    given = {f.encode_name: environ[variable(f.name)] for f in fields if environ.get(variable(f.name), "").strip()}
+    for field in fields:
+        if field.name not in given:
+            continue
+        try:
+            msgspec.convert({field.name: given[field.name].strip()}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(
+                f"{variable(field.name)}={given[field.name]!r}: {str(error).split(' - at ')[0]}. {_help(field)}"
+            ) from None
+    settings = msgspec.convert(given, Settings, strict=False)
+    if not re.fullmatch(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0", settings.batch_every.strip().lower()):
+        raise ConfigurationError(
+            f"{variable('batch_every')}={settings.batch_every!r} is neither seconds nor a number of batches. "
+            + _help(next(f for f in fields if f.name == "batch_every"))
+        )
+    return settings
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Return (variable, default, meaning) of each setting, for ``--help`` and the docs."""
+    return [(variable(f.name), str(f.default), _help(f)) for f in msgspec.structs.fields(Settings)]
+
+
+def _help(field: msgspec.structs.FieldInfo) -> str:
+    meta = field.type.__metadata__[0]
+    return str(meta.description)
+
+
+def is_off(selection: str | None) -> bool:
+    """Whether a value of ``TRACKING_HOOKS`` asks for nothing."""
+    return (selection or "").strip().lower() in OFF

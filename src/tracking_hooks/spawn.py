@@ -1,0 +1,75 @@
+"""Starts relays: each a process of its own, out of reach of the terminal's Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.settings import Settings
+
+DELIVERED, PENDING, BUSY, REFUSED, HANGING = 0, 75, 76, 78, 79
+"""Exit codes of a relay: all delivered; something is left for ``sync``; another relay is at it; the plugin cannot
+be used as it is configured; ended by itself because a call of the plugin did not return."""
+
+# The interpreter is started isolated, so that nothing in the working directory (a user's `queue.py`) can
+# shadow the standard library before the path is set.
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from tracking_hooks.relay import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def start_relay(folder: RunFolder, plugin: str, settings: Settings, *, drain: bool = False) -> subprocess.Popen[bytes]:
+    """Start the relay of a plugin; its output goes to ``relay.log``.
+
+    :param drain: deliver what is there and end, rather than follow the run
+    :raises OSError: if the process or its log file cannot be made
+    """
+    files = folder.relay(plugin)
+    files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.health.unlink(missing_ok=True)  # what an earlier relay said of itself
+    command = [
+        sys.executable,
+        "-I",
+        "-X",
+        "utf8",
+        "-c",
+        _START,
+        json.dumps(relay_path()),
+        str(folder.path),
+        plugin,
+    ]
+    command += ["--linger", str(settings.linger), "--call-timeout", str(settings.call_timeout)]
+    log = os.open(files.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return subprocess.Popen(
+            command + ["--drain"] * drain,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+def relay_path() -> list[str]:
+    """Return this process's ``sys.path`` for a relay: standard library first, the user's own folder last."""
+    library = Path(sysconfig.get_path("stdlib"))
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    script = Path(main).absolute().parent if main else None
+    first, middle, last = [], [], []
+    for entry in dict.fromkeys(str(Path(item).absolute()) for item in sys.path):
+        path = Path(entry)
+        if path == library or (library in path.parents and "-packages" not in entry) or path.suffix == ".zip":
+            first.append(entry)
+        elif path in (Path.cwd(), script):
+            last.append(entry)
+        else:
+            middle.append(entry)
+    return first + middle + last

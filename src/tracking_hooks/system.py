@@ -1,0 +1,105 @@
+"""What the training's process tree uses of the machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from tracking_hooks.events import Metrics
+
+_MB = 1e6
+
+
+class SystemMonitor:
+    """Samples CPU, memory, disk, network and GPU. Rates are means since the sample before."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._root = psutil.Process(os.getpid() if pid is None else pid)
+        self._processes: dict[int, psutil.Process] = {}
+        self._last = (0.0, 0.0, 0, 0)
+        self._gpus = _open_gpus()
+        self.sample()  # rates need a beginning
+
+    def sample(self) -> Metrics:
+        """Return the metrics of this moment, under names that begin with ``system/``."""
+        cpu = memory = 0.0
+        known = {process.pid: process for process in self._tree()}
+        self._processes = known
+        for process in known.values():
+            with suppress(psutil.Error):
+                cpu += process.cpu_percent()
+                memory += process.memory_info().rss
+        metrics = {
+            "system/cpu_percent": cpu,
+            "system/memory_rss_mb": memory / _MB,
+            "system/memory_percent": psutil.virtual_memory().percent,
+            "system/processes": float(len(known)),
+        }
+        metrics.update(self._rates())
+        metrics.update(self._gpu_metrics())
+        return metrics
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            tree = [self._root, *(p for p in self._root.children(recursive=True) if _same_session(p.pid))]
+        except psutil.Error:
+            return []
+        # cpu_percent() compares with the call before on the same object.
+        return [self._processes.get(process.pid, process) for process in tree]
+
+    def _rates(self) -> Metrics:
+        now = time.monotonic()
+        disk = 0.0
+        for process in self._processes.values():
+            with suppress(psutil.Error, AttributeError):  # not offered on every platform
+                counters = process.io_counters()
+                disk += counters.read_bytes + counters.write_bytes
+        network = psutil.net_io_counters()
+        before, disk_before, sent_before, received_before = self._last
+        self._last = (now, disk, network.bytes_sent, network.bytes_recv)
+        if not before or now == before:
+            return {}
+        seconds = now - before
+        return {
+            "system/disk_mb_per_s": max(disk - disk_before, 0.0) / _MB / seconds,
+            "system/network_sent_mb_per_s": (network.bytes_sent - sent_before) / _MB / seconds,
+            "system/network_received_mb_per_s": (network.bytes_recv - received_before) / _MB / seconds,
+        }
+
+    def _gpu_metrics(self) -> Metrics:
+        if self._gpus is None:
+            return {}
+        nvml, handles = self._gpus
+        metrics: Metrics = {}
+        for index, handle in enumerate(handles):
+            with suppress(nvml.NVMLError):
+                ours = [p for p in nvml.nvmlDeviceGetComputeRunningProcesses(handle) if p.pid in self._processes]
+                if not ours:
+                    continue  # somebody else's GPU
+                metrics[f"system/gpu{index}_memory_mb"] = sum(p.usedGpuMemory or 0 for p in ours) / _MB
+                metrics[f"system/gpu{index}_utilization_percent"] = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                metrics[f"system/gpu{index}_power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1e3
+        return metrics
+
+
+def _same_session(pid: int) -> bool:
+    """Whether a process belongs to the training: relays have a session of their own."""
+    try:
+        return os.getsid(pid) == os.getsid(0)
+    except (AttributeError, OSError):
+        return True
+
+
+def _open_gpus() -> tuple[Any, list[Any]] | None:
+    """Return NVIDIA's library and its devices, if it is installed (``tracking-hooks[gpu]``) and finds any."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    except Exception:  # noqa: BLE001 a driver that is missing or broken is no GPU to us
+        return None

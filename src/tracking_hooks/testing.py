@@ -1,0 +1,222 @@
+"""For the tests of a plugin: a recorded run without a trainer, and a way to play it.
+
+::
+
+    from tracking_hooks.testing import play, recorded_run
+
+    def test_every_epoch_is_there(tmp_path):
+        calls = recorded_run(tmp_path)
+        play(MyTracker(), calls, destination={"folder": str(tmp_path)})
+        ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from tracking_hooks.events import (
+    Artifact,
+    Checkpoint,
+    ConfusionMatrix,
+    Curve,
+    Dataset,
+    Destination,
+    Environment,
+    Error,
+    Git,
+    Model,
+    Run,
+    Split,
+    State,
+    Status,
+)
+from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
+from tracking_hooks.journal import Call
+
+STARTED = 1_760_000_000.0
+"""When a recorded run started, in seconds since the epoch; its events are one second apart."""
+
+BATCHES = 4
+"""How many batches an epoch of a recorded run has."""
+
+
+def sample_run(folder: Path) -> Run:
+    """Return the run that ``recorded_run`` tells of, saving to ``folder``."""
+    return Run(uid="20251009-085320-5eed5eed", name="train", project="shapes", task="detect", save_dir=folder)
+
+
+def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") -> list[Call]:
+    """Return the calls of a run of a detection model, and write its files (weights, plots, tables).
+
+    :param folder: stands for ``save_dir``
+    :param status: anything but "finished" ends the run in the last epoch, before that is settled
+    """
+    files = _write_files(folder)
+    calls: list[Call] = []
+
+    def record(hook: str, **args: Any) -> None:
+        calls.append(Call(len(calls) + 1, STARTED + len(calls), hook, args))
+
+    record(
+        "on_run_start",
+        params={
+            "task": "detect",
+            "model": "yolo26n.yaml",
+            "epochs": epochs,
+            "lr0": 0.01,
+            "data": "shapes.yaml",
+        },
+        environment=_ENVIRONMENT,
+        resumed=False,
+    )
+    classes = {0: "square", 1: "circle"}
+    counts = {"square": 40, "circle": 24}
+    record(
+        "on_train_start",
+        model=Model(
+            name="yolo26n", task="detect", parameters=2_500_000, gradients=2_500_000, layers=122, gflops=5.8,
+            classes=classes,
+        ),
+        dataset=Dataset(
+            name="shapes", yaml=folder / "shapes.yaml", classes=classes, digest="0" * 32,
+            splits={
+                "train": Split(path="images/train", images=32, instances=counts),
+                "val": Split(path="images/val", images=8, instances=counts),
+            },
+        ),
+    )  # fmt: skip
+    best = Checkpoint(path=folder / "weights/best.pt", kind="best")
+    for epoch in range(1, epochs + 1):
+        record("on_epoch_start", epoch=epoch, attempt=1)
+        train = {"train/box_loss": 2.0 / epoch, "train/cls_loss": 3.0 / epoch, "lr/pg0": 0.01 / epoch}
+        record("on_batch_end", epoch=epoch, step=epoch * BATCHES, metrics={"batch/box_loss": 2.1 / epoch})
+        record("on_train_epoch_end", epoch=epoch, attempt=1, metrics=train)
+        if epoch == epochs and status != "finished":
+            break
+        validation = {
+            "metrics/precision(B)": 1 - 0.5**epoch,
+            "metrics/mAP50(B)": 0.9 - 0.5**epoch,
+            "metrics/mAP50-95(B)": 0.7 - 0.5**epoch,
+            "val/box_loss": float("nan") if epoch == 1 else 2.2 / epoch,
+        }
+        record("on_validation_end", epoch=epoch, attempt=1, metrics=validation, per_class=None)
+        record(
+            "on_epoch_end", epoch=epoch, step=epoch * BATCHES, per_class=None,
+            metrics={**train, **validation, "fitness": 0.7 - 0.5**epoch, "time/epoch": 1.5},
+        )  # fmt: skip
+        record("on_checkpoint_saved", epoch=epoch, checkpoint=best)
+        record("on_system_metrics", metrics={"system/cpu_percent": 90.0, "system/memory_rss_mb": 900.0})
+    if status == "finished":
+        record(
+            "on_final_validation",
+            metrics={"metrics/mAP50(B)": 0.91, "metrics/mAP50-95(B)": 0.71},
+            per_class={"square": {"metrics/mAP50": 0.95}, "circle": {"metrics/mAP50": 0.87}},
+            curves=[
+                Curve(
+                    name="PR", x_label="recall", y_label="precision", x=[0.0, 0.5, 1.0],
+                    y={"square": [1.0, 0.9, 0.2], "circle": [1.0, 0.8, 0.1]},
+                )
+            ],
+            confusion_matrix=ConfusionMatrix(
+                labels=["square", "circle", "background"], matrix=[[38, 1, 3], [1, 20, 2], [1, 3, 0]]
+            ),
+            checkpoint=best,
+        )  # fmt: skip
+    for kind in ("best", "last"):
+        path = folder / f"weights/{kind}.pt"
+        size, digest = _measure(path)
+        record(
+            "on_checkpoint_saved",
+            epoch=epochs,
+            checkpoint=Checkpoint(path=path, kind=kind, size=size, digest=digest),
+        )
+    for path, kind in files.items():
+        size, digest = _measure(path)
+        name = path.relative_to(folder).as_posix()
+        record(
+            "on_artifact",
+            artifact=Artifact(path=path, kind=kind, name=name, size=size, digest=digest, epoch=epochs),
+        )
+    error = Error(type="RuntimeError", message="boom", traceback="Traceback …\nRuntimeError: boom\n")
+    record("on_run_end", status=status, error=error if status == "failed" else None)
+    return calls
+
+
+def play(
+    plugin: object,
+    calls: Iterable[Call],
+    *,
+    run: Run | None = None,
+    destination: Destination | None = None,
+    state: State | None = None,
+    flush: bool = True,
+) -> State:
+    """Deliver calls to a plugin as a relay does, letting every exception through.
+
+    :param plugin: an instance with ``@hookimpl`` methods
+    :param run: by default the run of ``recorded_run``, found from its files
+    :param destination: what the plugin's ``capture`` would have returned
+    :param state: what an earlier ``play`` returned, to go on after a restart
+    :param flush: whether to flush at the end, as a relay does behind each batch
+    :returns: the plugin's state
+    """
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(LifecycleSpecs)
+    manager.register(plugin)
+    manager.check_pending()
+    calls = list(calls)
+    state = {} if state is None else state
+    run = run or sample_run(_folder_of(calls))
+    common = {"run": run, "state": state, "destination": destination or {}}
+    for call in calls:
+        getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
+    if flush:
+        manager.hook.flush(**common)
+    return state
+
+
+_ENVIRONMENT = Environment(
+    host="laptop", user="ada", cwd=Path("/home/ada/shapes"), argv=["yolo", "train", "model=yolo26n.yaml"],
+    python="3.11.7", platform="Linux", versions={"ultralytics": "8.4.190", "torch": "2.14.1"}, devices=["cpu"],
+    git=Git(commit="c0ffee" * 6 + "c0ff", branch="main", dirty=True),
+)  # fmt: skip
+
+
+def _write_files(folder: Path) -> dict[Path, Any]:
+    (folder / "weights").mkdir(parents=True, exist_ok=True)
+    (folder / "weights/best.pt").write_bytes(b"best weights")
+    (folder / "weights/last.pt").write_bytes(b"last weights")
+    (folder / "results.csv").write_text("epoch,time,train/box_loss\n1,1.5,2\n")
+    (folder / "args.yaml").write_text("task: detect\n")
+    (folder / "results.png").write_bytes(_png())
+    return {folder / "results.csv": "table", folder / "args.yaml": "config", folder / "results.png": "plot"}
+
+
+def _png() -> bytes:
+    """Return the smallest picture: one grey pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    data = path.read_bytes()
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+def _folder_of(calls: list[Call]) -> Path:
+    for call in calls:
+        if call.hook == "on_checkpoint_saved":
+            path: Path = call.args["checkpoint"].path
+            return path.parent.parent
+    return Path.cwd()
