@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def attach(selection: str | None = None) -> None:
     install()
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds no module itself: it lets the other finders find Ultralytics' callbacks, and wraps what they load."""
 
     def find_spec(

@@ -72,6 +72,7 @@ class Recorder:
         self._captures = dict(captures)
         self._early: dict[str, Any] = {"params": params, "environment": environment, "resumed": False}
         self._begun = self._ended = False
+        self._size = 0  # of the journal in bytes, once the run has ended
         self._complaints: set[str] = set()
         self._relays: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts = dict.fromkeys(captures, 0)
@@ -233,6 +234,7 @@ class Recorder:
             self._logger.info(f"tracking-hooks: {self.outcome()}")
 
     def _close(self) -> None:
+        self._size = self.folder.journal.stat().st_size
         self._journal.close()
         self._lock.release()
         self._restart_relays()
@@ -254,11 +256,10 @@ class Recorder:
 
     def pending(self) -> list[str]:
         """Return the plugins that it is worth waiting for."""
-        size = self.folder.journal.stat().st_size
         return [
             name
             for name, process in self._relays.items()
-            if process.poll() is None and self.folder.relay(name).read_cursor().offset < size
+            if process.poll() is None and self.folder.relay(name).read_cursor().offset < self._size
         ]
 
     def is_down(self, name: str) -> bool:
@@ -280,7 +281,7 @@ class Recorder:
             cursor = files.read_cursor()
             if url := cursor.state.get("url"):
                 links[name] = str(url)
-            done = cursor.offset >= self.folder.journal.stat().st_size
+            done = cursor.offset >= self._size
             if done and not cursor.dead:
                 parts.append(f"{name}: all {cursor.delivered} events delivered ({url or capture.summary or 'done'})")
                 continue

@@ -2,11 +2,10 @@
 
 ::
 
-    from tracking_hooks.testing import play, recorded_run
+    from tracking_hooks.testing import play, recorded_run, sample_run
 
     def test_every_epoch_is_there(tmp_path):
-        calls = recorded_run(tmp_path)
-        play(MyTracker(), calls, destination={"folder": str(tmp_path)})
+        play(MyTracker(), recorded_run(tmp_path), sample_run(tmp_path))
         ...
 """
 
@@ -152,8 +151,8 @@ def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") 
 def play(
     plugin: object,
     calls: Iterable[Call],
+    run: Run,
     *,
-    run: Run | None = None,
     destination: Destination | None = None,
     state: State | None = None,
     flush: bool = True,
@@ -161,8 +160,8 @@ def play(
     """Deliver calls to a plugin as a relay does, letting every exception through.
 
     :param plugin: an instance with ``@hookimpl`` methods
-    :param run: by default the run of ``recorded_run``, found from its files
-    :param destination: what the plugin's ``capture`` would have returned
+    :param run: whose calls these are: ``sample_run(folder)`` for those of ``recorded_run(folder)``
+    :param destination: what the plugin's ``capture`` would have noted down
     :param state: what an earlier ``play`` returned, to go on after a restart
     :param flush: whether to flush at the end, as a relay does behind each batch
     :returns: the plugin's state
@@ -171,9 +170,7 @@ def play(
     manager.add_hookspecs(LifecycleSpecs)
     manager.register(plugin)
     manager.check_pending()
-    calls = list(calls)
     state = {} if state is None else state
-    run = run or sample_run(_folder_of(calls))
     common = {"run": run, "state": state, "destination": destination or {}}
     for call in calls:
         getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
@@ -212,11 +209,3 @@ def _png() -> bytes:
 def _measure(path: Path) -> tuple[int, str]:
     data = path.read_bytes()
     return len(data), hashlib.sha256(data).hexdigest()
-
-
-def _folder_of(calls: list[Call]) -> Path:
-    for call in calls:
-        if call.hook == "on_checkpoint_saved":
-            path: Path = call.args["checkpoint"].path
-            return path.parent.parent
-    return Path.cwd()

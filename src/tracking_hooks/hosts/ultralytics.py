@@ -211,11 +211,7 @@ class Session:
             checkpoint=Checkpoint(path=Path(trainer.best), kind="best"),
         )
 
-    def training_finished(self, _: BaseTrainer) -> None:
-        """Note that the training came to its proper end."""
-        self.finished = True
-
-    def torn_down(self, trainer: BaseTrainer) -> None:
+    def torn_down(self) -> None:
         """Record what is left, and the end. Ultralytics calls this in a ``finally``: see what is in flight."""
         error = None if self.finished else sys.exc_info()[1]
         try:
@@ -338,16 +334,16 @@ def on_fit_epoch_end(trainer: BaseTrainer) -> None:
 
 @_guarded
 def on_train_end(trainer: BaseTrainer) -> None:
-    """See ``Session.training_finished``."""
+    """Note that the training came to its proper end."""
     if session := _sessions.get(trainer):
-        session.training_finished(trainer)
+        session.finished = True
 
 
 @_guarded
 def teardown(trainer: BaseTrainer) -> None:
     """See ``Session.torn_down``."""
     if session := _sessions.pop(trainer, None):
-        session.torn_down(trainer)
+        session.torn_down()
 
 
 _CALLBACKS: dict[str, Callable[[Any], None]] = {

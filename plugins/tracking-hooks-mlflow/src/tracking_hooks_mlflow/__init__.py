@@ -1,0 +1,1 @@
+"""MLflow for tracking-hooks. Importing this package does nothing: the training process does it, too."""

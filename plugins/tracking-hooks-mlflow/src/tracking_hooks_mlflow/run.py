@@ -1,0 +1,180 @@
+"""One MLflow run, addressed by its id: no active run, no global state."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from tracking_hooks.events import Destination, Rejected, Run, State, Status, Unavailable
+from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow.errors import told_to_relay
+from tracking_hooks_mlflow.names import Names, flattened, spelled
+from tracking_hooks_mlflow.store import connect
+from tracking_hooks_mlflow.trainer import DEFAULT_EXPERIMENT
+
+RUN_UID = "tracking_hooks.run_uid"
+"""The tag by which a run is found again."""
+
+MAX_PARAM = 6000
+MAX_TAG = 5000
+PARAMS_PER_BATCH = 100
+
+_STATUS: dict[Status, str] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "killed": "KILLED",
+}
+
+
+class MLflowRun:
+    """Writes to a run. Everything may be written again: nothing is then there twice.
+
+    :param uri: the tracking URI without credentials, for messages
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
+        self.client = client
+        self.uri = uri
+        self.run_id = run_id
+
+    @classmethod
+    def open(cls, run: Run, time: float, state: State, destination: Destination) -> MLflowRun:
+        """Return the run named in ``state``, or the one to join, or the one with our uid, or a new one.
+
+        :param time: when the run began, should it be a new one
+        """
+        uri = destination["tracking_uri"]
+        client = connect(uri)
+        with told_to_relay(uri):
+            if "run_id" not in state:
+                if joined := destination.get("run_id"):
+                    info = client.get_run(joined).info
+                else:
+                    info = _find_or_create(client, run, time, destination)
+                if uris.is_web(uri):
+                    state["url"] = f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+                state["run_id"] = info.run_id
+        return cls(client, uri, state["run_id"])
+
+    def log(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = ()) -> None:
+        """Send metrics or params; the client splits what is too much for one request."""
+        with told_to_relay(self.uri):
+            # Not left to MLFLOW_ENABLE_ASYNC_LOGGING, with which errors would be lost.
+            self.client.log_batch(self.run_id, metrics=metrics, params=params, synchronous=True)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags, in place of older ones."""
+        entities = [RunTag(spelled(key), value[:MAX_TAG]) for key, value in tags.items()]
+        with told_to_relay(self.uri):
+            self.client.log_batch(self.run_id, tags=entities, synchronous=True)
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Send the params that are missing. MLflow never changes one: a new value becomes a tag."""
+        flat = flattened(params)
+        names = Names({})
+        values = {names.key(name, beside=flat): value for name, value in flat.items()}
+        for key, value in values.items():
+            if len(value) > MAX_PARAM:
+                self.write(value, f"params/{key}.txt")
+        with told_to_relay(self.uri):
+            known = self.client.get_run(self.run_id).data.params
+        cut = {key: value[:MAX_PARAM] for key, value in values.items()}
+        missing = [Param(key, value) for key, value in cut.items() if key not in known]
+        for start in range(0, len(missing), PARAMS_PER_BATCH):
+            self.log(params=missing[start : start + PARAMS_PER_BATCH])
+        changed = {key: value for key, value in cut.items() if known.get(key, value) != value}
+        if changed:
+            self.tag({f"tracking_hooks.param.{key}": value for key, value in changed.items()})
+
+    def upload(self, path: Path, name: str) -> None:
+        """Upload a file as artifact ``name``, in place of an older one.
+
+        :raises Rejected: the file is gone
+        """
+        if not path.is_file():
+            raise Rejected(f"{path} is gone, so {name} cannot be uploaded to MLflow at {self.uri}")
+        folder, _, base = name.rpartition("/")
+        with _called(path, base) as file, told_to_relay(self.uri):
+            self.client.log_artifact(self.run_id, str(file), folder or None)
+
+    def write(self, text: str, name: str) -> None:
+        """Upload a text as artifact ``name``."""
+        with told_to_relay(self.uri):
+            self.client.log_text(self.run_id, text, name)
+
+    def reopen(self) -> None:
+        """Set the run going again."""
+        with told_to_relay(self.uri):
+            self.client.update_run(self.run_id, status="RUNNING")
+
+    def end(self, status: Status, time: float) -> None:
+        """Close the run."""
+        with told_to_relay(self.uri):
+            self.client.set_terminated(self.run_id, _STATUS[status], end_time=milliseconds(time))
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as MLflow counts it."""
+    return round(seconds * 1000)
+
+
+def _find_or_create(client: MlflowClient, run: Run, time: float, destination: Destination) -> Any:
+    experiment = destination.get("experiment_id") or _experiment(client, destination)
+    # A create_run whose answer was lost, or whose state was: it must not be made twice.
+    found = client.search_runs([experiment], f"tags.`{RUN_UID}` = '{run.uid}'", max_results=1)
+    if found:
+        return found[0].info
+    return client.create_run(
+        experiment,
+        start_time=milliseconds(time),
+        tags={RUN_UID: run.uid},
+        run_name=destination.get("run_name", run.name),
+    ).info
+
+
+def _experiment(client: MlflowClient, destination: Destination) -> str:
+    name = destination.get("experiment", DEFAULT_EXPERIMENT)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            number: str = client.create_experiment(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another relay was faster
+        else:
+            return number
+    if found.lifecycle_stage == "deleted":
+        # Not restored here: that would bring all of its old runs back, too.
+        raise Unavailable(
+            f"MLflow's experiment {name!r} was deleted. Bring it back with"
+            f" `mlflow experiments restore --experiment-id {found.experiment_id}`, or delete it for good with"
+            f" `mlflow gc --experiment-ids {found.experiment_id}`; the run is recorded then."
+        )
+    experiment_id: str = found.experiment_id
+    return experiment_id
+
+
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[Path]:
+    """Give the file under another name, since MLflow names an artifact after its file."""
+    if path.name == name:
+        yield path
+        return
+    with TemporaryDirectory(prefix="tracking-hooks-") as folder:
+        other = Path(folder, name)
+        try:
+            os.link(path, other)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(path, other)
+        yield other

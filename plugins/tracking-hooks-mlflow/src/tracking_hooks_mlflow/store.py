@@ -1,0 +1,107 @@
+"""Opening a tracking store: a server, or a database file that may not be there yet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from tracking_hooks.events import Unavailable
+from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow.errors import reason
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client.
+
+    :param uri: the tracking URI, without credentials: those come from this process's MLFLOW_TRACKING_URI
+    :raises Unavailable: whatever the reason, since it can be put right
+    """
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay's own back-off takes its place
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    complete = given if uris.without_credentials(given) == uri else uri
+    try:
+        if not uri.startswith(_DATABASES):
+            return MlflowClient(tracking_uri=complete)
+        return _open_database(complete)
+    except (MlflowException, ImportError) as error:
+        raise Unavailable(f"MLflow's store {uri} cannot be opened: {reason(error)}") from None
+
+
+def _open_database(uri: str) -> MlflowClient:
+    if not find_spec("sqlalchemy"):
+        raise ImportError("a database needs the whole of MLflow, not only mlflow-skinny: pip install mlflow")
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        url = make_url(uri)
+        file = url.database if url.get_backend_name() == "sqlite" else None
+        if not file or file == ":memory:":
+            # MLflow itself would try for 100 seconds to reach a database that is down.
+            create_sqlalchemy_engine(uri).connect().close()
+            return MlflowClient(tracking_uri=uri)
+        path = Path(file).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            # MLflow's migrations must not run twice at once on one file.
+            stack.enter_context(_locked(path.with_name(f".{path.name}.lock")))
+            # Opened in its own folder, since that is where MLflow's default artifact root begins.
+            stack.enter_context(_inside(path.parent))
+            if not path.exists() or path.stat().st_size == 0:
+                _create(path)
+            return MlflowClient(tracking_uri=uri)
+    except (SQLAlchemyError, CommandError) as error:
+        raise Unavailable(f"MLflow's store {uris.without_credentials(uri)} cannot be opened: {reason(error)}") from None
+
+
+def _create(path: Path) -> None:
+    """Make a database under another name first: one left half-made can never be opened again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import URL
+
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
+    store = SqlAlchemyStore(URL.create("sqlite", database=str(new)).render_as_string(), "./mlruns")
+    store.engine.dispose()
+    if not path.exists() or path.stat().st_size == 0:  # else the user's own MLflow was faster
+        new.replace(path)
+    new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Change the working directory (contextlib.chdir is newer than Python 3.10)."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

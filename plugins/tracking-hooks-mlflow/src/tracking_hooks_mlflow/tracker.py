@@ -1,0 +1,211 @@
+"""The hooks: what of a training goes where in an MLflow run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from mlflow.entities import Metric
+
+from tracking_hooks.events import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Destination,
+    Environment,
+    Error,
+    Metrics,
+    Model,
+    Params,
+    Run,
+    State,
+    Status,
+)
+from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_mlflow.names import Names
+from tracking_hooks_mlflow.run import RUN_UID, MLflowRun, milliseconds
+
+METRICS_PER_BATCH = 1000
+
+
+class MLflowTracker:
+    """Records one training as one MLflow run.
+
+    A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
+    first. In ``state`` are ``run_id`` and ``url``, the last ``epoch``, and the ``keys`` of metrics whose name
+    MLflow does not take.
+    """
+
+    def __init__(self) -> None:
+        self._run: MLflowRun | None = None
+        self._buffer: list[Metric] = []
+
+    @hookimpl
+    def on_run_start(
+        self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, state: State,
+        destination: Destination,
+    ) -> None:  # fmt: skip
+        """Params, and where they came from as tags."""
+        mlflow_run = self._open(run, time, state, destination)
+        tags = _tags(run, environment, destination)
+        if not _is_joined(destination):
+            tags |= _source(environment)
+            if resumed:
+                mlflow_run.reopen()
+        mlflow_run.tag(tags)
+        mlflow_run.set_params(params)
+
+    @hookimpl
+    def on_train_start(
+        self, model: Model, dataset: Dataset, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """The network's size as params, the data set's identity as tags."""
+        mlflow_run = self._open(run, time, state, destination)
+        mlflow_run.tag({"dataset.name": dataset.name, "dataset.digest": dataset.digest})
+        summary = {
+            "name": model.name,
+            "parameters": model.parameters,
+            "gradients": model.gradients,
+            "layers": model.layers,
+            "gflops": model.gflops,
+        }
+        mlflow_run.set_params({"model": summary})
+
+    @hookimpl
+    def on_batch_end(
+        self, step: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Metrics named ``batch/…``, by batch."""
+        self._record(metrics, step, run, time, state, destination)
+
+    @hookimpl
+    def on_epoch_end(
+        self, epoch: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """The curves, by epoch."""
+        state["epoch"] = epoch
+        self._record(metrics, epoch, run, time, state, destination)
+
+    @hookimpl
+    def on_system_metrics(
+        self, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
+    ) -> None:
+        """Metrics named ``system/…``: MLflow shows them on a page of their own."""
+        self._record(metrics, seq, run, time, state, destination)
+
+    @hookimpl
+    def on_log(
+        self, metrics: Metrics, step: int | None, run: Run, time: float, seq: int, state: State,
+        destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user's own metrics."""
+        self._record(metrics, seq if step is None else step, run, time, state, destination)
+
+    @hookimpl
+    def on_final_validation(
+        self, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves."""
+        best = {f"best/{name}": value for name, value in metrics.items()}
+        self._record(best, state.get("epoch", 0), run, time, state, destination)
+
+    @hookimpl
+    def on_checkpoint_saved(
+        self, checkpoint: Checkpoint, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """The final weights, as ``weights/best.pt`` and ``weights/last.pt``."""
+        if checkpoint.digest is not None and checkpoint.kind in {"best", "last"}:
+            name = f"weights/{checkpoint.kind}.pt"
+            self._open(run, time, state, destination).upload(checkpoint.path, name)
+
+    @hookimpl
+    def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
+        """Plots, tables and other files."""
+        self._open(run, time, state, destination).upload(artifact.path, artifact.name)
+
+    @hookimpl
+    def on_run_end(
+        self,
+        status: Status,
+        error: Error | None,
+        run: Run,
+        time: float,
+        state: State,
+        destination: Destination,
+    ) -> None:
+        """The status, and what went wrong. A run that was joined is left open."""
+        mlflow_run = self._open(run, time, state, destination)
+        self._send()  # a run that says it is over shall be complete
+        if error is not None:
+            mlflow_run.write(error.traceback, "traceback.txt")
+            mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
+        if not _is_joined(destination):
+            mlflow_run.end(status, time)
+
+    @hookimpl
+    def flush(self) -> None:
+        """Send the metrics."""
+        self._send()
+
+    def _open(self, run: Run, time: float, state: State, destination: Destination) -> MLflowRun:
+        if self._run is None:
+            self._run = MLflowRun.open(run, time, state, destination)
+        return self._run
+
+    def _record(
+        self, metrics: Metrics, step: int, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        self._open(run, time, state, destination)
+        names = Names(state.setdefault("keys", {}))
+        # The event's own time: MLflow then takes a point that it already has for the same one.
+        moment = milliseconds(time)
+        for name, value in metrics.items():
+            self._buffer.append(Metric(names.key(name, beside=metrics), float(value), moment, step))
+        if len(self._buffer) >= METRICS_PER_BATCH:
+            self._send()
+
+    def _send(self) -> None:
+        if self._buffer:
+            assert self._run is not None, "opened before anything is recorded"
+            self._run.log(metrics=self._buffer)
+            self._buffer = []
+
+
+def _is_joined(destination: Destination) -> bool:
+    """Whether the run is the user's own, which is not ours to close or to rename."""
+    return "run_id" in destination
+
+
+def _tags(run: Run, environment: Environment, destination: Destination) -> dict[str, str]:
+    tags = {
+        RUN_UID: run.uid,
+        "tracking_hooks.save_dir": str(run.save_dir),
+        "task": run.task,
+        "host": environment.host,
+        "devices": ", ".join(environment.devices),
+        "version.python": environment.python,
+        **{f"version.{name}": version for name, version in environment.versions.items()},
+        **run.tags,
+    }
+    if run.parent is not None:
+        tags["tracking_hooks.parent_uid"] = run.parent
+    if "project" in destination:
+        tags["tracking_hooks.project"] = destination["project"]
+    return tags
+
+
+def _source(environment: Environment) -> Mapping[str, str]:
+    """Return the tags in which MLflow itself keeps who started what."""
+    tags = {
+        "mlflow.user": environment.user,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": shlex.join(environment.argv),
+    }
+    if git := environment.git:
+        tags["mlflow.source.git.commit"] = git.commit
+        tags["mlflow.source.git.dirty"] = str(git.dirty).lower()
+        if git.branch:
+            tags["mlflow.source.git.branch"] = git.branch
+        if git.remote:
+            tags["mlflow.source.git.repoURL"] = git.remote
+    return tags

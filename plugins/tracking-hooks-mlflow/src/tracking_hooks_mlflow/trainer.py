@@ -1,0 +1,59 @@
+"""What is noted down in the training process. Nothing is imported here that it does not already have."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from tracking_hooks.events import Capture, Run
+from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_mlflow import uris
+
+DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
+"""What Ultralytics' own integration takes when ``project`` is not set."""
+
+
+@hookimpl
+def capture(run: Run) -> Capture:
+    """Note where MLflow would record this run: its environment variables, else the user's own session."""
+    mlflow = _imported_by_user()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or (mlflow and mlflow.get_tracking_uri())
+    uri = uris.absolute(uri, Path.cwd()) if uri else uris.default(Path.cwd())
+    uri = uris.without_credentials(uri)
+    destination: dict[str, Any] = {
+        "tracking_uri": uri,
+        **_experiment(run),
+        "run_name": os.environ.get("MLFLOW_RUN") or os.environ.get("MLFLOW_RUN_NAME") or run.name,
+    }
+    active = mlflow and mlflow.active_run()
+    joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
+    if joined:
+        destination["run_id"] = joined
+    return Capture(destination=destination, replaces="mlflow", summary=_where_to_look(uri))
+
+
+def _imported_by_user() -> Any:
+    """Return MLflow if the user's own code has imported it (and it is not a mere folder of that name)."""
+    module = sys.modules.get("mlflow")
+    return module if hasattr(module, "active_run") else None
+
+
+def _experiment(run: Run) -> dict[str, str]:
+    if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+        return {"experiment": name}
+    # mlflow.set_experiment() sets this one, for child processes.
+    if number := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return {"experiment_id": number}
+    project = Path(run.project)
+    if project.is_absolute():
+        return {"experiment": project.name or DEFAULT_EXPERIMENT, "project": run.project}
+    return {"experiment": run.project or DEFAULT_EXPERIMENT}
+
+
+def _where_to_look(uri: str) -> str:
+    if uri.startswith(("sqlite", "file:")):
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return uri

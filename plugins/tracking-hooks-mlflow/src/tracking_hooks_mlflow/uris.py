@@ -1,0 +1,60 @@
+"""Tracking URIs: MLflow's default, absolute forms, and forms without credentials. MLflow is not imported."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+_NAMED = {"databricks", "databricks-uc", "uc"}
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
+_SECRET_ARGUMENT = re.compile(r"(?<=[?&])(?:user|password|passwd|sslpassword|token)=[^&#]*&?", re.IGNORECASE)
+
+
+def default(folder: Path) -> str:
+    """Return the tracking URI that MLflow 3 takes in a folder when nothing is set.
+
+    That is ``mlflow.db``, unless ``mlruns`` already holds an experiment of the old file store.
+    """
+    old = folder / "mlruns"
+    if any(os.path.lexists(meta) for meta in old.glob("*/meta.yaml") if meta.parent.name.isdigit()):
+        return absolute(str(old), folder)
+    return absolute("sqlite:///mlflow.db", folder)
+
+
+def absolute(uri: str, folder: Path) -> str:
+    """Return the URI such that it means the same in any working directory.
+
+    :param folder: where a relative path begins
+    """
+    if uri.startswith("sqlite") and ":///" in uri:
+        head, _, tail = uri.partition(":///")
+        path, mark, query = tail.partition("?")
+        if path in {"", ":memory:"} or Path(path).is_absolute():
+            return uri
+        # Percent-encoded as MLflow does it for its own default; the path given is so already.
+        beginning = quote(folder.absolute().as_posix(), safe="/:")
+        return f"{head}:///{posixpath.normpath(f'{beginning}/{path}')}{mark}{query}"
+    if uri.startswith("file:") and not uri.startswith("file:/"):
+        uri = unquote(uri.removeprefix("file:"))
+    elif uri in _NAMED or _SCHEME.match(uri):
+        return uri
+    return Path(posixpath.normpath(folder.absolute() / uri)).as_uri()
+
+
+def without_credentials(uri: str) -> str:
+    """Return the URI without user and password, for a web address or a database."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme.startswith(("sqlite", "file")):
+        return uri
+    # In a database's URI the password may hold a slash.
+    user = r"^[^/?#]*@" if scheme.startswith("http") else r"^(?:[^/]*@|[^:/]*:[^@]*@)"
+    bare = _SECRET_ARGUMENT.sub("", re.sub(user, "", rest)).rstrip("?&")
+    return f"{scheme}://{bare}"
+
+
+def is_web(uri: str) -> bool:
+    """Return whether an MLflow server is asked by HTTP, whose pages the user can open."""
+    return uri.startswith(("http://", "https://"))

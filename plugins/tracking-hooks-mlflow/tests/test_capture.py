@@ -1,0 +1,131 @@
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import mlflow
+import pytest
+from msgspec.structs import replace
+
+from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow.trainer import capture
+
+
+@pytest.fixture
+def _mlflow_not_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mlflow")
+
+
+not_imported = pytest.mark.usefixtures("_mlflow_not_imported")
+
+
+def test_the_training_process_does_not_import_mlflow(tmp_path):
+    code = """
+import json, sys
+from pathlib import Path
+from tracking_hooks.testing import sample_run
+from tracking_hooks_mlflow.trainer import capture
+before = set(sys.modules)
+captured = capture(sample_run(Path("train")))
+print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+    path = os.pathsep.join(sys.path)
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True, stdout=-1
+    )
+    destination, modules = json.loads(out.stdout)
+    assert destination["tracking_uri"] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert not {"mlflow", "requests", "sqlalchemy", "numpy"} & set(modules)
+
+
+@not_imported
+def test_names_are_those_of_ultralytics_own_integration(run, monkeypatch):
+    captured = capture(run)
+    assert captured.replaces == "mlflow"
+    assert captured.destination["experiment"] == run.project
+    assert captured.destination["run_name"] == run.name
+    assert capture(replace(run, project="")).destination["experiment"] == "/Shared/Ultralytics"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    monkeypatch.setenv("MLFLOW_RUN", "first")
+    assert capture(run).destination["experiment"] == "mine"
+    assert capture(run).destination["run_name"] == "first"
+
+
+@not_imported
+def test_an_experiment_is_named_after_the_last_part_of_an_absolute_project(run):
+    destination = capture(replace(run, project="/home/ada/shapes")).destination
+    assert destination["experiment"] == "shapes"
+    assert destination["project"] == "/home/ada/shapes"
+
+
+@pytest.mark.parametrize("old_store", [False, True], ids=["fresh", "mlruns with data"])
+@pytest.mark.parametrize("folder", ["plain", "with space"])
+def test_the_default_is_mlflows_own(run, tmp_path, monkeypatch, folder, old_store):
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    if old_store:
+        (tmp_path / folder / "mlruns/0").mkdir(parents=True)
+        (tmp_path / folder / "mlruns/0/meta.yaml").touch()
+    expected = mlflow.get_tracking_uri()
+    monkeypatch.delitem(sys.modules, "mlflow")
+    assert capture(run).destination["tracking_uri"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "captured"),
+    [
+        ("http://ada:secret@host:5000/base", "http://host:5000/base"),
+        ("https://ada:s@cret@host", "https://host"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("postgresql+psycopg://ada:se/cret@host:5432/mlflow?sslmode=require", None),
+        ("postgresql://host/mlflow?user=ada&password=secret", "postgresql://host/mlflow"),
+        ("sqlite:///mlflow.db", "sqlite:///{cwd}/mlflow.db"),
+        ("sqlite:///../x/mlflow.db?timeout=5", "sqlite:///{parent}/x/mlflow.db?timeout=5"),
+        ("sqlite:////data/a@b/mlflow.db", "sqlite:////data/a@b/mlflow.db"),
+        ("./mlruns", "file://{cwd}/mlruns"),
+        ("file:mlruns", "file://{cwd}/mlruns"),
+        ("file:///data/mlruns", "file:///data/mlruns"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+    ],
+)
+@not_imported
+def test_the_tracking_uri_is_absolute_and_without_credentials(run, tmp_path, monkeypatch, given, captured):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    result = capture(run)
+    expected = captured or "postgresql+psycopg://host:5432/mlflow?sslmode=require"
+    assert result.destination["tracking_uri"] == expected.format(cwd=tmp_path, parent=tmp_path.parent)
+    assert "cret" not in f"{result}"
+
+
+@not_imported
+def test_the_summary_says_where_to_look(run, tmp_path, monkeypatch):
+    command = shlex.split(capture(run).summary)
+    assert command == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@host:5000")
+    assert capture(run).summary == "http://host:5000"
+
+
+def test_the_users_own_active_run_is_joined(run, store):
+    mlflow.set_tracking_uri(store["tracking_uri"])
+    try:
+        mlflow.set_experiment("by hand")
+        with mlflow.start_run() as active:
+            destination = capture(run).destination
+        assert destination["run_id"] == active.info.run_id
+        assert destination["tracking_uri"] == store["tracking_uri"]
+        assert destination["experiment_id"] == active.info.experiment_id
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+@not_imported
+def test_the_run_named_in_the_environment_is_joined(run, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef")
+    assert capture(run).destination["run_id"] == "0123456789abcdef"
+
+
+def test_without_credentials_leaves_plain_addresses_alone():
+    for uri in ("http://host:5000", "postgresql://host/db", "databricks", "file:///a@b", ""):
+        assert uris.without_credentials(uri) == uri

@@ -1,0 +1,165 @@
+import json
+import re
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks_mlflow.errors import reason
+from tracking_hooks_mlflow.tracker import MLflowTracker
+
+
+def deliver(calls, destination, state=None):
+    run = sample_run(Path("runs/train").absolute())  # as the fixture `run`
+    return play(MLflowTracker(), calls, run, destination=destination, state=state)
+
+
+@contextmanager
+def answering(status, body):
+    """A server that gives everybody the same answer, and counts."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            asked.append(self.headers)
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def __getattr__(self, name):
+            if name.startswith("do_"):
+                return self.answer
+            raise AttributeError(name)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_what_a_server_missed_is_delivered_once_it_is_up(address, save_dir, request):
+    """Stands first in this file: the server is not started yet."""
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": address, "experiment": "late"}
+    state = {}
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=re.escape(address)):
+            deliver(calls, destination, state)
+    request.getfixturevalue("server")
+    deliver(calls, destination, state)
+    client = MlflowClient(tracking_uri=address)
+    run = client.get_run(state["run_id"])
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(state["run_id"], "fitness")) == 3
+    assert state["url"] == f"{address}/#/experiments/{run.info.experiment_id}/runs/{state['run_id']}"
+
+
+def test_a_server_holds_a_run_once_however_often_it_is_sent(server, save_dir, run):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "twice"}
+    state = deliver(calls, destination)
+    deliver(calls, destination)
+    deliver(calls, destination, state)
+    client = MlflowClient(tracking_uri=server)
+    experiment = client.get_experiment_by_name("twice")
+    (found,) = client.search_runs([experiment.experiment_id])
+    for key in found.data.metrics:
+        history = client.get_metric_history(found.info.run_id, key)
+        assert len(history) == len({point.step for point in history}), key
+    assert [info.path for info in client.list_artifacts(found.info.run_id, "weights")] == [
+        "weights/best.pt",
+        "weights/last.pt",
+    ]
+
+
+def test_a_lost_answer_to_create_run_makes_no_second_run(server, save_dir, monkeypatch):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "lost answer"}
+    create = MlflowClient.create_run
+
+    def lose_the_answer(self, *args, **options):
+        create(self, *args, **options)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", lose_the_answer)
+        with pytest.raises(ConnectionResetError):
+            deliver(calls, destination)
+    deliver(calls, destination)
+    client = MlflowClient(tracking_uri=server)
+    assert len(client.search_runs([client.get_experiment_by_name("lost answer").experiment_id])) == 1
+
+
+def test_a_run_deleted_on_the_server_is_rejected_in_its_words(server, save_dir):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "deleted"}
+    state = deliver(calls[:6], destination)
+    MlflowClient(tracking_uri=server).delete_run(state["run_id"])
+    with pytest.raises(Rejected, match=rf"{re.escape(server)}.*active"):
+        deliver(calls[6:10], destination, state)
+    with pytest.raises(Rejected, match=r"no-such-run"):
+        deliver(calls, {**destination, "run_id": "no-such-run"})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning", "words"),
+    [
+        (500, "oops", Unavailable, "is not available"),
+        (502, "<html>bad gateway</html>", Unavailable, "is not available"),
+        (503, json.dumps({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "busy"}), Unavailable, "503"),
+        (429, "slow down", Unavailable, "is not available"),
+        (408, "", Unavailable, "is not available"),
+        (404, "<html>no such page</html>", Unavailable, "no such page"),
+        (401, "who are you", Unavailable, "MLFLOW_TRACKING_USERNAME"),
+        (403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "no"}), Unavailable, "MLFLOW_TRACKING_TOKEN"),
+        (403, "Invalid Host header", Unavailable, "--allowed-hosts"),
+        (400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "bad name"}), Rejected, "bad name"),
+        (200, "<html>a login page</html>", Unavailable, "login page"),
+    ],
+)
+def test_what_an_answer_means(save_dir, status, body, meaning, words):
+    with answering(status, body) as (uri, asked), pytest.raises(meaning) as caught:
+        deliver(recorded_run(save_dir), {"tracking_uri": uri, "experiment_id": "1"})
+    assert words in str(caught.value)
+    assert uri in str(caught.value)
+    assert len(asked) == 1, "retries are the relay's"
+
+
+def test_a_server_that_hangs_is_not_waited_for_long(save_dir, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unavailable, match="time"):
+            deliver(recorded_run(save_dir), {"tracking_uri": uri})
+
+
+def test_credentials_come_from_the_relays_environment_and_go_nowhere_else(save_dir, monkeypatch):
+    with answering(401, "who are you") as (uri, asked):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.replace("//", "//ada:secret@"))
+        with pytest.raises(Unavailable) as caught:
+            deliver(recorded_run(save_dir), {"tracking_uri": uri})
+    assert asked[0]["Authorization"].startswith("Basic ")
+    assert "secret" not in str(caught.value)
+    with answering(401, "who are you") as (other, asked), pytest.raises(Unavailable):
+        deliver(recorded_run(save_dir), {"tracking_uri": other})
+    assert "Authorization" not in asked[0]
+
+
+@pytest.mark.parametrize("user", ["ada:secret@", "ada:s@cret@", "token@"])
+def test_messages_hold_no_credentials(user):
+    error = RuntimeError(f"API request to https://{user}host:5000/api failed\nmore")
+    assert reason(error) == "API request to https://host:5000/api failed"

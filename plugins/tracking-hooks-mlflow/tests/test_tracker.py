@@ -1,0 +1,306 @@
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from msgspec.structs import replace
+
+from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks.journal import Call
+from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_mlflow.tracker import MLflowTracker
+
+
+def deliver(calls, destination, state=None, **options):
+    options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`
+    return play(MLflowTracker(), calls, destination=destination, state=state, **options)
+
+
+def saved(state):
+    """The state as it comes back from disk."""
+    return msgspec.json.decode(msgspec.json.encode(state))
+
+
+def all_runs(client):
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(experiments, run_view_type=ViewType.ALL)
+
+
+def the_run(client):
+    (run,) = all_runs(client)
+    return run
+
+
+def points(client):
+    """Everything in the only run's metrics: key to (step, milliseconds, value) in order."""
+    run = the_run(client)
+    return {
+        key: sorted(
+            (point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, key)
+        )
+        for key in run.data.metrics
+    }
+
+
+def artifacts(client, path=None):
+    found = []
+    for info in client.list_artifacts(the_run(client).info.run_id, path):
+        found += artifacts(client, info.path) if info.is_dir else [info.path]
+    return sorted(found)
+
+
+def everything(client):
+    """For comparing: as text, since NaN is not equal to itself."""
+    run = the_run(client)
+    found = {"points": points(client), "params": run.data.params, "tags": run.data.tags}
+    rows = [f"{kind} {key} = {value}" for kind, values in found.items() for key, value in sorted(values.items())]
+    return [*rows, *artifacts(client), run.info.status, run.info.start_time, run.info.end_time]
+
+
+def times_of(calls, hook):
+    return [round(call.time * 1000) for call in calls if call.hook == hook]
+
+
+def test_every_epoch_is_there_once_at_its_step_and_time(store, client, save_dir):
+    calls = recorded_run(save_dir, epochs=3)
+    deliver(calls, store)
+    times = times_of(calls, "on_epoch_end")
+    found = points(client)
+    assert found["train/box_loss"] == [(1, times[0], 2.0), (2, times[1], 1.0), (3, times[2], 2.0 / 3)]
+    assert [step for step, _, _ in found["metrics/mAP50-95B"]] == [1, 2, 3]
+    first, *others = found["val/box_loss"]
+    assert math.isnan(first[2])
+    assert [value for _, _, value in others] == [1.1, 2.2 / 3]
+
+
+def test_batches_system_and_final_metrics_have_axes_of_their_own(store, client, save_dir):
+    calls = recorded_run(save_dir, epochs=3)
+    deliver(calls, store)
+    found = points(client)
+    assert [step for step, _, _ in found["batch/box_loss"]] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    system = [call.seq for call in calls if call.hook == "on_system_metrics"]
+    assert [step for step, _, _ in found["system/cpu_percent"]] == system
+    assert found["best/metrics/mAP50B"] == [(3, times_of(calls, "on_final_validation")[0], 0.91)]
+
+
+def test_the_run_says_what_it_is(store, client, save_dir, run):
+    tagged = replace(run, tags={"team": "vision"})
+    calls = recorded_run(save_dir)
+    deliver(calls, store, run=tagged)
+    found = the_run(client)
+    assert client.get_experiment(found.info.experiment_id).name == "shapes"
+    assert found.info.run_name == "train"
+    assert found.info.status == "FINISHED"
+    assert found.info.start_time == round(STARTED * 1000)
+    assert found.info.end_time == times_of(calls, "on_run_end")[0]
+    assert found.data.params["lr0"] == "0.01"
+    assert found.data.params["model"] == "yolo26n.yaml"
+    assert found.data.params["model.parameters"] == "2500000"
+    expected = {
+        "tracking_hooks.run_uid": run.uid,
+        "mlflow.user": "ada",
+        "mlflow.source.name": "yolo train model=yolo26n.yaml",
+        "mlflow.source.git.branch": "main",
+        "task": "detect",
+        "team": "vision",
+        "version.ultralytics": "8.4.190",
+        "dataset.name": "shapes",
+    }
+    assert expected.items() <= found.data.tags.items()
+
+
+def test_files_have_the_names_of_ultralytics_own_integration(store, client, save_dir):
+    deliver(recorded_run(save_dir), store)
+    assert artifacts(client) == ["args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt"]
+    path = client.download_artifacts(the_run(client).info.run_id, "weights/best.pt")
+    assert Path(path).read_bytes() == b"best weights"
+
+
+def test_a_file_is_named_by_the_event_not_by_where_it_is_kept(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    kept = save_dir / "3f2a9c"
+    kept.write_bytes(b"a plot")
+    artifact = replace(calls[-2].args["artifact"], path=kept, name="plots/PR.png")
+    deliver([*calls[:2], Call(3, STARTED, "on_artifact", {"artifact": artifact})], store)
+    assert artifacts(client) == ["plots/PR.png"]
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "killed"])
+def test_a_replay_adds_nothing(store, client, save_dir, status):
+    calls = recorded_run(save_dir, status=status)
+    state = deliver(calls, store)
+    once = everything(client)
+    deliver(calls, store, saved(state))
+    deliver(calls, store)  # its state lost: found by the tag
+    assert everything(client) == once
+
+
+@pytest.mark.parametrize("cut", [1, 2, 6, 10, 17])
+def test_a_restart_anywhere_continues_the_run(store, client, save_dir, cut):
+    calls = recorded_run(save_dir)
+    state = saved(deliver(calls[:cut], store))
+    deliver(calls[cut:][:3], store, saved(state))  # delivered, but its cursor was not saved
+    deliver(calls[cut:], store, state)
+    restarted = everything(client)
+    client.delete_run(the_run(client).info.run_id)
+    store["experiment"] = "undisturbed"
+    deliver(calls, store)
+    client.delete_experiment(client.get_experiment_by_name("shapes").experiment_id)
+    assert everything(client) == restarted
+
+
+def test_a_first_event_of_any_kind_finds_or_makes_the_run(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    for call in calls[1:]:
+        deliver([call], store)
+    deliver(calls[:1], store)
+    assert len(points(client)["train/box_loss"]) == 3
+    assert artifacts(client)
+
+
+def test_what_was_not_flushed_comes_again(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    deliver(calls[:-6], store, flush=False)
+    assert not the_run(client).data.metrics
+    deliver(calls[:-6], store)
+    assert len(points(client)["train/box_loss"]) == 3
+
+
+def test_a_resumed_run_goes_on_and_tells_what_changed(store, client, save_dir):
+    calls = recorded_run(save_dir, status="killed")
+    state = deliver(calls, store)
+    assert the_run(client).info.status == "KILLED"
+    params = {**calls[0].args["params"], "lr0": 0.02, "patience": 5}
+    resumed = Call(99, STARTED + 99, "on_run_start", {**calls[0].args, "params": params, "resumed": True})
+    deliver([resumed], store, state)
+    found = the_run(client)
+    assert found.info.status == "RUNNING"
+    assert found.data.params["lr0"] == "0.01"
+    assert found.data.params["patience"] == "5"
+    assert {key: value for key, value in found.data.tags.items() if key.startswith("tracking_hooks.param.")} == {
+        "tracking_hooks.param.lr0": "0.02"
+    }
+
+
+def test_params_of_any_number_length_and_shape_are_taken(store, client, save_dir):
+    start = recorded_run(save_dir)[0]
+    params = {**{f"p{i}": i for i in range(250)}, "names": "é" * 7000, "nested": {"a": {"b": [1]}}, "a(b)": 1, "ab": 2}
+    state = deliver([replace_args(start, params=params)], store)
+    deliver([replace_args(start, params=params)], store, state)
+    found = the_run(client)
+    assert len(found.data.params) == 254
+    assert found.data.params["nested.a.b"] == "[1]"
+    assert found.data.params["names"] == "é" * 6000
+    assert not [key for key in found.data.tags if key.startswith("tracking_hooks.param.")]
+    path = client.download_artifacts(found.info.run_id, "params/names.txt")
+    assert Path(path).read_text("utf-8") == "é" * 7000
+
+
+def replace_args(call, **args):
+    return replace(call, args={**call.args, **args})
+
+
+def test_no_metric_name_costs_the_others_theirs(store, client, save_dir):
+    metrics = {"/a": 1.0, "a//b": 2.0, "../x": 3.0, "50 %": 4.0, "m(B)": 5.0, "mB": 6.0, "x" * 300: 7.0, "": 8.0}
+    calls = [
+        Call(1, STARTED, "on_log", {"metrics": metrics, "step": 7}),
+        Call(2, STARTED, "on_log", {"metrics": {"loss": math.inf}, "step": None}),
+    ]
+    deliver(calls, store)
+    found = points(client)
+    assert sorted(value for [(step, _, value)] in found.values() if step == 7) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found["mB"][0][2] == 6.0
+    [(step, _, value)] = found["loss"]
+    assert (step, value > 1e308) == (2, True)
+
+
+def test_more_metrics_than_one_request_holds(store, client, save_dir):
+    metrics = {f"class/{i}": float(i) for i in range(700)}
+    deliver([Call(i, STARTED + i, "on_log", {"metrics": metrics, "step": i}) for i in (1, 2, 3)], store)
+    found = points(client)
+    assert len(found) == 700
+    assert {len(history) for history in found.values()} == {3}
+
+
+def test_a_failed_run_shows_its_traceback(store, client, save_dir):
+    deliver(recorded_run(save_dir, status="failed"), store)
+    found = the_run(client)
+    assert found.info.status == "FAILED"
+    assert found.data.tags["tracking_hooks.error"] == "RuntimeError: boom"
+    path = client.download_artifacts(found.info.run_id, "traceback.txt")
+    assert "RuntimeError: boom" in Path(path).read_text("utf-8")
+
+
+@pytest.mark.parametrize("status", ["interrupted", "killed"])
+def test_a_run_cut_short_is_killed(store, client, save_dir, status):
+    deliver(recorded_run(save_dir, status=status), store)
+    assert the_run(client).info.status == "KILLED"
+
+
+def test_a_joined_run_stays_open_and_keeps_its_name(store, client, save_dir):
+    experiment = client.create_experiment("by hand")
+    mine = client.create_run(experiment, run_name="my own", tags={"mlflow.user": "me"}).info.run_id
+    deliver(recorded_run(save_dir), {**store, "run_id": mine})
+    found = the_run(client)
+    assert found.info.run_id == mine
+    assert found.info.status == "RUNNING"
+    assert found.info.run_name == "my own"
+    assert found.data.tags["mlflow.user"] == "me"
+    assert len(points(client)["fitness"]) == 3
+
+
+def test_a_deleted_run_takes_nothing_more(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    state = deliver(calls[:6], store)
+    client.delete_run(state["run_id"])
+    for part in (calls[6:10], calls[-1:]):
+        with pytest.raises(Rejected, match=r"sqlite.*deleted|sqlite.*active"):
+            deliver(part, store, state)
+
+
+def test_a_deleted_experiment_waits_for_the_user(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    experiment = client.create_experiment("shapes")
+    client.delete_experiment(experiment)
+    with pytest.raises(Unavailable, match=f"restore --experiment-id {experiment}"):
+        deliver(calls, store)
+    client.restore_experiment(experiment)
+    deliver(calls, store)
+    assert the_run(client).info.status == "FINISHED"
+
+
+def test_an_experiment_created_meanwhile_is_taken(store, client, save_dir, monkeypatch):
+    experiment = client.create_experiment("shapes")
+    found = MlflowClient.get_experiment_by_name
+
+    answers = [None]
+
+    def not_at_first(self, name):
+        return answers.pop() if answers else found(self, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", not_at_first)
+    deliver(recorded_run(save_dir), store)
+    assert the_run(client).info.experiment_id == experiment
+
+
+@pytest.mark.parametrize("name", ["results.csv", "weights/best.pt"])
+def test_a_file_that_vanished_is_rejected(store, save_dir, name):
+    calls = recorded_run(save_dir)
+    (save_dir / name).unlink()
+    final = [call for call in calls if name in repr(call.args) and "digest='" in repr(call.args)]
+    with pytest.raises(Rejected, match=f"{name} is gone"):
+        deliver(final, store)
+
+
+def test_weights_that_may_still_change_are_left_alone(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    deliver([call for call in calls if "digest=None" in repr(call.args)], store)
+    assert artifacts(client) == []
+
+
+def test_state_is_small_json(store, save_dir):
+    state = deliver(recorded_run(save_dir), store)
+    assert saved(state) == state
+    assert len(msgspec.json.encode(state)) < 1000

@@ -1,0 +1,1 @@
+"""Tracks a run in TensorBoard: one event file a run, which holds each point once."""

@@ -1,0 +1,70 @@
+"""The event file of a run, which can be taken up again at a known size after a crash."""
+
+from __future__ import annotations
+
+import glob
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from tracking_hooks.events import Unavailable
+
+_VERSION = "brain.Event:2"
+"""Two is the version in which a ``SessionLog`` tells a reader to drop older points."""
+
+
+class EventFile:
+    """Appends events behind the first ``size`` bytes of a file, and cuts off whatever else is there.
+
+    The file is opened for each event: nothing is buffered that a discarded object could still write, and a
+    file that was deleted meanwhile is an error instead of a loss.
+
+    :param size: how much of the file counts, in bytes
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+
+    @classmethod
+    def create(cls, folder: Path, uid: str, opened: float) -> EventFile:
+        """Begin the file of a run; from its start again, if the folder holds one of that run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f"events.out.tfevents.*.{glob.escape(uid)}"):
+            return cls(path, 0)
+        # Readers take the files of a folder in the order of their names.
+        path = folder / f"events.out.tfevents.{int(opened):010}.{socket.gethostname()}.{uid}"
+        path.touch()
+        return cls(path, 0)
+
+    def append(self, time: float, step: int, values: Iterable[Summary.Value]) -> None:
+        """Write values at a step, as one event."""
+        self._write(Event(wall_time=time, step=step, summary=Summary(value=values)))
+
+    def start_session(self, time: float, step: int) -> None:
+        """Tell readers to drop the points that were written before for this and later steps."""
+        self._write(Event(wall_time=time, step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def sync(self) -> None:
+        """Make what was appended survive the loss of power."""
+        with self.path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+    def _write(self, event: Event) -> None:
+        with self.path.open("r+b") as file:
+            there = file.seek(0, os.SEEK_END)
+            if there < self.size:
+                raise Unavailable(f"{self.path} has lost data: it holds {there} of {self.size} bytes")
+            file.truncate(self.size)
+            file.seek(self.size)
+            writer = RecordWriter(file)
+            if self.size == 0:
+                writer.write(Event(wall_time=event.wall_time, file_version=_VERSION).SerializeToString())
+            writer.write(event.SerializeToString())
+            size = file.tell()
+        self.size = size

@@ -1,0 +1,225 @@
+"""The side in the relay process: run events to the event file.
+
+What has to survive a restart is in ``state``: ``file`` and ``size`` (how much of the file is delivered),
+``started`` (when the run began), ``epoch`` (the last settled one), ``second`` (the last step of the system
+metrics), ``resumed`` (whether the next epoch may be one that is done again).
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tracking_hooks.events import (
+    Action,
+    Artifact,
+    Dataset,
+    Destination,
+    Environment,
+    Error,
+    Metrics,
+    Model,
+    Params,
+    PerClass,
+    Rejected,
+    Run,
+    State,
+    Status,
+)
+from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_tensorboard.eventfile import EventFile
+from tracking_hooks_tensorboard.markdown import code, table
+from tracking_hooks_tensorboard.values import image, scalars, text
+
+_PICTURES = {".png", ".jpg", ".jpeg"}
+
+
+class TensorBoardTracker:
+    """Writes one event file for a run, and goes on with it after a restart.
+
+    The same calls give the same bytes, so a viewer that is reading does not notice when they are repeated.
+    """
+
+    def __init__(self) -> None:
+        self._opened: EventFile | None = None
+
+    @hookimpl
+    def on_run_start(
+        self, params: Params, environment: Environment, resumed: bool,
+        run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write the parameters, and where and how they are used."""
+        file = self._file(run, time, state, destination)
+        if resumed:
+            state["resumed"] = True
+        else:
+            file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
+        texts = [
+            text("params", table(["parameter", "value"], params.items())),
+            text("environment", _environment(run, environment)),
+        ]
+        file.append(time, 0, texts)
+
+    @hookimpl
+    def on_train_start(
+        self, model: Model, dataset: Dataset, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Write what is trained, and on what."""
+        texts = [text("model", _model(model)), text("dataset", _dataset(dataset))]
+        self._file(run, time, state, destination).append(time, 0, texts)
+
+    @hookimpl
+    def on_epoch_start(self, epoch: int, run: Run, time: float, state: State, destination: Destination) -> None:
+        """Drop the points of epochs that a resumed run does again.
+
+        Only then: the order to drop holds for all curves, those over batches and seconds too.
+        """
+        if state.pop("resumed", False) and state.get("epoch", epoch) >= epoch:
+            self._file(run, time, state, destination).start_session(time, epoch)
+
+    @hookimpl
+    def on_batch_end(
+        self, step: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Write the running losses over batches."""
+        self._file(run, time, state, destination).append(time, step, scalars(metrics))
+
+    @hookimpl
+    def on_epoch_end(
+        self, epoch: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Write the curves over epochs."""
+        self._file(run, time, state, destination).append(time, epoch, scalars(metrics))
+        state["epoch"] = epoch
+
+    @hookimpl
+    def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
+        """Show the plots that are pictures."""
+        if artifact.kind != "plot" or artifact.path.suffix.lower() not in _PICTURES:
+            return
+        tag = f"plots/{Path(artifact.name).with_suffix('').as_posix()}"
+        try:
+            picture = image(tag, artifact.path.read_bytes())
+        except ValueError as error:
+            raise Rejected(f"{artifact.path} cannot be shown: it is {error}.") from error
+        self._file(run, time, state, destination).append(time, artifact.epoch or 0, [picture])
+
+    @hookimpl
+    def on_system_metrics(
+        self, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Write what the training uses over the seconds since its start."""
+        file = self._file(run, time, state, destination)
+        # A clock that is set back must not fold the curve.
+        state["second"] = max(int(time - state["started"]), state.get("second", -1) + 1)
+        file.append(time, state["second"], scalars(metrics))
+
+    @hookimpl
+    def on_log(
+        self, metrics: Metrics, step: int | None,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write what the user logged."""
+        at = seq if step is None else step
+        self._file(run, time, state, destination).append(time, at, scalars(metrics))
+
+    @hookimpl
+    def on_action(
+        self, action: Action, plugin: str, outcome: str,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write what was asked for, by whom, and whether it was done."""
+        shown = table(["action", "asked for by", "outcome"], [[action, plugin, outcome]])
+        self._file(run, time, state, destination).append(time, seq, [text("actions", shown)])
+
+    @hookimpl
+    def on_final_validation(
+        self, metrics: Metrics, per_class: PerClass | None,
+        run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write the figures of the best checkpoint beside the curves, not into them."""
+        values = scalars(metrics, "best/")
+        if per_class:
+            values.append(text("best/per_class", _per_class(per_class)))
+        self._file(run, time, state, destination).append(time, state.get("epoch", 0), values)
+
+    @hookimpl
+    def on_run_end(
+        self, status: Status, error: Error | None,
+        run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write how the run ended."""
+        texts = [text("status", status)]
+        if error:
+            texts.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
+        self._file(run, time, state, destination).append(time, state.get("epoch", 0), texts)
+
+    @hookimpl
+    def flush(self, state: State) -> None:
+        """Make sure of what was written."""
+        if self._opened:
+            self._opened.sync()
+            state["size"] = self._opened.size
+
+    def _file(self, run: Run, time: float, state: State, destination: Destination) -> EventFile:
+        if self._opened is None and "file" in state:
+            self._opened = EventFile(Path(state["file"]), state["size"])
+        elif self._opened is None:
+            self._opened = EventFile.create(Path(destination["logdir"]), run.uid, time)
+            state.update(file=str(self._opened.path), size=0, started=time)
+        return self._opened
+
+
+def _environment(run: Run, environment: Environment) -> str:
+    rows: dict[str, Any] = {
+        "command": shlex.join(environment.argv),
+        "working directory": environment.cwd,
+        "host": environment.host,
+        "user": environment.user,
+        "platform": environment.platform,
+        "python": environment.python,
+        "devices": ", ".join(environment.devices),
+        **environment.versions,
+        "run": run.uid,
+        "project": run.project,
+        "name": run.name,
+        "save_dir": run.save_dir,
+    }
+    if git := environment.git:
+        rows["git commit"] = f"{git.commit} (with uncommitted changes)" if git.dirty else git.commit
+        rows["git branch"] = git.branch or ""
+        rows["git remote"] = git.remote or ""
+    if run.parent:
+        rows["trial of"] = run.parent
+    return table(["", "value"], [*rows.items(), *run.tags.items()])
+
+
+def _model(model: Model) -> str:
+    rows = {
+        "name": model.name,
+        "task": model.task,
+        "parameters": f"{model.parameters:,}",
+        "trained parameters": f"{model.gradients:,}",
+        "layers": model.layers,
+        "GFLOPs": "unknown" if model.gflops is None else model.gflops,
+        "classes": ", ".join(model.classes.values()),
+    }
+    return table(["", "value"], rows.items())
+
+
+def _dataset(dataset: Dataset) -> str:
+    splits = dataset.splits
+    rows = {"name": dataset.name, "yaml": dataset.yaml or "", "digest": dataset.digest}
+    counts: list[list[object]] = [
+        ["path", *(split.path for split in splits.values())],
+        ["images", *(split.images for split in splits.values())],
+        *([name, *(split.instances.get(name, 0) for split in splits.values())] for name in dataset.classes.values()),
+    ]
+    return table(["", "value"], rows.items()) + "\n" + table(["", *splits], counts)
+
+
+def _per_class(per_class: PerClass) -> str:
+    names = list(dict.fromkeys(name for metrics in per_class.values() for name in metrics))
+    rows = ([label, *(metrics.get(name, "") for name in names)] for label, metrics in per_class.items())
+    return table(["class", *names], rows)

@@ -1,0 +1,38 @@
+"""The side in the training process: where the event file is going to be. Imports no TensorBoard."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from tracking_hooks.events import Capture, Run
+from tracking_hooks.hookspecs import hookimpl
+
+LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
+"""The folder for all runs, each in a folder of its own name. Unset: a run's event file is in ``save_dir``."""
+
+
+@hookimpl
+def capture(run: Run) -> Capture:
+    """Note down the folder of the event file."""
+    logdir = _logdir(run)
+    return Capture(
+        destination={"logdir": str(logdir)},
+        replaces="tensorboard",
+        summary=f"tensorboard --logdir {shlex.quote(str(logdir))}",
+    )
+
+
+def _logdir(run: Run) -> Path:
+    folder = os.environ.get(LOGDIR)
+    if not folder:
+        return run.save_dir.absolute()
+    if "://" in folder:
+        raise ValueError(f"{LOGDIR} must be a folder of this machine, not an address: {folder!r}")
+    logdir = Path(folder).expanduser().absolute() / run.name
+    # Two projects may each have a run "train", and TensorBoard shows all files of a folder as one run.
+    files = [path.name for path in logdir.glob("*tfevents*")]
+    if files and not any(name.endswith(run.uid) for name in files):
+        return logdir.with_name(f"{logdir.name}-{run.uid}")
+    return logdir

@@ -1,0 +1,296 @@
+"""The event file, read with TensorBoard's own reader."""
+
+import copy
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
+
+from tracking_hooks.events import Artifact, Error, Rejected, SaveCheckpoint, Unavailable
+from tracking_hooks.journal import Call
+from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_tensorboard.eventfile import EventFile
+from tracking_hooks_tensorboard.tracker import TensorBoardTracker
+from tracking_hooks_tensorboard.values import scalars
+
+
+def read(logdir: Path) -> EventAccumulator:
+    return EventAccumulator(str(logdir), size_guidance={SCALARS: 0, IMAGES: 0, TENSORS: 0}).Reload()
+
+
+def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(point.step, pytest.approx(point.value, abs=1e-6)) for point in events.Scalars(tag)]
+
+
+def texts(events: EventAccumulator, tag: str) -> list[str]:
+    return [event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)]
+
+
+def content(logdir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in logdir.iterdir()}
+
+
+RUN = sample_run(Path("/runs/train"))
+
+
+def deliver(calls: list[Call], logdir: Path, tracker: TensorBoardTracker | None = None, **options):
+    destination = {"logdir": str(logdir)}
+    return play(tracker or TensorBoardTracker(), calls, run=RUN, destination=destination, **options)
+
+
+def event_file(logdir: Path) -> Path:
+    (path,) = logdir.iterdir()
+    return path
+
+
+def again(calls: list[Call], *, epoch: int) -> list[Call]:
+    """Return what a run adds that is resumed at the given epoch and does the rest of the calls again."""
+    start = next(i for i, c in enumerate(calls) if c.hook == "on_epoch_start" and c.args["epoch"] == epoch)
+    resume = Call(0, 0, "on_run_start", {**calls[0].args, "resumed": True})
+    return [Call(1000 + i, STARTED + 1000 + i, call.hook, call.args) for i, call in enumerate([resume, *calls[start:]])]
+
+
+@pytest.fixture
+def calls(tmp_path) -> list[Call]:
+    return recorded_run(tmp_path / "run")
+
+
+@pytest.fixture
+def logdir(tmp_path) -> Path:
+    return tmp_path / "tb"
+
+
+def test_every_value_of_every_epoch_is_there_once(calls, logdir):
+    deliver(calls, logdir)
+    events = read(logdir)
+    epochs = [call for call in calls if call.hook == "on_epoch_end"]
+    assert [call.args["epoch"] for call in epochs] == [1, 2, 3]
+    for tag in epochs[0].args["metrics"]:
+        points = events.Scalars(tag)
+        assert [(p.step, p.wall_time) for p in points] == [(c.args["epoch"], c.time) for c in epochs]
+        expected = [c.args["metrics"][tag] for c in epochs]
+        assert [p.value for p in points] == pytest.approx(expected, nan_ok=True)
+
+
+def test_curves_over_epochs_batches_and_seconds_have_their_own_steps(calls, logdir):
+    deliver(calls, logdir)
+    events = read(logdir)
+    assert [p.step for p in events.Scalars("batch/box_loss")] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    systems = [call for call in calls if call.hook == "on_system_metrics"]
+    assert [p.step for p in events.Scalars("system/cpu_percent")] == [c.time - STARTED for c in systems]
+
+
+def test_a_clock_set_back_does_not_fold_the_system_curve(logdir, tmp_path):
+    calls = [
+        Call(seq, STARTED + offset, "on_system_metrics", {"metrics": {"system/cpu_percent": float(offset)}})
+        for seq, offset in enumerate([0, 10, 4, 5, 30])
+    ]
+    deliver(calls, logdir)
+    assert points(read(logdir), "system/cpu_percent") == [(0, 0), (10, 10), (11, 4), (12, 5), (30, 30)]
+
+
+def test_the_best_checkpoint_stands_beside_the_curves(calls, logdir):
+    deliver(calls, logdir)
+    events = read(logdir)
+    assert points(events, "best/metrics/mAP50(B)") == [(3, 0.91)]
+    assert len(events.Scalars("metrics/mAP50(B)")) == 3
+    assert "| square | 0.95 |" in texts(events, "best/per_class")[0]
+
+
+def test_values_that_are_not_finite_are_shown_as_they_are(calls, logdir):
+    log = Call(999, STARTED + 999, "on_log", {"metrics": {"up": math.inf, "down": -math.inf}, "step": 7})
+    deliver([*calls, log], logdir)
+    events = read(logdir)
+    assert math.isnan(events.Scalars("val/box_loss")[0].value)
+    assert points(events, "up") == [(7, math.inf)]
+    assert points(events, "down") == [(7, -math.inf)]
+
+
+def test_what_the_user_logs_without_a_step_stands_at_its_number(logdir, tmp_path):
+    calls = [Call(seq, STARTED, "on_log", {"metrics": {"mine": 1.0}, "step": None}) for seq in (4, 9)]
+    deliver(calls, logdir)
+    assert points(read(logdir), "mine") == [(4, 1), (9, 1)]
+
+
+def test_texts_can_be_read(calls, logdir):
+    calls[0].args["params"] |= {"name": "a|b\nc", "close_mosaic": 10, "tag": "__*<b>*__", "freeze": [0, 1]}
+    deliver(calls, logdir)
+    events = read(logdir)
+    (params,) = texts(events, "params")
+    assert "| epochs | 3 |" in params
+    assert "| close_mosaic | 10 |" in params
+    shown = markdown_to_safe_html(params)
+    assert "<td>a|b<br>c</td>" in shown
+    assert "<td>__*&lt;b&gt;*__</td>" in shown
+    assert "<td>[0, 1]</td>" in shown
+    assert shown.count("<tr>") == 1 + len(calls[0].args["params"])
+    (environment,) = texts(events, "environment")
+    for part in ("yolo train model=yolo26n.yaml", "8.4.190", "c0ffee", "uncommitted", RUN.uid):
+        assert part in environment
+    assert "| parameters | 2,500,000 |" in texts(events, "model")[0]
+    assert "| images | 32 | 8 |" in texts(events, "dataset")[0]
+    assert "| circle | 24 | 24 |" in texts(events, "dataset")[0]
+    assert texts(events, "status") == ["finished"]
+    assert "error" not in events.Tags()["tensors"]
+
+
+def test_a_failed_run_shows_its_traceback(tmp_path, logdir):
+    *calls, end = recorded_run(tmp_path / "run", status="failed")
+    error = Error(type="ValueError", message="boom", traceback='File "a.py"\n  x = *y\n\nValueError: boom\n')
+    end = Call(end.seq, end.time, end.hook, {"status": "failed", "error": error})
+    deliver([*calls, end], logdir)
+    events = read(logdir)
+    assert texts(events, "status") == ["failed"]
+    assert [event.step for event in events.Tensors("status")] == [2]  # the third epoch was not settled
+    shown = markdown_to_safe_html(texts(events, "error")[0])
+    assert shown.startswith("<pre><code>ValueError: boom\n")
+    assert "  x = *y\n\nValueError: boom" in shown
+
+
+def test_actions_are_shown(calls, logdir):
+    args = {"action": SaveCheckpoint(name="good", reason="mAP | up"), "plugin": "keeper", "outcome": "done"}
+    deliver([*calls, Call(999, STARTED + 999, "on_action", args)], logdir)
+    (action,) = texts(read(logdir), "actions")
+    assert "mAP | up" in markdown_to_safe_html(action)
+    assert "| keeper | done |" in action
+
+
+def test_plots_are_shown_byte_for_byte(calls, logdir, tmp_path):
+    deliver(calls, logdir)
+    events = read(logdir)
+    assert events.Tags()["images"] == ["plots/results"]
+    (image,) = events.Images("plots/results")
+    assert image.encoded_image_string == (tmp_path / "run/results.png").read_bytes()
+    assert (image.width, image.height, image.step) == (1, 1, 3)
+
+
+def test_a_picture_that_is_none_is_rejected(logdir, tmp_path):
+    path = tmp_path / "labels.jpg"
+    path.write_bytes(b"not a picture")
+    artifact = Artifact(path=path, kind="plot", name="labels.jpg", size=13, digest="")
+    with pytest.raises(Rejected, match=r"labels\.jpg cannot be shown: it is neither a PNG nor a JPEG pic.*\.$"):
+        deliver([Call(1, STARTED, "on_artifact", {"artifact": artifact})], logdir)
+
+
+def test_other_files_are_left_alone(logdir, tmp_path):
+    for name, kind in [("a.png", "file"), ("a.pdf", "plot")]:
+        artifact = Artifact(path=tmp_path / name, kind=kind, name=name, size=1, digest="")
+        deliver([Call(1, STARTED, "on_artifact", {"artifact": artifact})], logdir)
+    assert not logdir.exists()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_crash_at_any_call_leaves_no_trace(tmp_path, resumed):
+    calls = recorded_run(tmp_path / "run", epochs=2)
+    begin = 0
+    if resumed:
+        begin = len(calls) - 1  # what comes before is the other case
+        calls += again(calls, epoch=2)
+    expected_state = deliver(calls, tmp_path / "undisturbed")
+    expected = content(tmp_path / "undisturbed")
+
+    for first in range(begin, len(calls)):
+        for lost in range(1, len(calls) - first + 1):
+            logdir = tmp_path / f"{first}-{lost}"
+            state = deliver(calls[:first], logdir) if first else {}
+            deliver(calls[first : first + lost], logdir, state=copy.deepcopy(state), flush=False)
+            if logdir.exists():
+                with event_file(logdir).open("ab") as file:
+                    file.write(b"a torn record")
+            state = deliver(calls[first:], logdir, state=state)
+            assert content(logdir) == expected, (first, lost)
+            assert state["size"] == expected_state["size"]
+
+
+def test_a_replay_gives_what_the_live_run_gave(calls, tmp_path):
+    tracker, state = TensorBoardTracker(), {}
+    for call in calls:  # live: flushed after each call
+        deliver([call], tmp_path / "live", tracker, state=state)
+    deliver(calls, tmp_path / "replayed")
+    assert content(tmp_path / "live") == content(tmp_path / "replayed")
+
+
+def test_a_replay_into_the_same_folder_begins_the_file_again(calls, logdir, monkeypatch):
+    deliver(calls, logdir)
+    before = content(logdir)
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    deliver(calls, logdir)
+    assert content(logdir) == before
+
+
+def test_a_resumed_run_shows_epochs_done_again_once(calls, logdir):
+    state = deliver(calls, logdir)
+    deliver(again(calls, epoch=2), logdir, state=state)
+    points = read(logdir).Scalars("train/box_loss")
+    assert [p.step for p in points] == [1, 2, 3]
+    assert points[0].wall_time < STARTED + 1000 < points[1].wall_time
+
+
+def test_a_resumed_run_that_does_no_epoch_again_keeps_all_points(tmp_path, logdir):
+    calls = recorded_run(tmp_path / "run", status="killed")  # in the third epoch
+    state = deliver(calls, logdir)
+    deliver(again(recorded_run(tmp_path / "run"), epoch=3), logdir, state=state)
+    events = read(logdir)
+    assert [p.step for p in events.Scalars("train/box_loss")] == [1, 2, 3]
+    assert [p.step for p in events.Scalars("batch/box_loss")] == [4, 8, 12, 12]
+    assert len(events.Scalars("system/cpu_percent")) == 3
+    assert texts(events, "status") == ["killed", "finished"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_points_of_an_untracked_run_in_the_same_folder_make_way(calls, logdir, resumed):
+    theirs = EventFile(logdir / "events.out.tfevents.1000000000.host.1.0", 0)
+    logdir.mkdir()
+    theirs.path.touch()
+    for step in (1, 2, 3, 4):
+        theirs.append(STARTED - 100, step, scalars({"train/box_loss": 9.0}))
+    deliver(again(calls, epoch=2) if resumed else calls, logdir)
+    points = read(logdir).Scalars("train/box_loss")
+    assert [p.step for p in points] == [1, 2, 3]
+    assert [p.value == 9 for p in points] == [resumed, False, False]
+
+
+def test_the_folder_may_have_any_name(tmp_path):
+    calls = recorded_run(tmp_path / "Läufe und 列車" / "train 2")
+    logdir = tmp_path / "Läufe und 列車" / "tb [1] #"
+    state = deliver(calls[:5], logdir)
+    deliver(calls[5:], logdir, state=state)
+    deliver(calls, logdir)  # finds the file again
+    assert len(read(logdir).Scalars("train/box_loss")) == 3
+
+
+def test_a_file_that_vanished_is_an_error_at_once(calls, logdir):
+    tracker = TensorBoardTracker()
+    state = deliver(calls[:5], logdir, tracker)
+    event_file(logdir).unlink()
+    with pytest.raises(FileNotFoundError):
+        deliver(calls[5:], logdir, tracker, state=copy.deepcopy(state))
+    with pytest.raises(FileNotFoundError):
+        deliver(calls[5:], logdir, state=state)
+    assert not list(logdir.iterdir())
+
+
+def test_a_file_that_lost_data_is_not_written_to(calls, logdir):
+    state = deliver(calls[:5], logdir)
+    event_file(logdir).write_bytes(b"short")
+    with pytest.raises(Unavailable, match="has lost data: it holds 5 of"):
+        deliver(calls[5:], logdir, state=state)
+    assert event_file(logdir).read_bytes() == b"short"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(calls, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        deliver(calls, tmp_path / "file/tb")
+
+
+def test_the_relay_imports_neither_torch_nor_tensorflow():
+    code = "import sys, tracking_hooks_tensorboard.tracker as t; t.TensorBoardTracker(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    modules = set(done.stdout.split())
+    assert "tensorboard.summary.writer.record_writer" in modules
+    assert not modules & {"torch", "tensorflow", "ultralytics", "grpc", "PIL"}

@@ -1,0 +1,66 @@
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pluggy
+import pytest
+
+from tracking_hooks.events import Run
+from tracking_hooks.hookspecs import PROJECT, TrainerSpecs
+from tracking_hooks_tensorboard import trainer
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    monkeypatch.delenv(trainer.LOGDIR, raising=False)
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(TrainerSpecs)
+    manager.register(trainer)
+    manager.check_pending()
+    return manager.hook.capture
+
+
+def run_in(save_dir: Path, uid: str = "uid-1") -> Run:
+    return Run(uid=uid, name="train", project="shapes", task="detect", save_dir=save_dir)
+
+
+def test_the_event_file_is_in_save_dir_as_ultralytics_own(capture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    captured = capture(run=run_in(Path("runs/detect/train")))
+    assert captured.destination == {"logdir": str(tmp_path / "runs/detect/train")}
+    assert captured.replaces == "tensorboard"
+
+
+def test_the_start_line_can_be_pasted(capture, tmp_path):
+    folder = tmp_path / "it's a $HOME"
+    assert shlex.split(capture(run=run_in(folder)).summary) == ["tensorboard", "--logdir", str(folder)]
+
+
+def test_a_folder_for_all_runs(capture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(trainer.LOGDIR, "all runs")
+    assert capture(run=run_in(tmp_path)).destination == {"logdir": str(tmp_path / "all runs/train")}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(trainer.LOGDIR, "~/tb")
+    assert capture(run=run_in(tmp_path)).destination == {"logdir": str(tmp_path / "tb/train")}
+
+
+def test_two_runs_of_one_name_are_kept_apart(capture, tmp_path, monkeypatch):
+    monkeypatch.setenv(trainer.LOGDIR, str(tmp_path))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/events.out.tfevents.1760000000.host.uid-1").touch()
+    assert capture(run=run_in(tmp_path, "uid-1")).destination == {"logdir": str(tmp_path / "train")}
+    assert capture(run=run_in(tmp_path, "uid-2")).destination == {"logdir": str(tmp_path / "train-uid-2")}
+
+
+def test_an_address_is_no_folder(capture, tmp_path, monkeypatch):
+    monkeypatch.setenv(trainer.LOGDIR, "s3://bucket/tb")
+    with pytest.raises(ValueError, match="_TENSORBOARD_LOGDIR must be a folder of this machine"):
+        capture(run=run_in(tmp_path))
+
+
+def test_the_training_process_imports_no_tensorboard():
+    code = "import sys, tracking_hooks_tensorboard.trainer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"tensorboard", "google.protobuf", "numpy", "torch"} & set(done.stdout.split())

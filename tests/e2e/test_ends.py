@@ -1,0 +1,131 @@
+"""However a training ends, its run ends with the status that it deserves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+FAIL_IN_EPOCH_2 = """
+def fail(trainer):
+    if trainer.epoch == 1:
+        raise ValueError("the augmentation ate the batch")
+model.add_callback("on_train_batch_end", fail)
+"""
+
+WAIT_IN_EPOCH_2 = """
+import os, time
+def wait(trainer):
+    if trainer.epoch == 1:
+        open("waiting", "w").close()
+        time.sleep(600)
+model.add_callback("on_train_batch_start", wait)
+"""
+
+FORK_A_WORKER = """
+def fork(trainer):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    open("worker", "w").write(str(pid))
+model.add_callback("on_train_start", fork)
+"""
+
+
+@pytest.fixture
+def store(home):
+    """MLflow's store exists already, as it does from the second run on."""
+    code = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
+    home.run([sys.executable, "-c", code])
+
+
+def end_of(home):
+    (end,) = [call for call in home.calls() if call.hook == "on_run_end"]
+    return end.args
+
+
+def test_a_training_that_raises_is_failed_with_its_traceback(home, store):
+    output = home.run(home.script(FAIL_IN_EPOCH_2), "mlflow", code=1)
+
+    assert "ValueError: the augmentation ate the batch" in output
+    assert end_of(home)["status"] == "failed"
+    assert end_of(home)["error"].message == "the augmentation ate the batch"
+    reader = home.reader()
+    run = reader.only_run()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["tracking_hooks.error"] == "ValueError: the augmentation ate the batch"
+    path = reader.client.download_artifacts(run.info.run_id, "traceback.txt")
+    assert "in fail" in Path(path).read_text()
+    assert [step for step, _ in reader.history(run, "train/box_loss")] == [1]
+    assert "weights/last.pt" in reader.artifacts(run)
+
+
+def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, store, await_):
+    process = home.start(home.script(WAIT_IN_EPOCH_2), "mlflow")
+    await_((home.work / "waiting").exists, "epoch 2")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == -signal.SIGINT  # what Python does with a KeyboardInterrupt
+    assert "KeyboardInterrupt" in output
+    assert "tracking-hooks: mlflow: all" in output
+    assert end_of(home) == {"status": "interrupted", "error": None}
+    run = home.reader().only_run()
+    assert run.info.status == "KILLED"
+
+
+def test_a_killed_training_is_ended_by_its_relay_while_a_forked_worker_lives_on(home, store, await_):
+    process = home.start(home.script(WAIT_IN_EPOCH_2 + FORK_A_WORKER), "mlflow")
+    await_((home.work / "waiting").exists, "epoch 2")
+    worker = int((home.work / "worker").read_text())
+    process.kill()
+    try:
+        reader = home.reader()
+        await_(lambda: reader.only_run().info.status == "KILLED", "KILLED in MLflow")
+        os.kill(worker, 0)  # it is still there
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert end_of(home)["status"] == "killed"
+    run = reader.only_run()
+    assert [step for step, _ in reader.history(run, "train/box_loss")] == [1]
+    assert {"weights/last.pt", "results.csv"} <= reader.artifacts(run)
+
+
+def test_sigterm_is_killed_too(home, scalars, await_):
+    process = home.start(home.script(WAIT_IN_EPOCH_2), "tensorboard")
+    await_((home.work / "waiting").exists, "epoch 2")
+    process.terminate()
+    process.wait()
+
+    assert process.returncode == -signal.SIGTERM
+    home.wait_for_call("on_run_end", status="killed")
+
+
+def test_a_data_set_that_is_missing_is_a_failed_run(home, await_):
+    output = home.run(home.script(data="nowhere.yaml"), "tensorboard", code=1)
+
+    assert "nowhere.yaml" in output
+    assert end_of(home)["status"] == "failed"
+    assert "nowhere.yaml" in end_of(home)["error"].message
+    start = next(call for call in home.calls() if call.hook == "on_run_start")
+    assert start.args["params"]["data"] == "nowhere.yaml"
+
+
+def test_sys_exit_in_a_callback_is_failed_and_keeps_its_exit_code(home):
+    home.run(
+        home.script("import sys\nmodel.add_callback('on_train_epoch_end', lambda t: sys.exit(7))"),
+        "tensorboard",
+        code=7,
+    )
+    assert end_of(home)["status"] == "failed"
+
+
+def test_a_users_callback_that_raises_in_teardown_does_not_keep_the_run_open(home):
+    text = "def fail(trainer): raise RuntimeError('mine')\nmodel.add_callback('teardown', fail)"
+    home.run(home.script(text), "tensorboard", code=1)
+    assert end_of(home)["status"] == "finished"
