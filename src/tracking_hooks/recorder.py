@@ -339,6 +339,11 @@ def _finish_all() -> None:
         _wait_for(mine)
     for recorder in mine:
         recorder._guard(lambda r=recorder: r._logger.info(f"tracking-hooks: {r.outcome()}"), "telling the outcome")
+    if isinstance(error, KeyboardInterrupt):
+        # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
+        # dataclasses does: remind it, or the exit code would be another one with tracking.
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102
 
 
 def _wait_for(recorders: list[Recorder]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tracking_hooks.events import Unavailable
-from tracking_hooks.testing import play, recorded_run
+from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 RELAY = """
