@@ -134,6 +134,7 @@ class Relay:
                 try:
                     self._deliver(entries)
                 except _OUTAGE as error:
+                    self._note_outage(error)
                     logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
                     return PENDING
             elif not running and adoption.end_orphan(self.folder):
@@ -160,7 +161,7 @@ class Relay:
             retry=retry_if_exception_type(_OUTAGE),
             wait=wait_exponential_jitter(initial=0.5, max=15),
             stop=self._has_waited_enough,
-            before_sleep=self._note_outage,
+            before_sleep=self._before_sleep,
             reraise=True,
         ):
             with attempt:
@@ -258,10 +259,12 @@ class Relay:
             self._progress = time.monotonic()
         return time.monotonic() - self._progress > self.settings.linger
 
-    def _note_outage(self, attempt: RetryCallState) -> None:
+    def _before_sleep(self, attempt: RetryCallState) -> None:
+        self._note_outage(attempt.outcome.exception() if attempt.outcome else None)
+
+    def _note_outage(self, error: BaseException | None) -> None:
         if not self._down:
             self._down = True
-            error = attempt.outcome.exception() if attempt.outcome else None
             logger.warning("%s is down, trying again until it is back: %s", self.name, error)
             self._say("down", str(error))
 

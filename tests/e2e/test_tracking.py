@@ -54,6 +54,7 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     start, end = (line for line in output.splitlines() if line.startswith("tracking-hooks:"))
     assert "mlflow" in start and "tensorboard" in start and "Ultralytics' own mlflow is taken off" in start
     assert "mlflow: all" in end and "tensorboard: all" in end
+    assert json.loads((home.folder / "yolo/settings.json").read_text())["mlflow"] is True  # the user's, left alone
 
 
 def test_keys_and_params_are_those_of_ultralytics_own_integration(fresh_home):
