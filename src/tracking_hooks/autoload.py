@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _SEAM = "add_integration_callbacks"
 def install() -> None:
     """Watch for Ultralytics to be imported. Called by PyTorch; safe to call again."""
     try:
-        if not any(type(finder).__qualname__ == _Finder.__qualname__ for finder in sys.meta_path):
+        ours = (_Finder.__module__, _Finder.__qualname__)
+        if not any((type(finder).__module__, type(finder).__qualname__) == ours for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         if module := sys.modules.get(_TARGET):
             _wrap(module)
@@ -79,7 +81,10 @@ def _watch(spec: ModuleSpec) -> None:
         _wrap(module)
 
     # On this one loader instance: `__loader__`, `inspect.getsource` and reloading go on as before.
-    loader.exec_module = exec_module  # type: ignore[method-assign]
+    try:
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+    except (AttributeError, TypeError):
+        _say(f"not active: the loader of {_TARGET} cannot be followed; call tracking_hooks.attach() after importing it")
 
 
 def _wrap(module: ModuleType) -> None:
@@ -104,4 +109,5 @@ def _wrap(module: ModuleType) -> None:
 
 def _say(sentence: str) -> None:
     if os.environ.get(VARIABLE, "").strip():
-        print(f"tracking-hooks: {sentence}", file=sys.stderr)  # noqa: T201 there is no logger yet
+        with suppress(Exception):  # a closed stderr
+            print(f"tracking-hooks: {sentence}", file=sys.stderr)  # noqa: T201 there is no logger yet

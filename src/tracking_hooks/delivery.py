@@ -61,6 +61,7 @@ def _deliver(folder: RunFolder, plugin: str, settings: Settings, deadline: float
         # A journal is data: that it names a class is no reason to import it.
         result.note = f"left alone: to run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
         return result
+    size = folder.journal.stat().st_size
     while True:
         code = start_relay(folder, plugin, settings, drain=True).wait()
         if code != BUSY or time.monotonic() > deadline:
@@ -69,10 +70,10 @@ def _deliver(folder: RunFolder, plugin: str, settings: Settings, deadline: float
     cursor = files.read_cursor()
     result.delivered = cursor.delivered - before.delivered
     result.dead = cursor.dead
-    result.done = code == DELIVERED
+    result.done = code == DELIVERED and cursor.offset >= size  # a plugin may have ended the process with 0, too
     if code == BUSY:
         result.note = "a relay is at work on it"
-    elif code != DELIVERED:
+    elif not result.done:
         health = read_json(files.health, Health)
         reason = health.error if health and health.error else f"its relay ended with exit code {code}"
         result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"

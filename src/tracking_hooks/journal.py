@@ -92,6 +92,17 @@ def number(value: float) -> float | str:
     return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
 
 
+def _spell_out(value: Any) -> Any:
+    """Write the floats in plain data that JSON does not know as strings."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, dict):
+        return {key: _spell_out(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spell_out(item) for item in value]
+    return value
+
+
 @functools.cache
 def _args_decoder(hook: str) -> msgspec.json.Decoder[Any] | None:
     """Derive a hook's line format from its specification, the one place that says what it receives."""
@@ -193,6 +204,7 @@ class Journal:
         self.path = path
         self.seq = seq
         self._lock = threading.Lock()
+        self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     @classmethod
@@ -208,13 +220,15 @@ class Journal:
     @classmethod
     def reopen(cls, path: Path) -> Journal:
         """Go on with an existing journal."""
-        last = last_call(path)
-        journal = cls(path, last.seq if last else 0)
+        journal = cls(path, 0)
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
         if torn:
-            journal._write(b"\n")
+            journal._write(b"\n")  # first: it may complete a line that lacked nothing else, with a number of its own
+        _, offset = read_head(path)
+        for entry in read(path, offset):
+            journal.seq = entry.call.seq if entry.call else journal.seq + 1  # a damaged line had a number too
         return journal
 
     def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:
@@ -222,21 +236,32 @@ class Journal:
 
         :param time: seconds since the epoch
         :returns: its number
-        :raises OSError: if it could not be written whole; its number is not used again
+        :raises OSError: if it could not be written
         """
         with self._lock:
-            self.seq += 1
-            line = _encoder.encode({"seq": self.seq, "time": time, "hook": hook, "args": args})
+            call = {"seq": self.seq + 1, "time": time, "hook": hook, "args": args}
+            line = _encoder.encode(call)
+            if b"null" in line:  # JSON has neither NaN nor infinity: msgspec writes null
+                line = _encoder.encode(_spell_out(msgspec.to_builtins(call, enc_hook=_encode_other)))
             self._write(_seal(line))
+            self.seq += 1
             return self.seq
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            raise OSError(f"{self.path} is closed")
+        if self._torn:
+            # What follows a torn line must not be glued to it; when it was torn there was no room for this either.
+            data = b"\n" + data
         written = os.write(self._fd, data)
+        self._torn = written != len(data)
         if written != len(data):
-            # What follows a torn line must not be glued to it.
-            os.write(self._fd, b"\n")
+            self.seq += 1  # if nothing but its newline is missing, the line will be read
             raise OSError(f"{self.path}: only {written} of {len(data)} bytes could be written")
 
     def close(self) -> None:
-        """Close the file. Call it once."""
-        os.close(self._fd)
+        """Close the file; what is appended later is refused."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -18,6 +18,8 @@ import msgspec
 import psutil
 from msgspec import Struct
 
+from tracking_hooks.layout import write_json
+
 if sys.platform != "win32":
     import fcntl
 
@@ -60,7 +62,7 @@ class Lock:
         if not _try_lock(fd, self.path):
             os.close(fd)
             return False
-        _note(self.path).write_bytes(msgspec.json.encode(Holder.this()))
+        write_json(_note(self.path), Holder.this())
         self._fd = fd
         return True
 

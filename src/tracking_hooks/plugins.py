@@ -145,6 +145,8 @@ def _check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(specs)
     hooks = _parameters(specs)
+    if not any(manager.parse_hookimpl_opts(plugin, attribute) for attribute in dir(plugin)):
+        raise ConfigurationError(f"plugin {name!r} has no hook: its methods must be marked with @hookimpl.")
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is None:

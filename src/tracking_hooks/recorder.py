@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -33,6 +34,8 @@ _RESTARTS = 5
 _DOWN_WAIT = 2.0
 """Seconds to wait at exit for a tracker that is known to be down."""
 _POLL = 0.05
+_MEMORY = 10_000
+"""Events kept in memory while the journal cannot be written."""
 
 _recorders: list[Recorder] = []
 # The one piece of module state: `log()` and the exit of the process have nothing else to find recorders by.
@@ -76,6 +79,8 @@ class Recorder:
         self._complaints: set[str] = set()
         self._relays: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts = dict.fromkeys(captures, 0)
+        self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
+        self._writing = threading.Lock()
         self._stop_sampling = threading.Event()
         self.folder = RunFolder.beside(run.save_dir, run.uid)
         self.folder.create()
@@ -107,13 +112,17 @@ class Recorder:
         captures = plugins.capture(names, run)
         try:
             recorder = cls(run, captures, settings, logger, params=params, environment=environment)
-            for name in names:
-                recorder._relays[name] = start_relay(recorder.folder, name, settings)
         except OSError as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
         if not _recorders:
             atexit.register(_finish_all)
         _recorders.append(recorder)
+        try:
+            for name in names:
+                recorder._relays[name] = start_relay(recorder.folder, name, settings)
+        except OSError as error:
+            recorder._forget()
+            raise ConfigurationError(f"a relay cannot be started: {error}") from error
         recorder._guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
         return recorder
 
@@ -147,7 +156,7 @@ class Recorder:
                 if health and health.state == "refused":
                     self._forget()
                     raise ConfigurationError(health.error)
-                if health or code == DELIVERED:
+                if health:
                     break
                 if code is not None:
                     tail = _tail(files.log)
@@ -184,7 +193,19 @@ class Recorder:
     def _append(self, hook: str, args: dict[str, Any]) -> None:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
-        self._journal.append(hook, time.time(), args)
+        with self._writing:
+            self._waiting.append((hook, time.time(), args))
+            if len(self._waiting) > _MEMORY:
+                self._waiting.popleft()
+                self._journal.seq += 1  # shows as a gap
+            while self._waiting:
+                call = self._waiting.popleft()
+                try:
+                    self._journal.append(*call)
+                except OSError:
+                    self._waiting.appendleft(call)
+                    self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
+                    return
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""
@@ -194,7 +215,7 @@ class Recorder:
                 if isinstance(value, str):
                     raise TypeError
                 numbers[str(name)] = number(float(value))
-            except (TypeError, ValueError):
+            except Exception:  # noqa: BLE001 a tensor of two elements says RuntimeError, a large int OverflowError
                 self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
         return numbers
 
@@ -206,7 +227,7 @@ class Recorder:
     def _restart_relays(self) -> None:
         for name, process in self._relays.items():
             code = process.poll()
-            if code in (None, DELIVERED, PENDING, REFUSED):
+            if code in (None, PENDING, REFUSED) or (code == DELIVERED and self._is_done(name)):
                 continue
             if self._restarts[name] >= _RESTARTS:
                 self._complain(
@@ -216,6 +237,10 @@ class Recorder:
                 continue
             self._restarts[name] += 1
             self._relays[name] = start_relay(self.folder, name, self.settings)
+
+    def _is_done(self, name: str) -> bool:
+        # The exit code alone does not tell: a plugin may have ended its process with 0.
+        return self._ended and self.folder.relay(name).read_cursor().offset >= self._size
 
     def end(self, status: Status, error: BaseException | None = None) -> None:
         """Record the end of the run, once; what comes later is ignored. Never raises.
@@ -256,11 +281,7 @@ class Recorder:
 
     def pending(self) -> list[str]:
         """Return the plugins that it is worth waiting for."""
-        return [
-            name
-            for name, process in self._relays.items()
-            if process.poll() is None and self.folder.relay(name).read_cursor().offset < self._size
-        ]
+        return [name for name, process in self._relays.items() if process.poll() is None and not self._is_done(name)]
 
     def is_down(self, name: str) -> bool:
         """Whether a plugin's relay says that its tracker cannot be reached."""
@@ -281,7 +302,7 @@ class Recorder:
             cursor = files.read_cursor()
             if url := cursor.state.get("url"):
                 links[name] = str(url)
-            done = cursor.offset >= self._size
+            done = self._is_done(name)
             if done and not cursor.dead:
                 parts.append(f"{name}: all {cursor.delivered} events delivered ({url or capture.summary or 'done'})")
                 continue

@@ -37,12 +37,14 @@ def text(value: str) -> str:
 
 def values(value: Any, name: str = "") -> Any:
     """Return plain data (dicts, lists, scalars) with secrets masked, also by the name that they go by."""
+    if name and value and not isinstance(value, bool) and _SECRET_NAME.fullmatch(name):
+        return MASK
     if isinstance(value, dict):
         return {key: values(item, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [values(item, name) for item in value]
     if isinstance(value, str):
-        return MASK if value and _SECRET_NAME.fullmatch(name) else text(value)
+        return text(value)
     return value
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import msgspec
 import pluggy
 from msgspec import Struct
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from tracking_hooks import adoption, files, journal, plugins
+from tracking_hooks import adoption, files, journal, plugins, redact
 from tracking_hooks.events import Artifact, Checkpoint, Destination, Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
 from tracking_hooks.layout import Cursor, Health, RunFolder, read_json, write_json
@@ -52,10 +52,6 @@ class Inflight(Struct):
     start: int
     end: int
     deaths: int = 0
-
-
-class _Culprit(Exception):
-    """A batch that failed for a reason that lies in one of its events."""
 
 
 class Relay:
@@ -95,6 +91,8 @@ class Relay:
         lock = Lock(self.files.lock)
         if not lock.acquire():
             return BUSY
+        self.files.health.unlink(missing_ok=True)  # what an earlier relay said of itself
+        self._watch.start()
         try:
             return self._run()
         finally:
@@ -114,7 +112,6 @@ class Relay:
         self.cursor = self.files.read_cursor()
         self.cursor.offset = max(self.cursor.offset, start)
         self._look_for_a_death()
-        self._watch.start()
         return self._follow()
 
     def _follow(self) -> int:
@@ -140,7 +137,8 @@ class Relay:
             elif not running and adoption.end_orphan(self.folder):
                 continue
             elif self.cursor.ended or self.drain or not running:
-                return DELIVERED
+                if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
+                    return DELIVERED  # nothing has come since, not even from another relay that ended this run
             else:
                 time.sleep(_POLL)
 
@@ -159,7 +157,7 @@ class Relay:
         """
         for attempt in Retrying(
             retry=retry_if_exception_type(_OUTAGE),
-            wait=wait_exponential_jitter(initial=0.5, max=15),
+            wait=wait_exponential(multiplier=0.5, max=15) + wait_random(0, 1),
             stop=self._has_waited_enough,
             before_sleep=self._before_sleep,
             reraise=True,
@@ -229,7 +227,7 @@ class Relay:
         with self.folder.journal.open("rb") as source:
             source.seek(entry.start)
             line = source.read(entry.end - entry.start)
-        letter = {"reason": reason, "line": line.decode(errors="replace").rstrip("\n")}
+        letter = {"reason": redact.text(reason), "line": line.decode(errors="replace").rstrip("\n")}
         fd = os.open(self.files.dead_letters, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(msgspec.json.encode(letter) + b"\n")
@@ -247,7 +245,8 @@ class Relay:
         self._progress = time.monotonic()
 
     def _load(self) -> pluggy.PluginManager:
-        self._manager = plugins.load(self.name)
+        with self._watch.watching(f"{self.name}, loading"):
+            self._manager = plugins.load(self.name)
         return self._manager
 
     # -- outages ----------------------------------------------------------------------------------------------
@@ -287,7 +286,7 @@ class Relay:
     # -- the rest ---------------------------------------------------------------------------------------------
 
     def _say(self, state: Any, error: str = "") -> None:
-        write_json(self.files.health, Health(state=state, pid=os.getpid(), error=error))
+        write_json(self.files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
 
     def _sync_journal(self) -> None:
         # The recorder does not wait for the disk; this process can.
@@ -341,8 +340,8 @@ def _verify(call: Call) -> None:
         return
     try:
         found = files.digest(file.path)
-    except FileNotFoundError:
-        raise Rejected(f"{file.path} is gone") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise Rejected(f"{file.path} cannot be read any more: {error.strerror}") from None
     if found != (file.size, file.digest):
         raise Rejected(f"{file.path} was overwritten after it was recorded")
 

@@ -70,12 +70,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     :raises ConfigurationError: naming the variable, its value and what it takes
     """
     fields = msgspec.structs.fields(Settings)
-    given = {f.encode_name: environ[variable(f.name)] for f in fields if environ.get(variable(f.name), "").strip()}
+    given = {f.name: value for f in fields if (value := environ.get(variable(f.name), "").strip())}
     for field in fields:
         if field.name not in given:
             continue
         try:
-            msgspec.convert({field.name: given[field.name].strip()}, Settings, strict=False)
+            msgspec.convert({field.name: given[field.name]}, Settings, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigurationError(
                 f"{variable(field.name)}={given[field.name]!r}: {str(error).split(' - at ')[0]}. {_help(field)}"
@@ -85,6 +85,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise ConfigurationError(
             f"{variable('batch_every')}={settings.batch_every!r} is neither seconds nor a number of batches. "
             + _help(next(f for f in fields if f.name == "batch_every"))
+        )
+    if any(not item.partition("=")[0].strip() or "=" not in item for item in settings.tags.split(",") if item.strip()):
+        raise ConfigurationError(
+            f"{variable('tags')}={settings.tags!r} is not of the form name=value,name=value. "
+            + _help(next(f for f in fields if f.name == "tags"))
         )
     return settings
 

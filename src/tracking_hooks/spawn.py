@@ -32,7 +32,6 @@ def start_relay(folder: RunFolder, plugin: str, settings: Settings, *, drain: bo
     """
     files = folder.relay(plugin)
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.health.unlink(missing_ok=True)  # what an earlier relay said of itself
     command = [
         sys.executable,
         "-I",

@@ -47,21 +47,30 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
 
 def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
     """Run a command and pass signals on; return its exit code, as a shell would."""
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, pass_on)
+    # A terminal sends Ctrl-C to the command as well.
+    signal.signal(signal.SIGINT, _ignore if sys.stdin.isatty() and os.getpid() != 1 else pass_on)
     try:
         process = subprocess.Popen(arguments, env=environment)
     except OSError as error:
         click.echo(f"tracking-hooks: {arguments[0]}: {error.strerror}", err=True)
         return 127
-
-    def pass_on(number: int, _: FrameType | None) -> None:
+    for number in early:
         process.send_signal(number)
-
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
-        if number := getattr(signal, name, None):
-            signal.signal(number, pass_on)
-    if os.getpid() == 1 or not sys.stdin.isatty():
-        signal.signal(signal.SIGINT, pass_on)
-    else:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command as well
     code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _ignore(_: int, __: FrameType | None) -> None:
+    """Do nothing. A handler, since the command would inherit SIG_IGN and be deaf to Ctrl-C."""

@@ -1,0 +1,166 @@
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from textwrap import dedent
+
+import msgspec
+import pytest
+
+from tracking_hooks import journal
+from tracking_hooks.events import Environment
+from tracking_hooks.journal import FORMAT, Call, Head, Journal
+from tracking_hooks.layout import POINTER, Pointer, RunFolder, write_json
+from tracking_hooks.relay import Relay
+from tracking_hooks.settings import Settings
+from tracking_hooks.testing import recorded_run, sample_run
+
+INSTALLED = Path(__file__).parent / "installed"
+PLUGIN = """
+import os, signal, sys, threading
+from pathlib import Path
+from demo_trackers import Notes
+from tracking_hooks import Rejected, Unavailable, hookimpl
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_user(monkeypatch, tmp_path):
+    """No test reads or writes the real home, the repository, or the variables of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("TRACKING_HOOKS")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Install the distribution ``demo-trackers``, here and in child processes."""
+    monkeypatch.syspath_prepend(INSTALLED)
+    monkeypatch.setenv("PYTHONPATH", str(INSTALLED), prepend=os.pathsep)
+    yield
+    for name in ("demo_trackers", "demo_trackers_broken"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def make_plugin(installed, monkeypatch, tmp_path):
+    """Write a module with a class ``Plugin``; return the name by which ``TRACKING_HOOKS`` takes it."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def make(body):
+        module = f"plugin_{uuid.uuid4().hex}"
+        (folder / f"{module}.py").write_text(PLUGIN + dedent(body))
+        importlib.invalidate_caches()
+        return f"{module}:Plugin"
+
+    return make
+
+
+class RecordedRun:
+    """A run on disk, whose training process is gone."""
+
+    def __init__(self, folder: RunFolder, save_dir: Path, notes: Path) -> None:
+        self.folder = folder
+        self.save_dir = save_dir
+        self.notes = notes
+
+    def append(self, calls) -> None:
+        log = Journal.reopen(self.folder.journal)
+        for call in calls:
+            log.append(call.hook, call.time, as_recorded(call.args))
+        log.close()
+
+    def relay(self, plugin: str, *, drain: bool = False, **settings) -> int:
+        """Run a relay in this process; return its exit code."""
+        return Relay(self.folder, plugin, Settings(**settings), drain=drain).run()
+
+    def cursor(self, plugin: str):
+        return self.folder.relay(plugin).read_cursor()
+
+    def calls(self) -> list[Call]:
+        return read_calls(self.folder.journal)
+
+    def noted(self) -> list[int]:
+        """The events that reached a ``Notes`` plugin."""
+        return [int(line.split()[0]) for line in self.notes.read_text().splitlines()] if self.notes.exists() else []
+
+    def dead_letters(self, plugin: str) -> dict[int, str]:
+        """Event to the reason why it was set aside."""
+        letters = map(json.loads, self.folder.relay(plugin).dead_letters.read_text().splitlines())
+        return {json.loads(letter["line"])["seq"]: letter["reason"] for letter in letters}
+
+
+def as_recorded(args):
+    """Do what the recorder does with metrics."""
+    if "metrics" not in args:
+        return args
+    return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
+
+
+def read_calls(path: Path) -> list[Call]:
+    _, offset = journal.read_head(path)
+    return [entry.call for entry in journal.read(path, offset) if entry.call]
+
+
+@pytest.fixture
+def record_run(tmp_path):
+    """Put a run on disk: by default the whole of ``recorded_run``."""
+
+    def record(*plugins, calls=None, name="train") -> RecordedRun:
+        save_dir = tmp_path / "project" / name
+        whole = recorded_run(save_dir)
+        run = msgspec.structs.replace(sample_run(save_dir), uid=f"20251009-085320-{name}")
+        folder = RunFolder.beside(save_dir, run.uid)
+        folder.create()
+        notes = tmp_path / f"notes-{name}"
+        destinations = {plugin: {"file": str(notes)} for plugin in plugins}
+        head = Head(format=FORMAT, created=0.0, run=run, plugins=destinations)
+        Journal.create(folder.journal, head).close()
+        write_json(save_dir / POINTER, Pointer(uid=run.uid, folder=folder.path))
+        recorded = RecordedRun(folder, save_dir, notes)
+        recorded.append(whole if calls is None else calls)
+        return recorded
+
+    return record
+
+
+@pytest.fixture
+def environment(tmp_path) -> Environment:
+    """A description of some machine."""
+    return recorded_run(tmp_path / "some-machine")[0].args["environment"]
+
+
+@pytest.fixture
+def until():
+    """Wait for what another process does."""
+
+    def wait(condition, seconds=30.0):
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.02)
+        return value
+
+    return wait
+
+
+@pytest.fixture
+def python():
+    """Run a script in a process of its own; its exit code must be as expected (None: whatever it is)."""
+
+    def run(script, *arguments, code=0, **variables):
+        environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+        command = [sys.executable, "-c", dedent(script), *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert code in (None, done.returncode), f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,292 @@
+"""The commands, as they are typed."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tracking_hooks import layout
+from tracking_hooks.cli import main
+from tracking_hooks.liveness import Lock
+from tracking_hooks.testing import recorded_run
+
+COMMAND = [sys.executable, "-c", "from tracking_hooks.cli import main; main()"]
+
+
+@pytest.fixture
+def cli():
+    """Call a command in this process."""
+
+    def call(*arguments):
+        return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(argument) for argument in arguments])
+
+    return call
+
+
+def run(*arguments, **options):
+    """Call ``tracking-hooks run`` in a process of its own."""
+    command = [*COMMAND, "run", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+# -- help -----------------------------------------------------------------------------------------------------
+
+
+def test_every_command_explains_itself(cli):
+    listed = cli("--help").output
+    for name in main.list_commands(None):
+        assert name in listed
+        assert "Usage" in cli(name, "--help").output
+
+
+def test_a_command_that_is_not_there(cli):
+    result = cli("snyc")
+    assert result.exit_code == 2
+    assert "snyc" in result.output
+
+
+# -- plugins --------------------------------------------------------------------------------------------------
+
+
+def test_plugins_lists_what_is_installed_selected_and_broken(cli, installed, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", "notes")
+    result = cli("plugins")
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.output.splitlines() if line.strip()}
+    assert "demo-trackers 1.0" in lines["notes"]
+    assert "selected" in lines["notes"]
+    assert lines["notes"].rstrip().endswith("ok")
+    assert "selected" not in lines["broken"]
+    assert "cannot be imported" in lines["broken"]
+    assert "'on_epoch_ended'" in lines["unknown-hook"]
+
+
+def test_plugins_says_what_is_wrong_with_the_selection(cli, installed, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", "nots")
+    result = cli("plugins")
+    assert result.exit_code == 1
+    assert "Did you mean 'notes'?" in result.output
+
+
+def test_plugins_lists_the_variables(cli, installed):
+    result = cli("plugins", "--settings")
+    for name in ("TRACKING_HOOKS", "TRACKING_HOOKS_BATCH_EVERY", "TRACKING_HOOKS_LINGER"):
+        assert name in result.output
+
+
+# -- run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_run_passes_the_exit_code_on(code):
+    done = run("--", sys.executable, "-c", f"raise SystemExit({code})")
+    assert done.returncode == code
+    assert done.stderr == ""
+
+
+def test_run_ends_as_a_shell_does_where_a_signal_ended_the_command():
+    done = run("--", sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert done.returncode == 128 + 9
+
+
+def test_run_passes_arguments_and_options_on_untouched():
+    arguments = ["-x", "--help", "a b", "--", "lr0=0.01"]
+    done = run("--", sys.executable, "-c", "import sys; print(sys.argv[1:])", *arguments)
+    assert done.stdout == f"{arguments}\n"
+
+
+def test_run_needs_no_double_dash():
+    assert run(sys.executable, "-c", "print('hello')").stdout == "hello\n"
+
+
+def test_run_sets_the_trackers_for_the_command():
+    script = "import os; print(os.environ['TRACKING_HOOKS'])"
+    assert run("-t", "notes,mlflow", "--", sys.executable, "-c", script).stdout == "notes,mlflow\n"
+
+
+def test_run_brings_us_into_every_python_below_it():
+    below = "import sys; print(any(type(finder).__name__ == '_Finder' for finder in sys.meta_path))"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {below!r}])"
+    assert run("--", sys.executable, "-c", script).stdout == "True\n"
+
+
+def test_run_of_a_command_that_is_not_there_is_127_with_a_sentence():
+    done = run("--", "no-such-command-here")
+    assert done.returncode == 127
+    assert "no-such-command-here: No such file or directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_run_refuses_a_malformed_setting_before_it_starts_the_command(monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_EXIT_WAIT", "long")
+    done = run("--", sys.executable, "-c", "print('started')")
+    assert done.returncode == 1
+    assert "TRACKING_HOOKS_EXIT_WAIT='long'" in done.stderr
+    assert "started" not in done.stdout
+
+
+WAIT = """
+import signal, sys
+
+def leave(number, frame):
+    print("got", number, flush=True)
+    sys.exit(3)
+
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+    signal.signal(number, leave)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
+def test_run_passes_signals_on(number):
+    command = [*COMMAND, "run", "--", sys.executable, "-c", WAIT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "ready\n"
+        launcher.send_signal(number)
+        assert launcher.stdout.readline() == f"got {int(number)}\n"
+        assert launcher.wait() == 3
+
+
+TRAINING = """
+import logging, os, signal, sys
+from pathlib import Path
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import Settings
+from tracking_hooks.testing import recorded_run, sample_run
+
+save_dir = Path(sys.argv[1])
+calls = recorded_run(save_dir)
+args = {name: calls[0].args[name] for name in ("params", "environment")}
+one = Recorder.start(sample_run(save_dir), ["notes"], Settings(system_every=0.0), logging.getLogger(), **args)
+one.begin(**calls[0].args)
+for call in calls[1:-1]:
+    one.record(call.hook, **call.args)
+if sys.argv[2] == "kill the relay too":
+    one.check()
+    one._relays["notes"].kill()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("fate", ["kill the training", "kill the relay too"])
+def test_when_run_returns_everything_is_delivered_whatever_was_killed(installed, tmp_path, fate):
+    save_dir = tmp_path / "project" / "train"
+    done = run("--", sys.executable, "-c", TRAINING, save_dir, fate)
+    assert done.returncode == 128 + 9
+    assert done.stderr == ""
+    last = (save_dir / "notes").read_text().splitlines()[-1]
+    assert last.endswith("on_run_end")
+    (folder,) = layout.find_runs(save_dir)
+    assert folder.relay("notes").read_cursor().ended
+
+
+# -- sync -----------------------------------------------------------------------------------------------------
+
+
+def test_sync_of_nothing(cli, tmp_path):
+    result = cli("sync")
+    assert result.exit_code == 0
+    assert result.output == "Nothing is pending: 0 runs on this machine.\n"
+    assert "Nothing is pending" in cli("sync", tmp_path).output
+
+
+@pytest.mark.parametrize("where", ["indexed", "run folder", "save_dir", "project", "everything above"])
+def test_sync_delivers_what_a_dead_relay_left(cli, record_run, installed, tmp_path, where):
+    run = record_run("notes", calls=recorded_run(tmp_path / "project" / "train")[:10])
+    paths = {
+        "indexed": [],
+        "run folder": [run.folder.path],
+        "save_dir": [run.save_dir],
+        "project": [run.save_dir.parent],
+        "everything above": [tmp_path],
+    }
+    if where == "indexed":
+        layout.enter_in_index(run.folder)
+    result = cli("sync", *paths[where])
+    assert result.exit_code == 0, result.output
+    assert run.noted() == [call.seq for call in run.calls()]
+    assert f"{run.folder.uid}  notes: {len(run.calls())} events delivered" in result.output
+    again = cli("sync", *paths[where])
+    assert again.exit_code == 0
+    assert "Nothing is pending: 1 runs" in again.output
+    assert run.noted() == [call.seq for call in run.calls()]
+
+
+def test_sync_delivers_to_each_plugin_on_its_own(cli, record_run, installed, tmp_path):
+    run = record_run("broken", "notes", "unmakeable")
+    result = cli("sync", tmp_path)
+    assert result.exit_code == 1
+    assert run.noted() == [call.seq for call in run.calls()]
+    lines = {line.split()[1].rstrip(":"): line for line in result.output.splitlines() if "events delivered" in line}
+    assert "cannot be imported" in lines["broken"]
+    assert "NOTES_TOKEN" in lines["unmakeable"]
+
+
+def test_sync_of_a_living_run_delivers_what_is_there_and_does_not_end_it(cli, record_run, installed, tmp_path):
+    run = record_run("notes", calls=recorded_run(tmp_path / "project" / "train")[:10])
+    training = Lock(run.folder.lock)
+    assert training.acquire()
+    result = cli("sync", tmp_path)
+    training.release()
+    assert result.exit_code == 0, result.output
+    assert run.noted() == list(range(1, 11))
+
+
+def test_sync_says_what_was_not_taken_and_where_the_reasons_are(cli, record_run, make_plugin, monkeypatch, tmp_path):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_start(self):
+                raise Rejected("no such project")
+        """
+    )
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    run = record_run(plugin)
+    result = cli("sync", tmp_path)
+    assert f"{len(run.calls()) - 1} events delivered, 1 not taken" in result.output
+    assert str(run.folder.relay(plugin).dead_letters) in result.output
+
+
+def test_sync_imports_no_class_that_only_a_journal_names(cli, record_run, make_plugin, monkeypatch, tmp_path):
+    plugin = make_plugin(f"Path({str(tmp_path / 'imported')!r}).touch()\nclass Plugin(Notes): pass")
+    run = record_run(plugin)
+    result = cli("sync", tmp_path)
+    assert result.exit_code == 1
+    assert f"TRACKING_HOOKS={plugin}" in result.output
+    assert not (tmp_path / "imported").exists()
+    assert run.noted() == []
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    assert cli("sync", tmp_path).exit_code == 0
+    assert run.noted() == [call.seq for call in run.calls()]
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_sync_does_not_call_done_what_a_dying_plugin_left(cli, record_run, make_plugin, monkeypatch, tmp_path, code):
+    plugin = make_plugin(f"class Plugin(Notes):\n    def before(self, seq, state):\n        os._exit({code})")
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    record_run(plugin)
+    result = cli("sync", tmp_path)
+    assert result.exit_code == 1
+    assert f"exit code {code}" in result.output
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_from_being_delivered(cli, record_run, installed, tmp_path):
+    spoilt, good = record_run("notes", name="a"), record_run("notes", name="b")
+    spoilt.folder.journal.write_bytes(b"\0" * 100)
+    result = cli("sync", tmp_path)
+    assert result.exit_code == 1
+    assert str(spoilt.folder.journal) in result.output
+    assert good.noted() == [call.seq for call in good.calls()]
+
+
+def test_a_pointer_that_came_with_a_copied_folder_leads_nowhere_else(cli, record_run, installed, tmp_path):
+    run = record_run("notes")
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "tracking.json").write_bytes((run.save_dir / "tracking.json").read_bytes())
+    assert "0 runs" in cli("sync", tmp_path / "copied").output
+    assert run.noted() == []

@@ -1,0 +1,84 @@
+"""The public names, and who imports what."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import tracking_hooks
+from tracking_hooks import events
+
+SOURCE = Path(tracking_hooks.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+TRACKERS = {"mlflow", "tensorboard", "wandb", "comet_ml", "clearml", "aim", "trackio", "dvclive", "neptune"}
+
+
+def names(path):
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+def imported(path):
+    """The top-level packages that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_public_names_are_sorted():
+    assert tracking_hooks.__all__ == sorted(tracking_hooks.__all__)
+    assert events.__all__ == sorted(events.__all__)
+
+
+@pytest.mark.parametrize("name", tracking_hooks.__all__)
+def test_each_public_name_loads(name):
+    assert callable(getattr(tracking_hooks, name))
+
+
+def test_every_name_that_loads_is_public():
+    assert sorted(tracking_hooks._HOMES) == sorted(tracking_hooks.__all__)
+
+
+def test_every_event_type_is_public():
+    own = {name for name, value in vars(events).items() if getattr(value, "__module__", "") == events.__name__}
+    assert {name for name in own if not name.startswith("_")} <= set(events.__all__)
+    assert all(hasattr(events, name) for name in events.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'tracking_hooks' has no attribute 'hookimp'"):
+        _ = tracking_hooks.hookimp
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert tracking_hooks.__version__ == version("tracking-hooks")
+
+
+def test_the_types_are_public():
+    assert (SOURCE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_no_module_imports_a_tracker_or_torch(path):
+    assert not imported(path) & (TRACKERS | {"torch", "torchvision"})
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_ultralytics_is_imported_in_hosts_only(path):
+    assert "ultralytics" not in imported(path) or path.parent.name == "hosts"
+
+
+@pytest.mark.parametrize("name", ["hookspecs", "events", "journal", "recorder", "relay", "plugins", "testing", "cli"])
+def test_each_module_can_be_imported_alone(name):
+    import_module(f"tracking_hooks.{name}")

@@ -1,0 +1,192 @@
+"""Which plugins are used, and what is said when one cannot be."""
+
+import sys
+
+import pytest
+
+from tracking_hooks import plugins
+from tracking_hooks.events import Capture
+from tracking_hooks.settings import ConfigurationError
+from tracking_hooks.testing import sample_run
+
+INSTALLED = ["mlflow", "notes", "wandb"]
+
+
+# -- the grammar of TRACKING_HOOKS ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("", []),
+        ("  ", []),
+        ("none", []),
+        ("None", []),
+        ("off", []),
+        ("OFF", []),
+        ("0", []),
+        ("mlflow", ["mlflow"]),
+        ("wandb,mlflow", ["wandb", "mlflow"]),
+        (" wandb , mlflow ,", ["wandb", "mlflow"]),
+        ("mlflow,mlflow", ["mlflow"]),
+        ("all", INSTALLED),
+        ("ALL", INSTALLED),
+        ("all,-wandb", ["mlflow", "notes"]),
+        ("-wandb,all", ["mlflow", "notes"]),
+        ("all,-wandb,-mlflow,-notes", []),
+        ("wandb,all", ["wandb", "mlflow", "notes"]),
+        ("my_package.my_module:Tracker", ["my_package.my_module:Tracker"]),
+        ("mlflow,my_module:Tracker", ["mlflow", "my_module:Tracker"]),
+        ("all,my_module:Tracker", [*INSTALLED, "my_module:Tracker"]),
+    ],
+)
+def test_what_is_chosen(text, chosen):
+    assert plugins.select(text, INSTALLED) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("mlfow", ["'mlfow'", "Did you mean 'mlflow'?", "Installed: mlflow, notes, wandb"]),
+        ("note", ["'note'", "Did you mean 'notes'?"]),
+        ("tensorbord", ["'tensorbord'", "Did you mean 'tensorboard'?", "pip install tracking-hooks-tensorboard"]),
+        ("tensorboard", ["'tensorboard'", "pip install tracking-hooks-tensorboard", "Installed: mlflow"]),
+        ("zzz", ["'zzz'", "Installed: mlflow, notes, wandb"]),
+        ("mlflow,zzz", ["'zzz'"]),
+        ("all,-zzz", ["'zzz'", "Installed:"]),
+        ("none,mlflow", ["TRACKING_HOOKS='none,mlflow'", "stand alone"]),
+        ("mlflow,off", ["TRACKING_HOOKS='mlflow,off'", "stand alone"]),
+        ("all,0", ["TRACKING_HOOKS='all,0'", "stand alone"]),
+        ("-wandb", ["TRACKING_HOOKS='-wandb'", "all,-wandb"]),
+        ("mlflow,-wandb", ["TRACKING_HOOKS='mlflow,-wandb'", "all"]),
+        ("module:", ["'module:'", "package.module:Class"]),
+        (":Class", ["':Class'", "package.module:Class"]),
+        ("a/b.py:Class", ["'a/b.py:Class'", "package.module:Class"]),
+        ("a:b:c", ["'a:b:c'", "package.module:Class"]),
+    ],
+)
+def test_what_is_said_of_a_mistake(text, parts):
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.select(text, INSTALLED)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_no_tracker_is_suggested_twice():
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.select("mlflow", ["notes"])
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["all", "anything"])
+def test_where_nothing_is_installed_it_says_what_to_install(text):
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.select(text, [])
+    for name in plugins.KNOWN:
+        assert f"pip install tracking-hooks-{name}" in str(caught.value)
+
+
+# -- installed plugins ----------------------------------------------------------------------------------------
+
+
+def test_installed_plugins_are_found_without_importing_them(installed):
+    assert plugins.installed()["notes"].value == "demo_trackers:Notes"
+    assert {"notes", "broken", "unknown-hook", "unknown-parameter", "default-value"} <= plugins.installed().keys()
+    assert plugins.describe_installed()["notes"] == ("demo-trackers 1.0", "demo_trackers:Notes")
+    assert not {"demo_trackers", "demo_trackers_broken"} & sys.modules.keys()
+
+
+def test_a_good_plugin_is_loaded_as_an_instance_of_its_own(installed):
+    first, second = (plugins.load("notes").get_plugin("notes") for _ in range(2))
+    assert type(first) is type(second) is sys.modules["demo_trackers"].Notes
+    assert first is not second
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("broken", ["'broken'", "demo-trackers", "cannot be imported", "a_tracker_that_is_not_installed"]),
+        ("unmakeable", ["'unmakeable'", "KeyError", "NOTES_TOKEN"]),
+        ("unknown-hook", ["'unknown-hook'", "'on_epoch_ended'", "Did you mean 'on_epoch_end'?"]),
+        (
+            "unknown-parameter",
+            ["'unknown-parameter'", "'on_epoch_end'", "'metric'", "Did you mean 'metrics'?", "It offers: epoch, step"],
+        ),
+        ("default-value", ["'default-value'", "'on_epoch_end'", "'metrics'", "default value"]),
+        ("nots", ["'nots'", "Did you mean 'notes'?"]),
+    ],
+)
+def test_a_faulty_plugin_is_named_with_its_fault(installed, name, parts):
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.load(name)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_faulty_plugin_harms_no_other(installed):
+    for name in ("broken", "unknown-hook"):
+        with pytest.raises(ConfigurationError):
+            plugins.load(name)
+    plugins.load("notes")
+
+
+def test_two_distributions_with_a_plugin_of_one_name(installed, monkeypatch, tmp_path):
+    metadata = tmp_path / "site" / "other_trackers-2.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-trackers\nVersion: 2.0\n")
+    (metadata / "entry_points.txt").write_text("[tracking_hooks]\nnotes = other_trackers:Notes\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.installed()
+    for part in ("'notes'", "demo-trackers", "other-trackers", "Uninstall one"):
+        assert part in str(caught.value)
+
+
+# -- classes of the user's own --------------------------------------------------------------------------------
+
+
+def test_a_class_of_the_users_own(make_plugin):
+    name = make_plugin("class Plugin(Notes): pass")
+    assert isinstance(plugins.load(name).get_plugin(name), sys.modules["demo_trackers"].Notes)
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        ("raise RuntimeError('no GPU')", ["cannot be imported", "RuntimeError: no GPU", "PYTHONPATH"]),
+        ("", ["cannot be imported", "Plugin"]),
+        ("class Plugin:\n  def __init__(self, uri): pass", ["cannot be made", "uri"]),
+        ("class Plugin:\n  @hookimpl\n  def on_run_started(self): pass", ["'on_run_started'", "'on_run_start'"]),
+        ("class Plugin:\n  @hookimpl\n  def on_run_end(self, **kwargs): pass", ["'on_run_end'", "'kwargs'"]),
+        ("class Plugin:\n  @hookimpl\n  def capture(self, run): pass", ["unknown hook 'capture'"]),
+        ("class Plugin:\n  def on_run_end(self, run): pass", ["no hook", "@hookimpl"]),
+    ],
+)
+def test_a_faulty_class_is_named_with_its_fault(make_plugin, body, parts):
+    name = make_plugin(body)
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.load(name)
+    for part in [name, *parts]:
+        assert part in str(caught.value)
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(ConfigurationError, match="'not_there:Tracker' cannot be imported"):
+        plugins.load("not_there:Tracker")
+
+
+# -- the trainer side -----------------------------------------------------------------------------------------
+
+
+def test_the_trainer_side_says_where_to_deliver(installed, tmp_path):
+    captures = plugins.capture(["notes", "a_module:Class"], sample_run(tmp_path))
+    assert captures["notes"].destination == {"file": str(tmp_path / "notes")}
+    assert captures["notes"].replaces == "notebook"
+    assert captures["a_module:Class"] == Capture()
+
+
+def test_a_trainer_side_that_fails_is_named(installed, tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.capture(["broken"], sample_run(tmp_path))
+    for part in ("'broken'", "capture", "no experiment is set"):
+        assert part in str(caught.value)

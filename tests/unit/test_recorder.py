@@ -1,0 +1,475 @@
+"""The recorder: it takes everything that a training tells it, and never harms the training."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import threading
+
+import msgspec
+import pytest
+
+import tracking_hooks
+from tracking_hooks import layout, recorder
+from tracking_hooks.events import Curve
+from tracking_hooks.journal import read, read_head
+from tracking_hooks.liveness import Holder, read_holder
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import ConfigurationError, Settings
+from tracking_hooks.testing import recorded_run, sample_run
+
+QUIET = Settings(system_every=0.0)
+
+
+@pytest.fixture
+def save_dir(tmp_path):
+    folder = tmp_path / "project" / "train"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def start(save_dir, environment, caplog):
+    """Start recorders; by default one that delivers nowhere. All are ended, and their relays awaited."""
+    caplog.set_level(logging.INFO)
+    started = []
+
+    def begin(*plugins, run=None, settings=QUIET, params=None):
+        logger = logging.getLogger("host")
+        args = {"params": params or {"lr0": 0.01}, "environment": environment}
+        started.append(Recorder.start(run or sample_run(save_dir), plugins, settings, logger, **args))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.end("finished")
+        for process in one._relays.values():
+            process.wait()
+    recorder._recorders.clear()
+
+
+@pytest.fixture
+def begun(start, environment):
+    """A recorder in mid-training."""
+    one = start()
+    one.begin(params={"lr0": 0.01}, environment=environment, resumed=False)
+    return one
+
+
+def calls(one, hook=None):
+    path = one.folder.journal
+    found = [entry.call for entry in read(path, read_head(path)[1]) if entry.call]
+    return [call for call in found if hook in (None, call.hook)]
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# -- what is recorded -----------------------------------------------------------------------------------------
+
+
+def test_a_whole_run_is_recorded_as_it_was_told(start, save_dir):
+    one = start()
+    told = recorded_run(save_dir)
+    one.begin(**told[0].args)
+    for call in told[1:-1]:
+        one.record(call.hook, **call.args)
+    one.end("finished")
+    assert [described(call) for call in calls(one)] == [described(call) for call in told]
+
+
+def described(call):
+    """Spell NaN out, since it does not equal itself."""
+    metrics = {name: "NaN" if math.isnan(value) else value for name, value in call.args.get("metrics", {}).items()}
+    return call.seq, call.hook, {**call.args, "metrics": metrics}
+
+
+def test_what_is_no_number_is_left_out_of_metrics_with_one_warning_each(begun, caplog):
+    for step in range(3):
+        begun.record("on_log", metrics={"good": 1, "none": None, "text": "0.5", "list": [1]}, step=step)
+    assert [call.args["metrics"] for call in calls(begun, "on_log")] == [{"good": 1.0}] * 3
+    said = warnings(caplog)
+    assert len(said) == 3
+    for name in ("none", "text", "list"):
+        assert sum(repr(name) in sentence for sentence in said) == 1
+
+
+class Tensor:
+    """Of two elements: PyTorch does not make a float of that."""
+
+    def __float__(self):
+        raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+
+
+@pytest.mark.parametrize("value", [Tensor(), 10**400], ids=["tensor", "too large"])
+def test_one_odd_value_does_not_take_the_other_metrics_with_it(begun, caplog, value):
+    begun.record("on_log", metrics={"good": 1.0, "odd": value}, step=1)
+    assert [call.args["metrics"] for call in calls(begun, "on_log")] == [{"good": 1.0}]
+    assert any("'odd'" in sentence for sentence in warnings(caplog))
+
+
+def test_values_that_are_not_finite_are_recorded_wherever_they_stand(begun):
+    nan = float("nan")
+    begun.record("on_validation_end", epoch=1, attempt=1, metrics={"a": nan}, per_class={"cat": {"a": nan, "b": 1.0}})
+    curve = Curve(name="PR", x_label="", y_label="", x=[0.0], y={"cat": [nan]})
+    begun.record(
+        "on_final_validation", metrics={}, per_class=None, curves=[curve], confusion_matrix=None, checkpoint=None
+    )
+    (validation,) = calls(begun, "on_validation_end")
+    (final,) = calls(begun, "on_final_validation")
+    assert repr(validation.args["per_class"]) == "{'cat': {'a': nan, 'b': 1.0}}"
+    assert repr(final.args["curves"]) == repr([curve])
+
+
+def test_the_end_is_recorded_once(begun):
+    begun.end("finished")
+    begun.end("failed", ValueError("late"))
+    begun.record("on_log", metrics={"late": 1.0}, step=1)
+    assert [call.args["status"] for call in calls(begun, "on_run_end")] == ["finished"]
+    assert calls(begun)[-1].hook == "on_run_end"
+
+
+def test_a_training_that_fails_during_set_up_has_a_start_and_an_end(start):
+    one = start(params={"lr0": 0.02})
+    one.end("failed", FileNotFoundError("coco.yaml"))
+    first, last = calls(one)
+    assert first.hook == "on_run_start"
+    assert first.args["params"] == {"lr0": 0.02}
+    assert last.args["error"].type == "FileNotFoundError"
+
+
+def test_a_failure_is_recorded_with_its_traceback_and_without_secrets(begun):
+    try:
+        raise ValueError("cannot open https://ada:hunter2@host/data")
+    except ValueError as error:
+        begun.end("failed", error)
+    (end,) = calls(begun, "on_run_end")
+    assert end.args["error"].type == "ValueError"
+    assert "Traceback" in end.args["error"].traceback
+    assert "hunter2" not in begun.folder.journal.read_text()
+
+
+def test_secrets_in_params_do_not_get_into_any_file(start, environment):
+    one = start(params={"api_key": "hunter2"})
+    one.begin(params={"api_key": "hunter2", "notes": ["token=hunter2"]}, environment=environment, resumed=False)
+    one.end("finished")
+    for path in one.folder.path.rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes()
+
+
+def test_files_are_for_their_owner_only(begun):
+    files = [path for path in begun.folder.path.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if path.stat().st_mode & 0o077]
+    assert begun.folder.path.stat().st_mode & 0o077 == 0
+
+
+def test_the_pointer_leads_from_the_training_to_its_journal(begun, save_dir):
+    assert layout.find_runs(save_dir)[0].journal == begun.folder.journal
+    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [begun.folder.path]
+
+
+def test_system_metrics_are_sampled(start, environment, until):
+    one = start(settings=Settings(system_every=0.01))
+    one.begin(params={}, environment=environment, resumed=False)
+    sample = until(lambda: calls(one, "on_system_metrics"))[0]
+    assert sample.args["metrics"]["system/memory_rss_mb"] > 1
+
+
+# -- log() ----------------------------------------------------------------------------------------------------
+
+
+def test_log_without_a_run_is_without_effect(caplog):
+    tracking_hooks.log({"mine": 1.0}, step=1)
+    assert not caplog.records
+
+
+def test_log_records_in_the_run(begun):
+    tracking_hooks.log({"mine": 1.0}, step=7)
+    tracking_hooks.log({"mine": 2.0})
+    recorded = [(call.args["metrics"], call.args["step"]) for call in calls(begun, "on_log")]
+    assert recorded == [({"mine": 1.0}, 7), ({"mine": 2.0}, None)]
+
+
+def test_log_after_the_end_is_without_effect(begun):
+    begun.end("finished")
+    tracking_hooks.log({"mine": 1.0})
+    assert calls(begun, "on_log") == []
+
+
+def test_log_goes_to_the_training_of_its_thread(start, save_dir, tmp_path):
+    started = {}
+
+    def train(name):
+        folder = tmp_path / "project" / name
+        folder.mkdir()
+        started[name] = start(run=msgspec.structs.replace(sample_run(folder), uid=name))
+        barrier.wait()
+        tracking_hooks.log({name: 1.0})
+
+    barrier = threading.Barrier(2, timeout=30)
+    threads = [threading.Thread(target=train, args=[name]) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, one in started.items():
+        assert [call.args["metrics"] for call in calls(one, "on_log")] == [{name: 1.0}]
+
+
+# -- what must not harm the training --------------------------------------------------------------------------
+
+
+def test_a_forked_child_records_nothing_and_ends_nothing(begun):
+    before = calls(begun)
+    child = os.fork()
+    if child == 0:
+        try:
+            begun.record("on_log", metrics={"child": 1.0}, step=1)
+            tracking_hooks.log({"child": 1.0})
+            begun.look_after_relays()
+            begun.end("failed", ValueError("child"))
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert calls(begun) == before
+    assert begun.is_recording
+    assert read_holder(begun.folder.lock) == Holder.this()
+
+
+def test_a_journal_that_cannot_be_written_never_raises_into_the_training(begun, caplog):
+    begun._journal.close()
+    for step in range(3):
+        begun.record("on_log", metrics={"x": 1.0}, step=step)
+    begun.end("finished")
+    assert warnings(caplog)
+
+
+def test_a_run_folder_that_was_deleted_never_raises_into_the_training(begun):
+    shutil.rmtree(begun.folder.path)
+    begun.record("on_log", metrics={"x": 1.0}, step=1)
+    begun.look_after_relays()
+    begun.end("finished")
+
+
+FULL_DISK = """
+    import logging, resource, sys
+    from pathlib import Path
+    from tracking_hooks.recorder import Recorder
+    from tracking_hooks.settings import Settings
+    from tracking_hooks.testing import recorded_run, sample_run
+
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s")
+    save_dir = Path(sys.argv[1])
+    start = recorded_run(save_dir)[0].args
+    args = {"params": start["params"], "environment": start["environment"]}
+    one = Recorder.start(sample_run(save_dir), [], Settings(system_every=0.0), logging.getLogger(), **args)
+    one.begin(**start)
+    limit = one.folder.journal.stat().st_size + 50
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for epoch in range(1, 21):
+        one.record("on_epoch_start", epoch=epoch, attempt=1)
+        one.record("on_epoch_end", epoch=epoch, step=epoch, metrics={"x": 1.0 / epoch}, per_class=None)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    one.record("on_log", metrics={"room": 1.0}, step=None)
+    one.end("finished")
+    print(one.folder.path, file=sys.stderr)
+    """
+
+
+@pytest.fixture
+def full_disk(python, save_dir):
+    """Record a run while the disk is full for 20 epochs; returns what was said, and the calls."""
+    done = python(FULL_DISK, save_dir)
+    folder = layout.find_runs(save_dir)[0]
+    return done.stdout, [entry.call for entry in read(folder.journal, read_head(folder.journal)[1]) if entry.call]
+
+
+def test_what_is_told_after_a_full_disk_is_recorded(full_disk):
+    _, recorded = full_disk
+    assert [call.hook for call in recorded[-2:]] == ["on_log", "on_run_end"]
+
+
+def test_a_full_disk_is_said_once(full_disk):
+    said, _ = full_disk
+    assert len(said.splitlines()) == 1
+    assert "tracking-hooks" in said
+
+
+def test_what_was_told_during_a_full_disk_is_kept_in_memory_and_recorded_later(full_disk):
+    _, recorded = full_disk
+    assert [call.args["epoch"] for call in recorded if call.hook == "on_epoch_end"] == list(range(1, 21))
+
+
+# -- plugins --------------------------------------------------------------------------------------------------
+
+
+def test_everything_reaches_the_plugin_and_the_outcome_says_so(start, installed, save_dir, caplog):
+    one = start("notes")
+    one.check()
+    assert one.replaced == ["notebook"]
+    assert one.describe() == "notes (a file)"
+    for call in recorded_run(save_dir)[1:-1]:
+        one.record(call.hook, **call.args)
+    one.end("finished")
+    one._relays["notes"].wait()
+    noted = [int(line.split()[0]) for line in (save_dir / "notes").read_text().splitlines()]
+    assert noted == [call.seq for call in calls(one)]
+    assert one.outcome() == f"notes: all {len(noted)} events delivered (a file)"
+    assert one.pending() == []
+    assert not warnings(caplog)
+
+
+def test_the_link_into_the_tracker_is_in_the_outcome_and_in_the_pointer(start, make_plugin, save_dir):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_start(self, state):
+                state["url"] = "https://tracker.example/runs/7"
+        """
+    )
+    one = start(plugin)
+    one.check()
+    one.end("finished")
+    one._relays[plugin].wait()
+    assert "https://tracker.example/runs/7" in one.outcome()
+    assert json.loads((save_dir / "tracking.json").read_text())["links"] == {plugin: "https://tracker.example/runs/7"}
+
+
+def test_the_outcome_says_what_was_not_taken_and_where_the_reasons_are(start, make_plugin, tmp_path):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_start(self):
+                raise Rejected("no such project")
+        """
+    )
+    one = start(plugin)
+    one.check()
+    one.end("finished")
+    one._relays[plugin].wait()
+    assert f"{plugin}: 1 of 2 events delivered, 1 not taken by it" in one.outcome()
+    assert str(one.folder.relay(plugin).dead_letters) in one.outcome()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "parts"),
+    [
+        ("unknown-hook", ["'unknown-hook'", "'on_epoch_ended'", "Did you mean 'on_epoch_end'?"]),
+        ("default-value", ["'default-value'", "'metrics'"]),
+        ("not_there:Tracker", ["'not_there:Tracker'", "PYTHONPATH"]),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_stops_the_training_early_and_leaves_no_files(
+    start, installed, tmp_path, plugin, parts
+):
+    one = start("notes", plugin)
+    with pytest.raises(ConfigurationError) as caught:
+        one.check()
+    for part in parts:
+        assert part in str(caught.value)
+    assert not one.is_recording
+    left = [path for top in ("project", "state") for path in (tmp_path / top).rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_a_plugin_that_ends_its_process_while_it_is_loaded_is_named(start, make_plugin):
+    plugin = make_plugin("print('no license'); sys.stdout.flush(); os._exit(3)")
+    with pytest.raises(ConfigurationError) as caught:
+        start(plugin).check()
+    for part in (plugin, "exit code 3", "no license"):
+        assert part in str(caught.value)
+
+
+def test_a_plugin_that_is_slow_to_load_delays_the_training_for_a_bounded_time(start, make_plugin, caplog, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    plugin = make_plugin(
+        f"""
+        import time
+        while Path({str(gate)!r}).exists():
+            time.sleep(0.01)
+
+        class Plugin(Notes):
+            pass
+        """
+    )
+    one = start(plugin, settings=Settings(system_every=0.0, ready_wait=0.2))
+    try:
+        one.check()
+    finally:
+        gate.unlink()
+    assert any("not ready" in sentence for sentence in warnings(caplog))
+
+
+def test_a_trainer_side_that_fails_stops_the_training_before_anything_is_written(start, installed, tmp_path):
+    with pytest.raises(ConfigurationError, match="no experiment is set"):
+        start("broken")
+    assert [path for path in (tmp_path / "project").rglob("*") if path.is_file()] == []
+
+
+def test_a_save_dir_that_cannot_be_written_is_a_configuration_error(start, tmp_path):
+    (tmp_path / "project" / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        start(run=sample_run(tmp_path / "project" / "file" / "train"))
+
+
+def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp_path, until):
+    marker = tmp_path / "killed"
+    plugin = make_plugin(
+        f"""
+        class Plugin:
+            @hookimpl
+            def on_run_start(self):
+                if not Path({str(marker)!r}).exists():
+                    Path({str(marker)!r}).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    one = start(plugin)
+    one.check()
+    one.begin(params={}, environment=environment, resumed=False)
+    one._relays[plugin].wait()
+    one.look_after_relays()
+    until(lambda: one.folder.relay(plugin).read_cursor().delivered == 1)
+
+
+# -- the end of the process -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("last_words", "code", "status"),
+    [
+        ("one.end('finished')", 0, "finished"),
+        ("raise ValueError('no more memory')", 1, "failed"),
+        ("raise KeyboardInterrupt", None, "interrupted"),
+        ("import os; os._exit(9)", 9, None),
+    ],
+)
+def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, status):
+    python(
+        f"""
+        import logging, sys
+        from pathlib import Path
+        from tracking_hooks.recorder import Recorder
+        from tracking_hooks.settings import Settings
+        from tracking_hooks.testing import recorded_run, sample_run
+
+        save_dir = Path(sys.argv[1])
+        args = recorded_run(save_dir)[0].args
+        args.pop("resumed")
+        one = Recorder.start(sample_run(save_dir), [], Settings(system_every=0.0), logging.getLogger(), **args)
+        {last_words}
+        """,
+        save_dir,
+        code=code,
+    )
+    (folder,) = layout.find_runs(save_dir)
+    ends = [e.call.args for e in read(folder.journal, read_head(folder.journal)[1]) if e.call.hook == "on_run_end"]
+    assert [end["status"] for end in ends] == ([status] if status else [])
+    if status == "failed":
+        assert ends[0]["error"].message == "no more memory"

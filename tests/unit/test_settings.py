@@ -1,0 +1,116 @@
+"""Every variable is read as documented; every mistake becomes one sentence."""
+
+import math
+
+import pytest
+
+from tracking_hooks.settings import ConfigurationError, Settings, describe, is_off, read_settings, variable
+
+
+def read(name, value):
+    return read_settings({name: value})
+
+
+def test_without_variables_the_defaults_count():
+    assert read_settings({}) == Settings()
+
+
+@pytest.mark.parametrize("name", [variable(field) for field in Settings.__struct_fields__])
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_counts_as_unset(name, value):
+    assert read(name, value) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("TRACKING_HOOKS", "mlflow,tensorboard", "selection", "mlflow,tensorboard"),
+        ("TRACKING_HOOKS_BATCH_EVERY", "20", "batch_every", "20"),
+        ("TRACKING_HOOKS_SYSTEM_EVERY", "2.5", "system_every", 2.5),
+        ("TRACKING_HOOKS_SYSTEM_EVERY", "0", "system_every", 0.0),
+        ("TRACKING_HOOKS_READY_WAIT", "30", "ready_wait", 30.0),
+        ("TRACKING_HOOKS_EXIT_WAIT", "0", "exit_wait", 0.0),
+        ("TRACKING_HOOKS_EXIT_WAIT", " 5 ", "exit_wait", 5.0),
+        ("TRACKING_HOOKS_LINGER", "1e3", "linger", 1000.0),
+        ("TRACKING_HOOKS_LINGER", "inf", "linger", math.inf),
+        ("TRACKING_HOOKS_CALL_TIMEOUT", "10", "call_timeout", 10.0),
+        ("TRACKING_HOOKS_TAGS", "team=vision", "tags", "team=vision"),
+    ],
+)
+def test_each_variable_is_read(name, value, field, expected):
+    assert getattr(read(name, value), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("5s", (None, 5.0)),
+        ("0.5s", (None, 0.5)),
+        (" 10S ", (None, 10.0)),
+        ("1", (1, None)),
+        ("500", (500, None)),
+        ("off", (None, None)),
+        ("None", (None, None)),
+        ("0", (None, None)),
+    ],
+)
+def test_batch_every_takes_seconds_or_batches_or_off(value, rule):
+    assert read("TRACKING_HOOKS_BATCH_EVERY", value).batch_rule() == rule
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        ("team=vision, stage = 2 ,", {"team": "vision", "stage": "2"}),
+        ("query=a=b", {"query": "a=b"}),
+        ("empty=", {"empty": ""}),
+    ],
+)
+def test_tags(value, tags):
+    assert read("TRACKING_HOOKS_TAGS", value).tags_dict() == tags
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRACKING_HOOKS_BATCH_EVERY", "fast"),
+        ("TRACKING_HOOKS_BATCH_EVERY", "-1"),
+        ("TRACKING_HOOKS_BATCH_EVERY", "2.5"),
+        ("TRACKING_HOOKS_BATCH_EVERY", "s"),
+        ("TRACKING_HOOKS_BATCH_EVERY", "5 min"),
+        ("TRACKING_HOOKS_SYSTEM_EVERY", "often"),
+        ("TRACKING_HOOKS_SYSTEM_EVERY", "-1"),
+        ("TRACKING_HOOKS_SYSTEM_EVERY", "10s"),
+        ("TRACKING_HOOKS_READY_WAIT", "-1"),
+        ("TRACKING_HOOKS_READY_WAIT", "nan"),
+        ("TRACKING_HOOKS_EXIT_WAIT", "true"),
+        ("TRACKING_HOOKS_LINGER", "5m"),
+        ("TRACKING_HOOKS_CALL_TIMEOUT", "0"),
+        ("TRACKING_HOOKS_TAGS", "vision"),
+        ("TRACKING_HOOKS_TAGS", "=vision"),
+    ],
+)
+def test_a_malformed_value_gives_one_sentence_with_the_variable_and_the_value(name, value):
+    with pytest.raises(ConfigurationError) as caught:
+        read(name, value)
+    message = str(caught.value)
+    assert f"{name}={value!r}" in message
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert "$" not in message
+
+
+def test_every_variable_is_described():
+    described = {name: meaning for name, _, meaning in describe()}
+    assert list(described) == [variable(field) for field in Settings.__struct_fields__]
+    assert all(described.values())
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "none", "None", "OFF", " off ", "0"])
+def test_asks_for_nothing(value):
+    assert is_off(value)
+
+
+@pytest.mark.parametrize("value", ["mlflow", "all", "1", "none,mlflow"])
+def test_asks_for_something(value):
+    assert not is_off(value)
