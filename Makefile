@@ -31,6 +31,7 @@ format: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/hanging_server.py
 
 # A browser for the tests that look at the trackers' pages; they are skipped, with the reason, where it cannot be had.
 system-packages:

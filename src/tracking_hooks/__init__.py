@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from tracking_hooks.events import Capture, Rejected, Run, Unavailable
     from tracking_hooks.hookspecs import hookimpl
     from tracking_hooks.recorder import log
+    from tracking_hooks.settings import ConfigurationError
 
-__all__ = ["Capture", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
+__all__ = ["Capture", "ConfigurationError", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
 
 _HOMES = {
     "Capture": "events",
+    "ConfigurationError": "settings",
     "Rejected": "events",
     "Run": "events",
     "Unavailable": "events",

@@ -1,9 +1,9 @@
-"""What is done for a run whose process died without a word: its end is written into its journal."""
+"""What is done for a run whose process is gone: its end is written, its files are saved from the next run."""
 
 from __future__ import annotations
 
 from tracking_hooks import files, journal
-from tracking_hooks.journal import Journal
+from tracking_hooks.journal import Call, Journal
 from tracking_hooks.layout import RunFolder
 from tracking_hooks.liveness import Lock, is_alive
 
@@ -14,6 +14,22 @@ SILENCE = 300.0
 def is_running(folder: RunFolder) -> bool:
     """Whether the training process of a run still lives."""
     return is_alive(folder.lock, heartbeat=folder.journal, silence=SILENCE)
+
+
+def labels(folder: RunFolder) -> list[str]:
+    """Return the relays that a run has or should have: one for each plugin, one for each replay.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    head, _ = journal.read_head(folder.journal)
+    return [*head.plugins, *folder.replays()]
+
+
+def is_settled(folder: RunFolder, label: str) -> bool:
+    """Whether a plugin has everything of a run that is over."""
+    cursor = folder.relay(label).read_cursor()
+    over = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
+    return over and cursor.offset >= folder.journal.stat().st_size and not is_running(folder)
 
 
 def end_orphan(folder: RunFolder) -> bool:
@@ -30,24 +46,18 @@ def end_orphan(folder: RunFolder) -> bool:
     if not lock.acquire():
         return True  # another relay is just doing it
     try:
-        open_since = None
-        epoch = 0
-        time = 0.0
         head, offset = journal.read_head(folder.journal)
+        is_open, time, epoch = False, 0.0, 0
         for entry in journal.read(folder.journal, offset):
-            if entry.call is None:
-                continue
-            time = max(time, entry.call.time)
-            epoch = entry.call.args.get("epoch") or epoch
-            if entry.call.hook == "on_run_start":
-                open_since = entry.call
-            elif entry.call.hook == "on_run_end":
-                open_since = None
-        if open_since is None:
+            if call := entry.call:
+                time = max(time, call.time)
+                epoch = call.args.get("epoch") or epoch
+                is_open = call.hook != "on_run_end" and (is_open or call.hook == "on_run_start")
+        if not is_open:
             return False
         log = Journal.reopen(folder.journal)
         try:
-            for hook, args in files.final_files(head.run.save_dir, head.run.uid, epoch):
+            for hook, args in files.final_files(folder, head.run.save_dir, epoch):
                 log.append(hook, time, args)
             log.append("on_run_end", time, {"status": "killed", "error": None})
         finally:
@@ -55,3 +65,19 @@ def end_orphan(folder: RunFolder) -> bool:
         return True
     finally:
         lock.release()
+
+
+def protect_files(folder: RunFolder) -> None:
+    """Copy what a later run in the same ``save_dir`` is about to overwrite and some plugin has not got yet.
+
+    :raises OSError: if that cannot be done
+    """
+    end_orphan(folder)
+    if all(is_settled(folder, label) for label in labels(folder)):
+        return
+    _, offset = journal.read_head(folder.journal)
+    for entry in journal.read(folder.journal, offset):
+        call: Call | None = entry.call
+        file = call and (call.args.get("artifact") or call.args.get("checkpoint"))
+        if file and file.digest and file.path.is_file() and file.path.stat().st_size == file.size:
+            files.keep(folder, file)

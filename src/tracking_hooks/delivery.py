@@ -1,26 +1,35 @@
-"""Delivers what is pending, without a trainer: what ``sync`` and ``run`` do."""
+"""Delivers what is pending, without a trainer: what ``sync``, ``run`` and the adopter do."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks import adoption, journal
+from tracking_hooks import adoption, journal, layout
 from tracking_hooks.layout import Health, RunFolder, read_json
+from tracking_hooks.liveness import Lock
 from tracking_hooks.settings import SELECTION, Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, REFUSED, start_relay
+from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
 
 _POLL = 0.1
+_REST = 30.0
+"""Seconds until a watcher starts a relay again that has ended without delivering all."""
+_AT_ONCE = 16
+"""Relays that a watcher has at work at the same time."""
+
+_ENDS = {PENDING: "its tracker is down", HANGING: "a call of the plugin did not return"}
 
 
 class Delivery(Struct, kw_only=True):
     """How it went for one plugin of one run."""
 
     folder: RunFolder
-    plugin: str
+    label: str
     delivered: int = 0
     """Events delivered now."""
     dead: int = 0
@@ -30,40 +39,115 @@ class Delivery(Struct, kw_only=True):
     note: str = ""
 
 
-def is_settled(folder: RunFolder, plugin: str) -> bool:
-    """Whether a plugin has everything of a run that is over."""
-    cursor = folder.relay(plugin).read_cursor()
-    return cursor.ended and cursor.offset >= folder.journal.stat().st_size and not adoption.is_running(folder)
+def pending(folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str]]:
+    """Return the runs, and for each the relays, that have something left to deliver.
+
+    :raises JournalError, OSError: if a journal cannot be read
+    """
+    for folder in folders:
+        for label in adoption.labels(folder):
+            if not adoption.is_settled(folder, label):
+                yield folder, label
 
 
 def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0) -> Iterator[Delivery]:
-    """Deliver what is pending of these runs, plugin after plugin, each to the destination recorded for it.
+    """Deliver what is pending of these runs, relay after relay, each to the destination recorded for it.
+
+    Where a tracker is down, the other runs that go to the same place are not tried.
 
     :param busy_wait: seconds to wait, in all, for relays that are at work already
     """
     deadline = time.monotonic() + busy_wait
+    down: dict[str, str] = {}
     for folder in folders:
         try:
             head, _ = journal.read_head(folder.journal)
+            waiting = [label for _, label in pending([folder])]
         except (journal.JournalError, OSError) as error:
-            yield Delivery(folder=folder, plugin="-", note=str(error))
+            yield Delivery(folder=folder, label="-", note=str(error))
             continue
-        for plugin in head.plugins:
-            if not is_settled(folder, plugin):
-                yield _deliver(folder, plugin, settings, deadline)
+        replays = folder.replays()
+        for label in waiting:
+            place = repr(replays[label] if label in replays else (label, head.plugins[label]))
+            if place in down:
+                yield Delivery(folder=folder, label=label, note=down[place])
+                continue
+            plugin = replays[label].plugin if label in replays else label
+            result = _deliver(folder, label, plugin, settings, deadline)
+            health = read_json(folder.relay(label).health, Health)
+            if not result.done and health and health.state == "down":
+                down[place] = health.error
+            yield result
 
 
-def _deliver(folder: RunFolder, plugin: str, settings: Settings, deadline: float) -> Delivery:
-    files = folder.relay(plugin)
+class Watcher:
+    """Keeps a relay at work for each run and plugin that has something to deliver, also for live runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._relays: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
+        self._rest: dict[tuple[Path, str], float] = {}
+
+    def look(self, folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str, str]]:
+        """Start what is missing; yield (run, relay, news)."""
+        for folder in folders:
+            try:
+                waiting = list(pending([folder]))
+            except (journal.JournalError, OSError):
+                continue  # perhaps just being created
+            for _, label in waiting:
+                key = (folder.path, label)
+                relay = self._relays.get(key)
+                if relay is None and time.monotonic() >= self._rest.get(key, 0.0) and len(self._relays) < _AT_ONCE:
+                    self._relays[key] = start_relay(folder, label, self._settings)
+                    if key not in self._rest:
+                        yield folder, label, "delivering"
+        for (path, label), relay in list(self._relays.items()):
+            code = relay.poll()
+            if code is None:
+                continue
+            del self._relays[path, label]
+            self._rest[path, label] = time.monotonic() + _REST
+            folder = RunFolder(path)
+            cursor = folder.relay(label).read_cursor()
+            if code == DELIVERED:
+                yield folder, label, f"complete, {cursor.delivered} events, {cursor.dead} dead letters"
+            elif code != BUSY:
+                health = read_json(folder.relay(label).health, Health)
+                reason = _ENDS.get(code, f"its relay ended with exit code {code}")
+                yield folder, label, health.error if health and health.error else reason
+
+    def close(self) -> None:
+        """End the relays that were started here: they can be ended at any moment."""
+        for relay in self._relays.values():
+            relay.terminate()
+            relay.wait()
+
+
+def adopt(home: Path) -> None:
+    """Deliver, one after the other, what other trainings beside this one have left behind."""
+    lock = Lock(home / "adopter.lock")
+    if not lock.acquire():
+        return  # one at a time
+    try:
+        over = (folder for folder in layout.find_runs(home) if not adoption.is_running(folder))
+        for result in deliver(over, Settings()):
+            print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log
+    finally:
+        lock.release()
+
+
+def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float) -> Delivery:
+    files = folder.relay(label)
     before = files.read_cursor()
-    result = Delivery(folder=folder, plugin=plugin, dead=before.dead)
+    result = Delivery(folder=folder, label=label, dead=before.dead)
     if ":" in plugin and plugin not in os.environ.get(SELECTION, "").replace(" ", "").split(","):
         # A journal is data: that it names a class is no reason to import it.
         result.note = f"left alone: to run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
         return result
     size = folder.journal.stat().st_size
     while True:
-        code = start_relay(folder, plugin, settings, drain=True).wait()
+        code = start_relay(folder, label, settings, drain=True).wait()
         if code != BUSY or time.monotonic() > deadline:
             break
         time.sleep(_POLL)
@@ -75,6 +159,6 @@ def _deliver(folder: RunFolder, plugin: str, settings: Settings, deadline: float
         result.note = "a relay is at work on it"
     elif not result.done:
         health = read_json(files.health, Health)
-        reason = health.error if health and health.error else f"its relay ended with exit code {code}"
+        reason = health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
         result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
     return result

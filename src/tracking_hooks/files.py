@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tracking_hooks.events import Artifact, Checkpoint
-from tracking_hooks.layout import POINTER, Pointer, read_json
+from tracking_hooks import redact
+from tracking_hooks.events import Artifact, Checkpoint, Rejected
+from tracking_hooks.layout import POINTER, Pointer, RunFolder, fallback_home, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".png": "plot",
@@ -17,6 +19,8 @@ _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".csv": "table",
     ".yaml": "config",
 }
+
+_TEXTS = frozenset({".csv", ".yaml"})
 
 
 def digest(path: Path) -> tuple[int, str]:
@@ -33,26 +37,92 @@ def digest(path: Path) -> tuple[int, str]:
     return size, sha.hexdigest()
 
 
-def artifact(save_dir: Path, path: Path, epoch: int | None) -> Artifact:
-    """Describe a file below ``save_dir`` as it is now.
+def artifact(folder: RunFolder, save_dir: Path, path: Path, epoch: int | None) -> Artifact:
+    """Describe a file below ``save_dir`` as it is now; what it holds of secrets is not for a tracker.
 
     :raises OSError: if it cannot be read
     """
-    size, sha = digest(path)
+    source = _without_secrets(folder, path) if path.suffix in _TEXTS else path
+    size, sha = digest(source)
     name = path.relative_to(save_dir).as_posix()
-    return Artifact(path=path, kind=_KINDS.get(path.suffix, "file"), name=name, size=size, digest=sha, epoch=epoch)
+    return Artifact(path=source, kind=_KINDS.get(path.suffix, "file"), name=name, size=size, digest=sha, epoch=epoch)
+
+
+def _without_secrets(folder: RunFolder, path: Path) -> Path:
+    """Return the path itself, or that of a copy with secrets masked if there were any."""
+    content = path.read_text(encoding="utf-8", errors="surrogateescape")
+    masked = redact.text(content)
+    if masked == content:
+        return path
+    data = masked.encode("utf-8", errors="surrogateescape")
+    folder.files.mkdir(mode=0o700, exist_ok=True)
+    copy = _copy_of(folder, hashlib.sha256(data).hexdigest(), path)
+    copy.touch(mode=0o600)
+    copy.write_bytes(data)
+    return copy
+
+
+def _copy_of(folder: RunFolder, sha: str | None, path: Path) -> Path:
+    return folder.files / f"{sha}{path.suffix}"
+
+
+def locate(folder: RunFolder, save_dir: Path, file: Artifact | Checkpoint) -> Path:
+    """Find the content that was recorded, and nothing else.
+
+    It may be where it was recorded, beside the run folder (which was moved together with ``save_dir``), or among
+    the run's own copies. A journal is data: no path in it leads out of the project's folder.
+
+    :raises Rejected: saying what has become of the file
+    """
+    project = folder.path.parent.parent
+    homes = [project, save_dir.parent] if folder.path.parent == fallback_home() else [project]
+    candidates = [file.path, _copy_of(folder, file.digest, file.path)]
+    if file.path.is_relative_to(save_dir):
+        candidates.append(project / save_dir.name / file.path.relative_to(save_dir))
+    reason = f"{file.path} is gone"
+    for path in candidates:
+        real = path.resolve()
+        if not any(real.is_relative_to(home.resolve()) for home in homes):
+            reason = f"{file.path} is outside of the run's project folder"
+            continue
+        try:
+            found = digest(real)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason = f"{file.path} cannot be read: {error.strerror}"
+            continue
+        if found == (file.size, file.digest):
+            return path
+        reason = f"{file.path} was overwritten after it was recorded"
+    raise Rejected(reason)
+
+
+def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:
+    """Copy a file into the run folder, before somebody overwrites it.
+
+    :raises OSError: if that cannot be done
+    """
+    copy = _copy_of(folder, file.digest, file.path)
+    if not copy.exists():
+        folder.files.mkdir(mode=0o700, exist_ok=True)
+        draft = copy.with_suffix(".part")
+        shutil.copyfile(file.path, draft)
+        draft.chmod(0o600)
+        draft.replace(copy)
 
 
 def final_files(
-    save_dir: Path, uid: str, epoch: int, skip: Callable[[Path], bool] = lambda _: False
+    folder: RunFolder, save_dir: Path, epoch: int, skip: Callable[[Path], bool] = lambda _: False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record.
 
-    :param uid: nothing is found if the folder belongs to another run by now
+    Nothing is found if that folder belongs to another run by now.
+
     :param skip: says of a file that it is recorded already, as it is now
     """
     pointer = read_json(save_dir / POINTER, Pointer)
-    if pointer is None or pointer.uid != uid:
+    if pointer is None or pointer.uid != folder.uid:
         return
     for kind in ("best", "last"):
         path = save_dir / "weights" / f"{kind}.pt"
@@ -67,4 +137,4 @@ def final_files(
             )
     for path in sorted(save_dir.iterdir()):
         if path.suffix in _KINDS and path.is_file() and not skip(path):
-            yield "on_artifact", {"artifact": artifact(save_dir, path, epoch)}
+            yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}

@@ -206,6 +206,7 @@ class Journal:
         self._lock = threading.Lock()
         self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._size = os.fstat(self._fd).st_size  # bytes, as far as this process knows
 
     @classmethod
     def create(cls, path: Path, head: Head) -> Journal:
@@ -247,6 +248,19 @@ class Journal:
             self.seq += 1
             return self.seq
 
+    def was_ended_by_another(self) -> bool:
+        """Whether somebody who took this process for dead has written the end of the run meanwhile.
+
+        Numbering then goes on behind what was written. Asked again, the answer is no.
+        """
+        with self._lock:
+            if self._fd < 0 or os.fstat(self._fd).st_size == self._size:
+                return False
+            calls = [entry.call for entry in read(self.path, self._size) if entry.call]
+            self._size = os.fstat(self._fd).st_size
+            self.seq = max([self.seq, *(call.seq for call in calls)])
+            return any(call.hook == "on_run_end" for call in calls)
+
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
             raise OSError(f"{self.path} is closed")
@@ -254,6 +268,7 @@ class Journal:
             # What follows a torn line must not be glued to it; when it was torn there was no room for this either.
             data = b"\n" + data
         written = os.write(self._fd, data)
+        self._size += written
         self._torn = written != len(data)
         if written != len(data):
             self.seq += 1  # if nothing but its newline is missing, the line will be read

@@ -4,18 +4,22 @@
 
     <project>/.tracking-hooks/<uid>/      the run folder, beside save_dir: trainers delete save_dir itself
         journal.jsonl
-        trainer.lock                      held while the training process lives
+        trainer.lock  trainer.json        held while the training process lives, and by whom
+        files/                            copies of files that would have changed before they were delivered
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
             dead-letters.jsonl            events that the tracker did not take, with the reason
-            health.json  inflight.json  relay.lock  relay.log
+            destination.json              only for a replay to somewhere else than the run recorded
+            health.json  inflight.json  relay.lock  relay.json  relay.log
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -24,7 +28,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
-from tracking_hooks.events import State
+from tracking_hooks.events import Destination, State
 
 FOLDER = ".tracking-hooks"
 POINTER = "tracking.json"
@@ -58,6 +62,13 @@ class Health(Struct, kw_only=True):
     """``refused``: the plugin cannot be used as it is configured. ``down``: the tracker cannot be reached."""
     pid: int
     error: str = ""
+
+
+class Replay(Struct, kw_only=True):
+    """A destination that was not there when the run was recorded."""
+
+    plugin: str
+    destination: Destination
 
 
 class Pointer(Struct, kw_only=True):
@@ -101,6 +112,7 @@ class RelayFolder:
         self.path = path
         self.cursor = path / "cursor.json"
         self.dead_letters = path / "dead-letters.jsonl"
+        self.destination = path / "destination.json"
         self.health = path / "health.json"
         self.inflight = path / "inflight.json"
         self.lock = path / "relay.lock"
@@ -118,6 +130,7 @@ class RunFolder:
         self.path = path
         self.journal = path / "journal.jsonl"
         self.lock = path / "trainer.lock"
+        self.files = path / "files"
 
     @classmethod
     def beside(cls, save_dir: Path, uid: str) -> RunFolder:
@@ -134,12 +147,55 @@ class RunFolder:
 
         :raises OSError: if that cannot be done
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        home = self.path.parent
+        if not home.is_dir():
+            home.mkdir(parents=True)
+            (home / ".gitignore").write_text("*\n")
         self.path.mkdir(mode=0o700, exist_ok=True)
 
-    def relay(self, plugin: str) -> RelayFolder:
-        """Return the folder of a plugin's relay."""
-        return RelayFolder(self.path / "relays" / re.sub(r"[^\w.-]", ".", plugin))
+    def remove(self) -> None:
+        """Delete the folder, and the one that it is in if no other run is there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        home = self.path.parent
+        if {path.name for path in home.iterdir()} <= {".gitignore", "adopter.lock", "adopter.log"}:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def relay(self, label: str) -> RelayFolder:
+        """Return the folder of a relay.
+
+        :param label: the plugin's name; for a replay, what ``replays`` names it
+        """
+        return RelayFolder(self.path / "relays" / re.sub(r"[^\w.@-]", ".", label))
+
+    def replays(self) -> dict[str, Replay]:
+        """Return the additional destinations of this run by label."""
+        found = {}
+        for file in sorted(self.path.glob("relays/*/destination.json")):
+            if replay := read_json(file, Replay):
+                found[file.parent.name] = replay
+        return found
+
+    def add_replay(self, plugin: str, destination: Destination) -> str:
+        """Add a destination, unless it is there already; return its label."""
+        digest = hashlib.sha256(msgspec.json.encode(destination, order="sorted")).hexdigest()[:8]
+        label = f"{plugin}@{digest}"
+        files = self.relay(label)
+        files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not files.destination.exists():
+            write_json(files.destination, Replay(plugin=plugin, destination=destination))
+        return label
+
+    def forget_replay(self, label: str) -> bool:
+        """Drop an additional destination; return whether there was one of that label."""
+        known = label in self.replays()
+        if known:
+            shutil.rmtree(self.relay(label).path)
+        return known
+
+
+def fallback_home() -> Path:
+    """Return where run folders are made when the project's own folder cannot be written."""
+    return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / FOLDER
 
 
 def index_folder() -> Path:
@@ -175,7 +231,8 @@ def find_runs(path: Path) -> list[RunFolder]:
         return [RunFolder(path.absolute())]
     if pointer := read_json(path / POINTER, Pointer):
         # Only the uid is taken from the file: a pointer that came with a copied folder leads nowhere else.
-        folders = [RunFolder.beside(path, Path(pointer.uid).name)]
+        uid = Path(pointer.uid).name
+        folders = [RunFolder.beside(path, uid), RunFolder(fallback_home() / uid)]
     else:
         homes = [path] if path.name == FOLDER else path.rglob(FOLDER)
         folders = [RunFolder(child.absolute()) for home in homes for child in home.iterdir()]

@@ -104,6 +104,8 @@ def capture(names: Iterable[str], run: Run) -> dict[str, Capture]:
             manager = _check(name, _load_entry_point(sides[name]), TrainerSpecs)
             try:
                 captures[name] = manager.hook.capture(run=run) or Capture()
+            except ConfigurationError as error:
+                raise ConfigurationError(f"plugin {name!r}: {error}") from error
             except Exception as error:
                 raise ConfigurationError(f"plugin {name!r} failed in capture: {_describe(error)}") from error
     return captures
@@ -127,7 +129,7 @@ def _import_class(name: str) -> object:
     except Exception as error:
         raise ConfigurationError(
             f"{SELECTION}: {name!r} cannot be imported: {_describe(error)}. "
-            "Its folder must be on PYTHONPATH, or beside the training script."
+            f"Its folder must be on PYTHONPATH, as in: PYTHONPATH=. {SELECTION}={name} yolo …"
         ) from error
     return _instance(name, plugin)
 

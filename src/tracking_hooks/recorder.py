@@ -10,7 +10,6 @@ import atexit
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,13 +20,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from tracking_hooks import layout, plugins, redact
+from tracking_hooks import adoption, delivery, layout, plugins, redact
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
-from tracking_hooks.journal import FORMAT, Head, Journal, number
+from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
 from tracking_hooks.layout import Health, Pointer, RunFolder, read_json, write_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_relay
+from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_adopter, start_relay
 from tracking_hooks.system import SystemMonitor
 
 _RESTARTS = 5
@@ -77,13 +76,15 @@ class Recorder:
         self._begun = self._ended = False
         self._size = 0  # of the journal in bytes, once the run has ended
         self._complaints: set[str] = set()
+        self._down: set[str] = set()
         self._relays: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts = dict.fromkeys(captures, 0)
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
         self._writing = threading.Lock()
+        self._time = 0.0  # of the last event
+        self._start_args: dict[str, Any] = {}
         self._stop_sampling = threading.Event()
-        self.folder = RunFolder.beside(run.save_dir, run.uid)
-        self.folder.create()
+        self.folder = _make_folder(run, logger)
         self._lock = Lock(self.folder.lock)
         self._lock.acquire()
         destinations = {name: capture.destination for name, capture in captures.items()}
@@ -110,6 +111,12 @@ class Recorder:
         :raises ConfigurationError: if a plugin cannot say where to deliver, or the run's files cannot be made
         """
         captures = plugins.capture(names, run)
+        older = layout.find_runs(run.save_dir) if (run.save_dir / layout.POINTER).exists() else []
+        try:
+            for folder in older:
+                adoption.protect_files(folder)
+        except (JournalError, OSError) as error:
+            logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
         try:
             recorder = cls(run, captures, settings, logger, params=params, environment=environment)
         except OSError as error:
@@ -117,12 +124,15 @@ class Recorder:
         if not _recorders:
             atexit.register(_finish_all)
         _recorders.append(recorder)
+        offline = settings.mode == "offline"
         try:
             for name in names:
-                recorder._relays[name] = start_relay(recorder.folder, name, settings)
+                recorder._relays[name] = start_relay(recorder.folder, name, settings, check=offline)
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
+        if not offline:
+            recorder._guard(recorder._adopt, "adopting other runs")
         recorder._guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
         return recorder
 
@@ -138,6 +148,8 @@ class Recorder:
 
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
+        if self.settings.mode == "offline":
+            return f"{self.folder.path} only (offline), for {', '.join(self._captures)}"
         return ", ".join(
             f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
         )
@@ -172,11 +184,14 @@ class Recorder:
                     )
                     break
                 time.sleep(_POLL)
+        if self.settings.mode == "offline":
+            self._relays.clear()  # they have done their part
 
     def begin(self, *, params: Params, environment: Environment, resumed: bool) -> None:
         """Record the start of the run, and sample system metrics from now on."""
         self._begun = True
-        self.record("on_run_start", params=redact.values(params), environment=environment, resumed=resumed)
+        self._start_args = {"params": redact.values(params), "environment": environment}
+        self.record("on_run_start", **self._start_args, resumed=resumed)
         if self.settings.system_every:
             threading.Thread(target=self._sample, name="tracking-hooks-system", daemon=True).start()
 
@@ -194,7 +209,10 @@ class Recorder:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
         with self._writing:
-            self._waiting.append((hook, time.time(), args))
+            self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
+            if self._journal.was_ended_by_another():
+                self._waiting.append(("on_run_start", self._time, {**self._start_args, "resumed": True}))
+            self._waiting.append((hook, self._time, args))
             if len(self._waiting) > _MEMORY:
                 self._waiting.popleft()
                 self._journal.seq += 1  # shows as a gap
@@ -220,9 +238,21 @@ class Recorder:
         return numbers
 
     def look_after_relays(self) -> None:
-        """Start relays again that died. Never raises."""
+        """Start relays again that died, and say what has changed with the trackers. Never raises."""
         if os.getpid() == self._pid:
             self._guard(self._restart_relays, "looking after the relays")
+            if not self._ended:  # at the end, the end line tells
+                self._guard(self._tell_of_outages, "reading what the relays say")
+
+    def _tell_of_outages(self) -> None:
+        for name in self._relays:
+            health = read_json(self.folder.relay(name).health, Health)
+            if health and health.state == "down" and name not in self._down:
+                self._down.add(name)
+                self._logger.warning(f"tracking-hooks: {name} is down, recording goes on: {health.error}")
+            elif health and health.state == "ready" and name in self._down:
+                self._down.remove(name)
+                self._logger.info(f"tracking-hooks: {name} is back")
 
     def _restart_relays(self) -> None:
         for name, process in self._relays.items():
@@ -256,7 +286,13 @@ class Recorder:
         self._stop_sampling.set()
         self._guard(self._close, "closing the journal")
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
-            self._logger.info(f"tracking-hooks: {self.outcome()}")
+            self._tell_outcome()
+
+    def _adopt(self) -> None:
+        home = self.folder.path.parent
+        others = [folder for folder in layout.find_runs(home) if not adoption.is_running(folder)]
+        if any(True for _ in delivery.pending(others)):
+            start_adopter(home)
 
     def _close(self) -> None:
         self._size = self.folder.journal.stat().st_size
@@ -272,7 +308,7 @@ class Recorder:
             process.wait()
         self._journal.close()
         self._lock.release()
-        shutil.rmtree(self.folder.path, ignore_errors=True)
+        self.folder.remove()
         (layout.index_folder() / f"{self.run.uid}.json").unlink(missing_ok=True)
         (self.run.save_dir / layout.POINTER).unlink(missing_ok=True)
         _recorders.remove(self)
@@ -293,18 +329,21 @@ class Recorder:
         done = sum(min(self.folder.relay(name).read_cursor().seq, self._journal.seq) for name in self._relays)
         return done, self._journal.seq * len(self._relays)
 
-    def outcome(self) -> str:
-        """Return what was delivered where, for the end line; the pointer file gets the links."""
+    def outcome(self) -> list[str]:
+        """Return what was delivered where, a line for each plugin; the pointer file gets the links."""
+        sync = f"tracking-hooks sync {shlex.quote(str(self.folder.path))}"
+        if self.settings.mode == "offline":
+            return [f"offline: {self._journal.seq} events recorded; to deliver them: {sync}"]
         links = {}
         parts = []
         for name, capture in self._captures.items():
             files = self.folder.relay(name)
             cursor = files.read_cursor()
-            if url := cursor.state.get("url"):
-                links[name] = str(url)
+            if where := str(cursor.state.get("url") or capture.summary):
+                links[name] = where
             done = self._is_done(name)
             if done and not cursor.dead:
-                parts.append(f"{name}: all {cursor.delivered} events delivered ({url or capture.summary or 'done'})")
+                parts.append(f"{name}: all {cursor.delivered} events delivered" + (f". See: {where}" if where else ""))
                 continue
             part = f"{name}: {cursor.delivered} of {self._journal.seq} events delivered"
             if cursor.dead:
@@ -316,12 +355,16 @@ class Recorder:
                     part += f", it is down ({health.error})"
                 elif code not in (None, DELIVERED, PENDING):
                     part += f", its relay died (exit code {code}; log: {files.log})"
-                part += f"; the rest in the background, or by: tracking-hooks sync {shlex.quote(str(self.folder.path))}"
+                part += f"; the rest in the background, or by: {sync}"
             parts.append(part)
         if links and self.run.save_dir.is_dir():
             pointer = Pointer(uid=self.run.uid, folder=self.folder.path, links=links)
             self._guard(lambda: write_json(self.run.save_dir / layout.POINTER, pointer), "writing the pointer file")
-        return " · ".join(parts)
+        return parts
+
+    def _tell_outcome(self) -> None:
+        for line in self.outcome():
+            self._logger.info(f"tracking-hooks: {line}")
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -359,7 +402,7 @@ def _finish_all() -> None:
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         _wait_for(mine)
     for recorder in mine:
-        recorder._guard(lambda r=recorder: r._logger.info(f"tracking-hooks: {r.outcome()}"), "telling the outcome")
+        recorder._guard(recorder._tell_outcome, "telling the outcome")
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
         # dataclasses does: remind it, or the exit code would be another one with tracking.
@@ -394,6 +437,18 @@ def _wait_for(recorders: list[Recorder]) -> None:
             time.sleep(_POLL)
     finally:
         bar.stop()
+
+
+def _make_folder(run: Run, logger: logging.Logger) -> RunFolder:
+    """Make the run folder beside ``save_dir``, or in the user's own where that cannot be written."""
+    folder = RunFolder.beside(run.save_dir, run.uid)
+    try:
+        folder.create()
+    except OSError as error:
+        folder = RunFolder(layout.fallback_home() / run.uid)
+        folder.create()
+        logger.warning(f"tracking-hooks: {error}; the run is recorded in {folder.path}")
+    return folder
 
 
 def _describe(error: BaseException) -> Error:

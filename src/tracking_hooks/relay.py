@@ -26,13 +26,13 @@ from msgspec import Struct
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from tracking_hooks import adoption, files, journal, plugins, redact
-from tracking_hooks.events import Artifact, Checkpoint, Destination, Rejected, Unavailable
+from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
 from tracking_hooks.layout import Cursor, Health, RunFolder, read_json, write_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.settings import ConfigurationError, Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED
+from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
 
 logger = logging.getLogger("tracking_hooks.relay")
 
@@ -60,26 +60,28 @@ class Relay:
     def __init__(
         self,
         folder: RunFolder,
-        plugin: str,
+        label: str,
         settings: Settings,
         *,
-        drain: bool,
-        destination: Destination | None = None,
+        drain: bool = False,
+        check: bool = False,
     ) -> None:
         """Make a relay.
 
+        :param label: the plugin's name, or that of a replay (see ``RunFolder.replays``)
         :param drain: end when everything there is has been delivered, or when the tracker is down
-        :param destination: deliver there instead of where the run recorded
+        :param check: only check the plugin
         """
         self.folder = folder
-        self.name = plugin
-        self.files = folder.relay(plugin)
+        self.files = folder.relay(label)
+        self.replay = folder.replays().get(label)
+        self.name = self.replay.plugin if self.replay else label
         self.settings = settings
         self.drain = drain
+        self.check = check
         self.cursor = Cursor()
-        self._destination = destination
         self._manager: pluggy.PluginManager | None = None
-        self._down = False
+        self._down = self._was_down = False
         self._deaths = 0
         self._suspect_until = 0
         self._progress = time.monotonic()
@@ -94,14 +96,17 @@ class Relay:
         self.files.health.unlink(missing_ok=True)  # what an earlier relay said of itself
         self._watch.start()
         try:
-            return self._run()
+            code = self._run()
         finally:
             lock.release()
+        if code == DELIVERED and self._was_down and not self.drain:
+            start_adopter(self.folder.path.parent)  # other runs may have given up on the same tracker
+        return code
 
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
         self.run_info = head.run
-        self.destination = self._destination if self._destination is not None else head.plugins.get(self.name, {})
+        self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})
         try:
             self._load()
         except ConfigurationError as error:
@@ -109,6 +114,8 @@ class Relay:
             self._say("refused", str(error))
             return REFUSED
         self._say("ready")
+        if self.check:
+            return DELIVERED
         self.cursor = self.files.read_cursor()
         self.cursor.offset = max(self.cursor.offset, start)
         self._look_for_a_death()
@@ -210,9 +217,9 @@ class Relay:
                 logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
                 cursor.damaged += 1
                 continue
-            _verify(call)
+            args = self._with_files(call)
             with self._watch.watching(f"{self.name}, {call.hook}"):
-                getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
+                getattr(manager.hook, call.hook)(**args, **common, time=call.time, seq=call.seq)
             cursor.seq = call.seq
             cursor.delivered += 1
             cursor.ended = call.hook == "on_run_end"
@@ -220,6 +227,19 @@ class Relay:
             manager.hook.flush(**common)
         cursor.offset = entries[-1].end
         self._save(cursor)
+
+    def _with_files(self, call: Call) -> dict[str, Any]:
+        """Return a call's arguments, with the path where a final file is now.
+
+        :raises Rejected: if the content that was recorded is no more
+        """
+        args = dict(call.args)
+        for name in ("artifact", "checkpoint"):
+            file = args.get(name)
+            if file is not None and file.digest is not None:
+                path = files.locate(self.folder, self.run_info.save_dir, file)
+                args[name] = msgspec.structs.replace(file, path=path)
+        return args
 
     def _bury(self, entry: Entry, reason: str) -> None:
         """Set an event aside as a dead letter and go on behind it."""
@@ -256,7 +276,14 @@ class Relay:
             return time.monotonic() - self._progress > _DRAIN_PATIENCE
         if adoption.is_running(self.folder):
             self._progress = time.monotonic()
-        return time.monotonic() - self._progress > self.settings.linger
+        # Of many runs against a dead server, only the last one's relay lingers.
+        return time.monotonic() - self._progress > self.settings.linger or self._has_successor()
+
+    def _has_successor(self) -> bool:
+        if adoption.is_running(self.folder):
+            return False
+        later = (path for path in self.folder.path.parent.iterdir() if path.name > self.folder.uid and path.is_dir())
+        return any(adoption.is_running(RunFolder(path)) for path in later)
 
     def _before_sleep(self, attempt: RetryCallState) -> None:
         self._note_outage(attempt.outcome.exception() if attempt.outcome else None)
@@ -270,6 +297,7 @@ class Relay:
     def _note_recovery(self) -> None:
         if self._down:
             self._down = False
+            self._was_down = True
             logger.warning("%s is back", self.name)
             self._say("ready")
 
@@ -330,28 +358,13 @@ def _hook(entry: Entry) -> str:
     return f"{entry.call.hook} (event {entry.call.seq})" if entry.call else "a damaged line"
 
 
-def _verify(call: Call) -> None:
-    """Check that a final file is still what was recorded.
-
-    :raises Rejected: if it is gone or has other content
-    """
-    file: Artifact | Checkpoint | None = call.args.get("artifact") or call.args.get("checkpoint")
-    if file is None or file.digest is None:
-        return
-    try:
-        found = files.digest(file.path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise Rejected(f"{file.path} cannot be read any more: {error.strerror}") from None
-    if found != (file.size, file.digest):
-        raise Rejected(f"{file.path} was overwritten after it was recorded")
-
-
 def main(arguments: list[str]) -> int:
-    """Run a relay: ``relay RUN_FOLDER PLUGIN [--drain]``."""
+    """Run a relay: ``relay RUN_FOLDER LABEL [--drain]``."""
     parser = argparse.ArgumentParser(prog="tracking-hooks relay")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("plugin")
+    parser.add_argument("label")
     parser.add_argument("--drain", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--linger", type=float, default=Settings().linger)
     parser.add_argument("--call-timeout", type=float, default=Settings().call_timeout)
     options = parser.parse_args(arguments)
@@ -361,4 +374,4 @@ def main(arguments: list[str]) -> int:
     with suppress(OSError, AttributeError):
         os.nice(10)  # the training comes first
     settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
-    return Relay(RunFolder(options.folder), options.plugin, settings, drain=options.drain).run()
+    return Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check).run()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,6 +25,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the user can set. Field ``x`` is the variable ``TRACKING_HOOKS_X``."""
 
     selection: Annotated[str, Meta(description="Which trackers: names, `all`, `-name`, `package.module:Class`.")] = ""
+    mode: Annotated[
+        Literal["online", "offline"],
+        Meta(description="`offline`: record only; `tracking-hooks sync` delivers, from where there is a network."),
+    ] = "online"
     batch_every: Annotated[
         str, Meta(description="How often batch metrics are recorded: `5s`, a number of batches, or `off`.")
     ] = "5s"
@@ -76,9 +80,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             continue
         try:
             msgspec.convert({field.name: given[field.name]}, Settings, strict=False)
-        except msgspec.ValidationError as error:
+        except msgspec.ValidationError:
             raise ConfigurationError(
-                f"{variable(field.name)}={given[field.name]!r}: {str(error).split(' - at ')[0]}. {_help(field)}"
+                f"{variable(field.name)}={given[field.name]!r} is not a valid value. {_help(field)}"
             ) from None
     settings = msgspec.convert(given, Settings, strict=False)
     if not re.fullmatch(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0", settings.batch_every.strip().lower()):

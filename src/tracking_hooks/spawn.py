@@ -1,4 +1,4 @@
-"""Starts relays: each a process of its own, out of reach of the terminal's Ctrl-C."""
+"""Starts relays and adopters: processes of their own, out of reach of the terminal's Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ be used as it is configured; ended by itself because a call of the plugin did no
 
 # The interpreter is started isolated, so that nothing in the working directory (a user's `queue.py`) can
 # shadow the standard library before the path is set.
-_START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from tracking_hooks.relay import main; sys.exit(main(sys.argv[1:]))"
-)
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+_RELAY = "from tracking_hooks.relay import main; sys.exit(main(sys.argv[1:]))"
+_ADOPTER = "from pathlib import Path; from tracking_hooks.delivery import adopt; adopt(Path(sys.argv[1]))"
 
 
-def start_relay(folder: RunFolder, plugin: str, settings: Settings, *, drain: bool = False) -> subprocess.Popen[bytes]:
-    """Start the relay of a plugin; its output goes to ``relay.log``.
+def start_relay(
+    folder: RunFolder, label: str, settings: Settings, *, drain: bool = False, check: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a relay; its output goes to ``relay.log``.
 
+    :param label: the plugin's name, or that of a replay
     :param drain: deliver what is there and end, rather than follow the run
+    :param check: check the plugin and end
     :raises OSError: if the process or its log file cannot be made
     """
-    files = folder.relay(plugin)
+    files = folder.relay(label)
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-I",
-        "-X",
-        "utf8",
-        "-c",
-        _START,
-        json.dumps(relay_path()),
-        str(folder.path),
-        plugin,
-    ]
-    command += ["--linger", str(settings.linger), "--call-timeout", str(settings.call_timeout)]
-    log = os.open(files.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    arguments = [str(folder.path), label]
+    arguments += ["--linger", str(settings.linger), "--call-timeout", str(settings.call_timeout)]
+    return _start(_RELAY, arguments + ["--drain"] * drain + ["--check"] * check, files.log)
+
+
+def start_adopter(home: Path) -> subprocess.Popen[bytes]:
+    """Start a process that delivers what other trainings have left in a ``.tracking-hooks`` folder.
+
+    :raises OSError: if the process or its log file cannot be made
+    """
+    return _start(_ADOPTER, [str(home)], home / "adopter.log")
+
+
+def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        return subprocess.Popen(
-            command + ["--drain"] * drain,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     finally:
-        os.close(log)
+        os.close(output)
 
 
 def relay_path() -> list[str]:

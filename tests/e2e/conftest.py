@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -204,3 +207,39 @@ def scalars(logdir: Path) -> dict[str, list[tuple[int, float]]]:
 @pytest.fixture(name="scalars")
 def _scalars() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
     return scalars
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def start_server(home, port, await_):
+    """Start a real MLflow server, on the port that was free."""
+    servers = []
+
+    def start():
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home.folder / 'server.db'}"]
+        command += ["--serve-artifacts", "--artifacts-destination", str(home.folder / "artifacts")]
+        log = (home.folder / "server.log").open("w")
+        env = {**home.env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        servers.append(server)
+        await_(lambda: healthy(port), "the server's health")
+
+    yield start
+    for server in servers:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+            return True
+    except OSError:
+        return False

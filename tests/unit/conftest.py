@@ -114,14 +114,14 @@ def read_calls(path: Path) -> list[Call]:
 def record_run(tmp_path):
     """Put a run on disk: by default the whole of ``recorded_run``."""
 
-    def record(*plugins, calls=None, name="train") -> RecordedRun:
+    def record(*plugins, calls=None, name="train", destination=None) -> RecordedRun:
         save_dir = tmp_path / "project" / name
         whole = recorded_run(save_dir)
         run = msgspec.structs.replace(sample_run(save_dir), uid=f"20251009-085320-{name}")
         folder = RunFolder.beside(save_dir, run.uid)
         folder.create()
         notes = tmp_path / f"notes-{name}"
-        destinations = {plugin: {"file": str(notes)} for plugin in plugins}
+        destinations = {plugin: destination or {"file": str(notes)} for plugin in plugins}
         head = Head(format=FORMAT, created=0.0, run=run, plugins=destinations)
         Journal.create(folder.journal, head).close()
         write_json(save_dir / POINTER, Pointer(uid=run.uid, folder=folder.path))

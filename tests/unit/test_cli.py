@@ -56,7 +56,7 @@ def test_plugins_lists_what_is_installed_selected_and_broken(cli, installed, mon
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.output.splitlines() if line.strip()}
     assert "demo-trackers 1.0" in lines["notes"]
-    assert "selected" in lines["notes"]
+    assert "yes" in lines["notes"]
     assert lines["notes"].rstrip().endswith("ok")
     assert "selected" not in lines["broken"]
     assert "cannot be imported" in lines["broken"]
@@ -190,7 +190,7 @@ def test_when_run_returns_everything_is_delivered_whatever_was_killed(installed,
 def test_sync_of_nothing(cli, tmp_path):
     result = cli("sync")
     assert result.exit_code == 0
-    assert result.output == "Nothing is pending: 0 runs on this machine.\n"
+    assert result.output == "Nothing is pending: 0 runs of this user on this machine.\n"
     assert "Nothing is pending" in cli("sync", tmp_path).output
 
 
@@ -212,7 +212,7 @@ def test_sync_delivers_what_a_dead_relay_left(cli, record_run, installed, tmp_pa
     assert f"{run.folder.uid}  notes: {len(run.calls())} events delivered" in result.output
     again = cli("sync", *paths[where])
     assert again.exit_code == 0
-    assert "Nothing is pending: 1 runs" in again.output
+    assert "Nothing is pending: 1 run " in again.output
     assert run.noted() == [call.seq for call in run.calls()]
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("demo", "plugins", "run", "sync")
+_COMMANDS = ("demo", "plugins", "prune", "run", "status", "sync")
 
 
 class _LazyGroup(click.Group):

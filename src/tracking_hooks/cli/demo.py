@@ -24,7 +24,7 @@ _TRACKERS = ("mlflow", "tensorboard")
 
 @click.command("demo")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("tracking-hooks-demo"), show_default=True)
-@click.option("--epochs", default=20, show_default=True, help="20 take about half a minute on a laptop's CPU.")
+@click.option("--epochs", default=20, show_default=True, help="20 take a minute or two on a CPU.")
 def command(folder: Path, epochs: int) -> None:
     """Train YOLO26n on generated shapes, tracked in MLflow and TensorBoard.
 
@@ -40,6 +40,7 @@ def command(folder: Path, epochs: int) -> None:
     yolo = _command("yolo")
     training = [yolo, "detect", "train", *(f"{name}={value}" for name, value in arguments.items())]
     environment = {**os.environ, SELECTION: ",".join(_TRACKERS)}
+    environment.setdefault("MLFLOW_EXPERIMENT_NAME", "tracking-hooks demo")
     environment.setdefault("OMP_NUM_THREADS", "1")  # more make a model this small slower
     click.echo(f"$ cd {shlex.quote(str(folder))}")
     click.echo(f"$ {SELECTION}={environment[SELECTION]} {shlex.join(training)}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import click
 from rich.console import Console
@@ -18,12 +19,15 @@ def command(*, show_settings: bool) -> None:
     """List the installed plugins, whether they work, and which are selected."""
     console = Console()
     selection = os.environ.get(SELECTION, "")
+    mistake = ""
+    installed: Mapping[str, tuple[str, str]] = {}
+    selected: list[str] = []
     try:
         installed = plugins.describe_installed()
         selected = plugins.select(selection, installed)
     except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
-    table = Table("plugin", "from", f"{SELECTION}={selection or '(unset)'}", "check", box=None, pad_edge=False)
+        mistake = str(error)
+    table = Table("plugin", "from", "selected", "check", box=None, pad_edge=False)
     for name in dict.fromkeys([*installed, *selected]):
         try:
             plugins.load(name)
@@ -31,11 +35,15 @@ def command(*, show_settings: bool) -> None:
         except ConfigurationError as error:
             verdict = str(error)
         origin, _ = installed.get(name, ("", ""))
-        table.add_row(name, origin, "selected" if name in selected else "-", verdict)
+        table.add_row(name, origin, "yes" if name in selected else "no", verdict)
     console.print(table if table.row_count else "No plugin is installed. Try: pip install tracking-hooks-mlflow")
+    if not (selected or mistake) and installed:
+        console.print(f"\nNothing is selected. To track trainings: export {SELECTION}={','.join(installed)}")
     if show_settings:
         variables = Table("variable", "default", "meaning", box=None, pad_edge=False)
         for row in describe():
             variables.add_row(*row)
         console.print()
         console.print(variables)
+    if mistake:
+        raise click.ClickException(mistake)

@@ -41,7 +41,7 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
         code = _run(arguments, environment)
         for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
             if not result.done:
-                click.echo(f"tracking-hooks: {result.plugin}: {result.note}; later: tracking-hooks sync", err=True)
+                click.echo(f"tracking-hooks: {result.label}: {result.note}; later: tracking-hooks sync", err=True)
     sys.exit(code)
 
 

@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from tracking_hooks import layout
-from tracking_hooks.delivery import deliver
-from tracking_hooks.settings import ConfigurationError, read_settings
+from tracking_hooks import journal, plugins
+from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.delivery import Delivery, Watcher, deliver
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.settings import ConfigurationError, Settings, read_settings
+
+_WATCH_EVERY = 2.0
 
 
 @click.command("sync")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
-def command(paths: tuple[Path, ...]) -> None:
+@run_paths.argument
+@click.option("--to", metavar="NAME", help="Replay whole runs into this tracker too, wherever it delivers now.")
+@click.option(
+    "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="With --to: a part of the destination, as in --set tracking_uri=http://host:5000."
+)  # fmt: skip
+@click.option("--forget", metavar="LABEL", help="Drop a replay that `status` lists, such as mlflow@1a2b3c4d.")
+@click.option("--watch", is_flag=True, help="Go on for ever: follow live runs, also of other machines.")
+def command(
+    paths: tuple[Path, ...], to: str | None, assignments: tuple[str, ...], forget: str | None, *, watch: bool
+) -> None:
     """Deliver what trackers have not got yet.
 
     PATHS are runs, training folders, or folders that hold some; without any, every run of this user on this
     machine. Each run goes to the destination that was set when it was recorded.
     """
-    if paths:
-        folders = [folder for path in paths for folder in layout.find_runs(path)]
-    else:
-        folders = list(layout.indexed_runs(layout.index_folder()))
+    if assignments and not to:
+        raise click.UsageError("--set goes with --to.")
+    folders = run_paths.runs(paths)
+    if forget:
+        found = [folder for folder in folders if folder.forget_replay(forget)]
+        click.echo(f"{forget} is forgotten in {len(found)} run{'s' * (len(found) != 1)}.")
+        return
     try:
         settings = read_settings()
+        if to:
+            _add_replays(folders, to, assignments)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
+    if watch:
+        _watch(paths, settings)
+    elif _report(deliver(folders, settings), len(folders), run_paths.where(paths)):
+        raise click.exceptions.Exit(1)
+
+
+def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
+    """Print a line for each delivery; return how many are not complete."""
     undone = count = 0
-    for result in deliver(folders, settings):
+    for result in results:
         count += 1
         undone += not result.done
         parts = [f"{result.delivered} events delivered"]
         if result.dead:
-            parts.append(f"{result.dead} not taken ({result.folder.relay(result.plugin).dead_letters})")
+            parts.append(f"{result.dead} not taken ({result.folder.relay(result.label).dead_letters})")
         if result.note:
             parts.append(result.note)
-        click.echo(f"{result.folder.uid}  {result.plugin}: {', '.join(parts)}")
+        click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        where = "in " + ", ".join(map(str, paths)) if paths else "on this machine"
-        click.echo(f"Nothing is pending: {len(folders)} runs {where}.")
-    if undone:
-        raise click.exceptions.Exit(1)
+        click.echo(f"Nothing is pending: {runs} run{'s' * (runs != 1)} {where}.")
+    return undone
+
+
+def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, ...]) -> None:
+    """Note down an additional destination in each run.
+
+    :raises ConfigurationError: if the plugin cannot be used, or an assignment is none
+    """
+    plugins.load(plugin)
+    changes = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not (separator and key):
+            raise ConfigurationError(f"--set {assignment}: it takes KEY=VALUE.")
+        changes[key] = value
+    for folder in folders:
+        head, _ = journal.read_head(folder.journal)
+        captured = plugins.capture([plugin], head.run)[plugin].destination
+        if unknown := [key for key in changes if captured and key not in captured]:
+            raise ConfigurationError(
+                f"--set {unknown[0]}=…: the destination of {plugin} has no such part. It has: {', '.join(captured)}."
+            )
+        folder.add_replay(plugin, {**captured, **changes})
+
+
+def _watch(paths: tuple[Path, ...], settings: Settings) -> None:
+    watcher = Watcher(settings)
+    click.echo(f"Watching for runs {run_paths.where(paths)}; Ctrl-C ends it.")
+    try:
+        while True:
+            for folder, label, what in watcher.look(run_paths.runs(paths)):
+                click.echo(f"{folder.uid}  {label}: {what}")
+            time.sleep(_WATCH_EVERY)
+    except KeyboardInterrupt:
+        watcher.close()

@@ -78,8 +78,9 @@ class Session:
         self.epoch = 0  # the last one begun, counts from 1
         self.attempt = 0
         self.batch = 0  # within the epoch
-        self.recorded_batch = 0
-        self.recorded_at = time.monotonic()
+        self.unrecorded = 0  # batches since the last record
+        self.training_time = 0.0  # seconds that they took
+        self.batch_began = self.recorded_at = time.monotonic()
         self.open = False  # an epoch has begun and is not settled
         self.trained = False  # its batches are done
         self.validated = False
@@ -95,15 +96,17 @@ class Session:
             params=_params(trainer),
             environment=self.environment,
         )
-        replaced = _take_off(trainer, self.recorder.replaced)
-        line = f"tracking-hooks: run {self.recorder.run.uid} goes to {self.recorder.describe()}"
-        LOGGER.info(line + (f"; Ultralytics' own {' and '.join(replaced)} is taken off this run" if replaced else ""))
+        self.replaced = _take_off(trainer, self.recorder.replaced)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Set-up is done: the last moment to refuse."""
         self.recorder.check()
+        line = f"tracking-hooks: run {self.recorder.run.uid} goes to {self.recorder.describe()}"
+        if self.replaced:
+            line += f"; Ultralytics' own {' and '.join(self.replaced)} is taken off this run"
+        LOGGER.info(line)
         resumed = bool(getattr(trainer, "resume", False))
         self.recorder.begin(params=_params(trainer), environment=self.environment, resumed=resumed)
 
@@ -122,28 +125,30 @@ class Session:
             self.attempt += 1
         else:
             self.attempt = 1
-        self.epoch, self.batch, self.recorded_batch = epoch, 0, 0
+        self.epoch, self.batch = epoch, 0
         self.open, self.trained, self.validated = True, False, False
-        self.recorded_at = time.monotonic()
+        self.batch_began = time.monotonic()
         self.recorder.record("on_epoch_start", epoch=epoch, attempt=self.attempt)
 
     def batch_trained(self, trainer: BaseTrainer) -> None:
         """Record every so many batches or seconds."""
-        self.batch += 1
-        batches = self.batch - self.recorded_batch
-        if self.every_batches is not None:
-            if batches < self.every_batches:
-                return
-        elif self.every_seconds is None or time.monotonic() - self.recorded_at < self.every_seconds:
-            return
         now = time.monotonic()
+        self.batch += 1
+        self.unrecorded += 1
+        self.training_time += now - self.batch_began
+        self.batch_began = now
+        if self.every_batches is not None:
+            if self.unrecorded < self.every_batches:
+                return
+        elif self.every_seconds is None or now - self.recorded_at < self.every_seconds:
+            return
         metrics = {
             # Ultralytics has just printed these losses: reading them makes the device wait for nothing more.
             **trainer.label_loss_items(trainer.tloss, prefix="batch"),
             **{f"batch/lr/pg{i}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)},
-            "batch/images_per_s": batches * trainer.batch_size / max(now - self.recorded_at, 1e-9),
+            "batch/images_per_s": self.unrecorded * trainer.batch_size / max(self.training_time, 1e-9),
         }
-        self.recorded_at, self.recorded_batch = now, self.batch
+        self.recorded_at, self.unrecorded, self.training_time = now, 0, 0.0
         self.recorder.record("on_batch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics)
 
     def batches_done(self, trainer: BaseTrainer) -> None:
@@ -216,10 +221,8 @@ class Session:
         error = None if self.finished else sys.exc_info()[1]
         try:
             _wait_for_plots(_PLOTTING_TIMEOUT)
-            left = files.final_files(
-                self.recorder.run.save_dir, self.recorder.run.uid, self.epoch, skip=self._is_recorded
-            )
-            for hook, args in left:
+            recorder = self.recorder
+            for hook, args in files.final_files(recorder.folder, recorder.run.save_dir, self.epoch, self._is_recorded):
                 self.recorder.record(hook, **args)
         finally:
             if error is None:
@@ -246,8 +249,9 @@ class Session:
         for path in [*trainer.plots, *getattr(trainer.validator, "plots", ())]:
             if path.is_file() and not self._is_recorded(path):
                 self.plots[path] = path.stat().st_mtime_ns
-                artifact = files.artifact(self.recorder.run.save_dir, path.absolute(), self.epoch)
-                self.recorder.record("on_artifact", artifact=artifact)
+                recorder = self.recorder
+                artifact = files.artifact(recorder.folder, recorder.run.save_dir, path.absolute(), self.epoch)
+                recorder.record("on_artifact", artifact=artifact)
 
     def _is_recorded(self, path: Path) -> bool:
         return self.plots.get(path) == path.stat().st_mtime_ns

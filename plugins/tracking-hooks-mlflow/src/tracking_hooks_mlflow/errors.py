@@ -45,7 +45,11 @@ def told_to_relay(uri: str) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """Return one line of what an exception says, without credentials."""
-    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    text = str(error)
+    for words in ("Connection refused", "Read timed out", "connect timeout", "Name or service not known"):
+        if words in text:
+            return words.lower()  # else urllib3 tells of its pools and retries
+    line = next(iter(text.splitlines()), "") or type(error).__name__
     return re.sub(r"//[^/\s]*@", "//", line)[:500]
 
 

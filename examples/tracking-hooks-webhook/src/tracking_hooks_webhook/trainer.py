@@ -1,0 +1,13 @@
+"""The side in the training process."""
+
+import os
+
+from tracking_hooks import Capture, hookimpl
+
+
+@hookimpl
+def capture():
+    url = os.environ.get("WEBHOOK_URL")
+    if not url:
+        raise ValueError("WEBHOOK_URL is not set")
+    return Capture(destination={"url": url}, summary=url)

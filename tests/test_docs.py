@@ -1,0 +1,241 @@
+"""The documents are true of the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from msgspec import Struct, structs
+
+from tracking_hooks import events
+from tracking_hooks.cli import main
+from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.journal import COMMON, FORMAT, Head, Journal, read, read_head
+from tracking_hooks.settings import describe
+from tracking_hooks.testing import play, recorded_run, sample_run
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "plugins/*/README.md")
+    for path in ROOT.glob(pattern)
+)
+WEBHOOK = ROOT / "examples/tracking-hooks-webhook"
+
+
+def text(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text(document), re.MULTILINE | re.DOTALL)
+
+
+def prose(document: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text(document), flags=re.MULTILINE | re.DOTALL)
+
+
+def table(document: str, header: str) -> list[list[str]]:
+    """The rows below a table's header line."""
+    _, _, rest = text(document).partition(f"{header}\n")
+    assert rest, f"{document} has no table {header}"
+    rows = rest.split("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def anchors(document: str) -> set[str]:
+    """The fragments by which a host of Markdown links to headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def own_parameters(spec: object) -> list[str]:
+    return [name for name in inspect.signature(spec).parameters if name not in COMMON]
+
+
+HOOKS = {
+    **{name: own_parameters(spec) for name, spec in vars(LifecycleSpecs).items() if not name.startswith("_")},
+    **{
+        name: [p for p in inspect.signature(spec).parameters if p != "self"]
+        for name, spec in vars(TrainerSpecs).items()
+        if not name.startswith("_")
+    },
+}
+STRUCTS = [
+    name for name in events.__all__ if inspect.isclass(found := getattr(events, name)) and issubclass(found, Struct)
+]
+
+
+# -- docs/hooks.md --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_a_heading_with_its_exact_parameters(hook):
+    heading = f"### {hook}({', '.join(HOOKS[hook])})"
+    assert heading in text("docs/hooks.md").splitlines(), f"docs/hooks.md lacks the line: {heading}"
+
+
+def test_no_hook_is_documented_that_does_not_exist():
+    headings = re.findall(r"^### (\w+)\(", text("docs/hooks.md"), re.MULTILINE)
+    assert headings == list(HOOKS), "docs/hooks.md lists the hooks in the order of hookspecs.py"
+
+
+@pytest.mark.parametrize("hook", [name for name in HOOKS if name.startswith("on_")])
+def test_the_order_of_events_shows_every_hook(hook):
+    (order,) = [block for block in blocks("docs/hooks.md", "python") if "on_run_start" in block]
+    call = f"{hook}({', '.join(HOOKS[hook])})"
+    aside = {"on_system_metrics", "on_log", "on_console", "on_action"}
+    assert hook in aside or call in order, f"the order of events in docs/hooks.md lacks {call}"
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_every_field_that_a_hook_can_read_is_documented(name):
+    _, _, section = text("docs/hooks.md").partition(f"### {name}\n")
+    assert section, f"docs/hooks.md lacks the heading: ### {name}"
+    fields = re.findall(r"^\| `(\w+)` \|", section.split("\n#")[0], re.MULTILINE)
+    assert fields == [field.name for field in structs.fields(getattr(events, name))]
+
+
+# -- docs/settings.md -----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_settings_is_the_one_in_the_code():
+    described = [[f"`{name}`", f"`{default}`" if default else "", meaning] for name, default, meaning in describe()]
+    assert table("docs/settings.md", "| Variable | Default | Meaning |") == described
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_variable_that_is_mentioned_exists(document):
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    known = {name for name, _, _ in describe()}
+    known |= set(re.findall(r"\bTRACKING_HOOKS_[A-Z_]+\b", "".join(path.read_text("utf-8") for path in sources)))
+    assert set(re.findall(r"\bTRACKING_HOOKS(?:_[A-Z]+)*\b", text(document))) <= known
+
+
+# -- commands and links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/settings.md", "docs/writing-a-plugin.md"])
+def test_every_command_that_is_shown_exists(document):
+    shown = set(re.findall(r"(?:`|\$ )tracking-hooks ([a-z]+)\b", text(document)))
+    assert shown <= set(main.list_commands(click.Context(main))), f"{document} shows a command that does not exist"
+
+
+def test_the_readme_lists_every_command():
+    rows = table("README.md", "| Command | What it does |")
+    assert sorted(row[0].split()[1].strip("`") for row in rows) == main.list_commands(click.Context(main))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_images_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if re.match(r"[a-z]+://", target):
+            continue
+        path, _, fragment = target.partition("#")
+        found = ((ROOT / document).parent / path).resolve() if path else ROOT / document
+        assert found.exists(), f"{document} links to {target}, which does not exist"
+        if fragment:
+            assert fragment in anchors(found.relative_to(ROOT).as_posix()), f"{document} links to {target}"
+
+
+# -- the examples ---------------------------------------------------------------------------------------------
+
+
+def test_the_plugin_in_the_readme_is_the_example():
+    assert text("examples/csv_tracker.py") in blocks("README.md", "python")
+
+
+@pytest.fixture
+def csv_tracker():
+    spec = importlib.util.spec_from_file_location("csv_tracker", ROOT / "examples/csv_tracker.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CsvTracker
+
+
+def test_the_plugin_in_the_readme_writes_every_metric_of_every_epoch(csv_tracker, tmp_path):
+    calls, run = recorded_run(tmp_path / "train", epochs=3), sample_run(tmp_path / "train")
+    state = play(csv_tracker(), calls, run)
+
+    (path,) = tmp_path.glob("*.csv")
+    header, *lines = path.read_text().splitlines()
+    epochs = [call.args for call in calls if call.hook == "on_epoch_end"]
+    assert header == "epoch,metric,value"
+    assert lines == [f"{e['epoch']},{name},{value}" for e in epochs for name, value in e["metrics"].items()]
+    assert state["url"] == path.as_uri()
+
+
+def test_the_plugin_in_the_readme_writes_an_epoch_once_that_is_delivered_again(csv_tracker, tmp_path):
+    calls, run = recorded_run(tmp_path / "train", epochs=3), sample_run(tmp_path / "train")
+    last = max(index for index, call in enumerate(calls) if call.hook == "on_epoch_end")
+    state = play(csv_tracker(), calls[:last], run)
+    play(csv_tracker(), calls[last:], run, state=dict(state))
+    (path,) = tmp_path.glob("*.csv")
+    once = path.read_bytes()
+    play(csv_tracker(), calls[last:], run, state=dict(state))
+    assert path.read_bytes() == once
+
+
+@pytest.mark.parametrize(
+    ("language", "file"),
+    [
+        ("toml", "pyproject.toml"),
+        ("python", "src/tracking_hooks_webhook/trainer.py"),
+        ("python", "src/tracking_hooks_webhook/tracker.py"),
+    ],
+)
+def test_the_package_in_the_guide_is_the_example(language, file):
+    assert (WEBHOOK / file).read_text() in blocks("docs/writing-a-plugin.md", language)
+
+
+def test_the_test_in_the_guide_is_one_of_the_example():
+    shown = blocks("docs/writing-a-plugin.md", "python")[-1]
+    assert shown[shown.index("def test") :] in (WEBHOOK / "tests/test_tracker.py").read_text()
+
+
+def test_the_tests_of_the_package_in_the_guide_pass(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, WEBHOOK / "tests"]
+    environment = {**os.environ, "PYTHONPATH": str(WEBHOOK / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypatch):
+    tomllib = pytest.importorskip("tomllib")
+    monkeypatch.syspath_prepend(WEBHOOK / "src")
+    points = tomllib.loads((WEBHOOK / "pyproject.toml").read_text())["project"]["entry-points"]
+    for group, hook in {PROJECT: "on_epoch_end", TRAINER_GROUP: "capture"}.items():
+        module, _, attribute = points[group]["webhook"].partition(":")
+        side = import_module(module)
+        assert hasattr(getattr(side, attribute) if attribute else side, hook)
+
+
+# -- docs/design.md -------------------------------------------------------------------------------------------
+
+
+def test_the_line_of_a_journal_that_is_shown_can_be_read(tmp_path):
+    (line,) = blocks("docs/design.md", "json")
+    path = tmp_path / "journal.jsonl"
+    head = Head(format=FORMAT, created=0.0, run=sample_run(tmp_path), plugins={})
+    Journal.create(path, head).close()
+    with path.open("a") as file:
+        file.write(line)
+    _, offset = read_head(path)
+    (entry,) = read(path, offset)
+    assert entry.call, entry.damage
+
+
+def test_every_module_is_in_the_table_of_modules():
+    named = " ".join(row[0] for row in table("docs/design.md", "| Module | Its one reason to exist |"))
+    package = ROOT / "src/tracking_hooks"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
+    listed = {module for module in modules if f"`{module}`" in named or f"`{module.split('/')[0]}/`" in named}
+    assert listed == modules

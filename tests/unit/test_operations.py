@@ -1,0 +1,378 @@
+"""What a user does about runs after the fact, and what is done about runs that nobody looks after."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from tracking_hooks import adoption, layout, liveness
+from tracking_hooks.cli import main
+from tracking_hooks.delivery import Watcher, deliver
+from tracking_hooks.journal import Call, Journal
+from tracking_hooks.liveness import Lock
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import Settings
+from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter
+from tracking_hooks.testing import recorded_run, sample_run
+
+OUTAGE = """
+class Plugin(Notes):
+    @hookimpl
+    def flush(self, destination):
+        if not Path(destination["file"]).with_name("up").exists():
+            raise Unavailable("nobody answers")
+"""
+
+
+@pytest.fixture
+def notes(installed):
+    return "notes"
+
+
+@pytest.fixture
+def cli():
+    def call(*arguments):
+        return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(argument) for argument in arguments])
+
+    return call
+
+
+def unfinished(folder):
+    return [call for call in recorded_run(folder) if call.hook != "on_run_end"][:-5]
+
+
+# -- status ---------------------------------------------------------------------------------------------------
+
+
+def test_status_says_what_each_tracker_has_got(record_run, notes, cli):
+    run = record_run(notes, "gone")
+    run.relay(notes)
+    lines = cli("status", run.save_dir).output.splitlines()
+
+    events = len(run.calls())
+    assert lines[1].split()[:7] == [run.folder.uid, "train", "finished", "notes", str(events), "0", "0"]
+    assert lines[2].split()[:4] == ["gone", "0", str(events), "0"]
+    assert f"tracking-hooks sync {run.folder.path}" in lines[2]
+
+
+def test_status_names_dead_letters_outages_and_killed_runs(record_run, make_plugin, tmp_path, cli):
+    plugin = make_plugin(OUTAGE)
+    run = record_run(plugin, calls=unfinished(tmp_path / "project/train"))
+    run.relay(plugin, drain=False, linger=0.0)
+    output = cli("status", tmp_path).output
+    assert "killed" in output
+    assert "down: nobody answers" in output
+
+
+def test_status_of_nothing_is_a_sentence(cli, tmp_path):
+    assert cli("status", tmp_path).output == f"No runs in {tmp_path}.\n"
+    assert cli("status").output == "No runs of this user on this machine.\n"
+
+
+# -- sync -----------------------------------------------------------------------------------------------------
+
+
+def test_sync_to_replays_a_whole_run_into_a_tracker_that_was_not_there(record_run, notes, cli, tmp_path):
+    run = record_run()
+    other = tmp_path / "other notes"
+    result = cli("sync", run.save_dir, "--to", "notes", "--set", f"file={other}")
+
+    assert result.exit_code == 0, result.output
+    seqs = [int(line.split()[0]) for line in other.read_text().splitlines()]
+    assert seqs == [call.seq for call in run.calls()]
+    again = cli("sync", run.save_dir, "--to", "notes", "--set", f"file={other}")
+    assert "Nothing is pending: 1 run" in again.output
+    assert len(other.read_text().splitlines()) == len(seqs)
+
+
+def test_sync_goes_on_with_a_replay_that_was_broken_off(record_run, make_plugin, cli, tmp_path, monkeypatch):
+    plugin = make_plugin(OUTAGE)
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    monkeypatch.setattr("tracking_hooks.relay._DRAIN_PATIENCE", 0.0)
+    run = record_run()
+    assert cli("sync", run.save_dir, "--to", plugin, "--set", f"file={run.notes}").exit_code == 1
+    run.notes.with_name("up").touch()
+    assert cli("sync", run.save_dir).exit_code == 0
+    assert set(run.noted()) == {call.seq for call in run.calls()}
+
+
+def test_set_without_to_and_nonsense_are_refused(record_run, notes, cli):
+    run = record_run(notes)
+    assert "--set goes with --to" in cli("sync", run.save_dir, "--set", "a=b").output
+    assert "it takes KEY=VALUE" in cli("sync", run.save_dir, "--to", "notes", "--set", "file").output
+    assert "Did you mean 'notes'?" in cli("sync", run.save_dir, "--to", "notse").output
+
+
+def test_a_tracker_that_is_down_is_tried_for_one_run_only(record_run, make_plugin, monkeypatch, tmp_path):
+    plugin = make_plugin(OUTAGE)
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    place = {"file": str(tmp_path / "notes")}
+    folders = [record_run(plugin, name=name, destination=place).folder for name in ("a", "b", "c")]
+    results = list(deliver(folders, Settings()))
+    assert all("nobody answers" in result.note for result in results)
+    assert [folder.relay(plugin).path.exists() for folder in folders] == [True, False, False]
+
+
+def test_watch_follows_a_run_of_another_machine(record_run, notes, until):
+    run = record_run(notes, calls=recorded_run_start())
+    elsewhere = liveness.Holder(host="node7", boot="another", pid=1, started=1.0)
+    layout.write_json(run.folder.lock.with_suffix(".json"), elsewhere)
+    watcher = Watcher(Settings())
+    try:
+        list(watcher.look([run.folder]))
+        until(lambda: len(run.noted()) == 1)
+        run.append([Call(2, 2.0, "on_run_end", {"status": "finished", "error": None})])
+        until(lambda: any("complete, 2 events" in news for _, _, news in watcher.look([run.folder])))
+    finally:
+        watcher.close()
+
+
+def recorded_run_start():
+    return [Call(1, 1.0, "on_run_start", {"params": {}, "environment": None, "resumed": False})]
+
+
+def test_two_syncs_at_once_deliver_each_event_once(record_run, notes):
+    run = record_run(notes)
+    command = [sys.executable, "-c", "from tracking_hooks.cli import main; main()", "sync", str(run.save_dir)]
+    syncs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    for sync in syncs:
+        sync.communicate(timeout=60)
+    assert run.noted() == [call.seq for call in run.calls()]
+
+
+# -- prune ----------------------------------------------------------------------------------------------------
+
+
+def test_prune_removes_what_is_delivered_everywhere_and_nothing_else(record_run, notes, cli, tmp_path):
+    whole, pending = record_run(notes, name="whole"), record_run(notes, "gone", name="pending")
+    for run in (whole, pending):
+        layout.enter_in_index(run.folder)
+        run.relay(notes)
+    assert "would be removed" in cli("prune", tmp_path / "project", "--dry-run").output
+    assert whole.folder.path.exists()
+
+    assert "Name the folders, or give --all" in cli("prune").output
+    output = cli("prune", "--all").output
+    assert not (whole.save_dir / layout.POINTER).exists()
+    assert not whole.folder.path.exists()
+    assert pending.folder.path.exists()
+    assert f"{pending.folder.uid}  kept: gone has not got all of it" in output
+    assert (whole.save_dir / "weights/best.pt").exists()
+    assert [folder.uid for folder in layout.indexed_runs(layout.index_folder())] == [pending.folder.uid]
+
+
+# -- adoption -------------------------------------------------------------------------------------------------
+
+
+def test_an_adopter_delivers_what_others_left_and_leaves_running_ones_alone(record_run, notes):
+    left, running = record_run(notes, name="left"), record_run(notes, name="running")
+    lock = Lock(running.folder.lock)
+    assert lock.acquire()
+    try:
+        assert start_adopter(left.folder.path.parent).wait(60) == 0
+    finally:
+        lock.release()
+    assert left.noted() == [call.seq for call in left.calls()]
+    assert running.noted() == []
+
+
+def test_of_many_relays_that_wait_for_a_tracker_only_the_last_runs_lingers(record_run, make_plugin, tmp_path):
+    plugin = make_plugin(OUTAGE)
+    older, newer = record_run(plugin, name="a"), record_run(plugin, name="b")
+    lock = Lock(newer.folder.lock)
+    assert lock.acquire()
+    try:
+        assert older.relay(plugin, linger=3600.0) == PENDING  # at once: its successor adopts
+    finally:
+        lock.release()
+
+
+def test_a_run_of_a_machine_that_went_down_is_killed(record_run, notes, tmp_path):
+    run = record_run(notes, calls=unfinished(tmp_path / "project/train"))
+    here = liveness.Holder.this()
+    layout.write_json(run.folder.lock.with_suffix(".json"), msgspec.structs.replace(here, boot="the one before"))
+    (result,) = deliver([run.folder], Settings())
+    assert result.done
+    assert run.calls()[-1].args["status"] == "killed"
+
+
+# -- files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_project_that_was_moved_is_delivered_with_its_files(record_run, make_plugin, tmp_path):
+    plugin = make_plugin(FILES)
+    run = record_run(plugin)
+    shutil.move(tmp_path / "project", tmp_path / "moved")
+    folder = layout.RunFolder(tmp_path / "moved/.tracking-hooks" / run.folder.uid)
+    moved = type(run)(folder, tmp_path / "moved/train", run.notes)
+    assert moved.relay(plugin) == DELIVERED
+    assert moved.cursor(plugin).dead == 0
+    assert "best weights" in run.notes.read_text()
+
+
+def test_files_that_a_later_run_overwrites_are_saved_first(record_run, make_plugin):
+    plugin = make_plugin(FILES)
+    run = record_run(plugin)
+    adoption.protect_files(run.folder)
+    (run.save_dir / "weights/best.pt").write_bytes(b"those of the later run")
+    (run.save_dir / "results.csv").unlink()
+    assert run.relay(plugin) == DELIVERED
+    assert run.cursor(plugin).dead == 0
+    assert "best weights" in run.notes.read_text()
+    assert "those of the later run" not in run.notes.read_text()
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in run.folder.files.iterdir())
+
+
+def test_nothing_is_copied_when_everything_is_delivered(record_run, notes):
+    run = record_run(notes)
+    run.relay(notes)
+    adoption.protect_files(run.folder)
+    assert not run.folder.files.exists()
+
+
+def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for the tracker")
+    from tracking_hooks import files
+    from tracking_hooks.events import Artifact
+
+    size, digest = files.digest(secret)
+    plugin = make_plugin(FILES)
+    artifacts = []
+    for path in (secret, tmp_path / "project/train/link.txt"):
+        artifact = Artifact(path=path, kind="file", name="results.txt", size=size, digest=digest)
+        artifacts.append(Call(len(artifacts) + 1, 1.0, "on_artifact", {"artifact": artifact}))
+    run = record_run(plugin, calls=artifacts)
+    (run.save_dir / "link.txt").symlink_to(secret)
+    run.relay(plugin)
+    assert not run.notes.exists()
+    reasons = list(run.dead_letters(plugin).values())
+    assert all("outside of the run's project folder" in reason for reason in reasons)
+    assert len(reasons) == 2
+
+
+FILES = """
+class Plugin:
+    @hookimpl
+    def on_checkpoint_saved(self, checkpoint, destination):
+        if checkpoint.digest:
+            self.note(checkpoint.path, destination)
+
+    @hookimpl
+    def on_artifact(self, artifact, destination):
+        self.note(artifact.path, destination)
+
+    def note(self, path, destination):
+        with Path(destination["file"]).open("a") as file:
+            print(path.read_bytes(), file=file)
+"""
+
+
+# -- the recorder's side --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path, environment):
+    """Start to record a run; it is ended when the test is over."""
+    recorders = []
+
+    def start(*names, uid="20261009-000000-00000000", **settings):
+        save_dir = tmp_path / "project/train"
+        save_dir.mkdir(parents=True, exist_ok=True)
+        run = msgspec.structs.replace(sample_run(save_dir), uid=uid)
+        settings = Settings(system_every=0, **settings)
+        recorder = Recorder.start(
+            run, names, settings, logging.getLogger("test"), params={"lr0": 0.1}, environment=environment
+        )
+        recorders.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in recorders:
+        recorder.end("finished")
+        from tracking_hooks import recorder as module
+
+        if recorder in module._recorders:
+            module._recorders.remove(recorder)
+
+
+def test_offline_records_and_delivers_nothing_until_sync(start, notes, environment, cli):
+    recorder = start(notes, mode="offline")
+    recorder.check()
+    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.end("finished")
+
+    assert not recorder.folder.relay(notes).cursor.exists()
+    (line,) = recorder.outcome()
+    assert line.startswith("offline: 2 events recorded; to deliver them: tracking-hooks sync ")
+    assert "2 events delivered" in cli("sync", recorder.folder.path).output
+
+
+def test_a_project_folder_that_cannot_be_written_is_no_obstacle(start, tmp_path, environment, caplog, monkeypatch):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / layout.FOLDER).write_text("a file where the folder should be")
+    recorder = start(mode="offline")
+    recorder.begin(params={}, environment=environment, resumed=False)
+
+    assert recorder.folder.path.parent == layout.fallback_home()
+    assert "the run is recorded in" in caplog.text
+    assert [folder.uid for folder in layout.find_runs(tmp_path / "project/train")] == [recorder.run.uid]
+
+
+def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
+    recorder = start(mode="offline")
+    recorder.begin(params={}, environment=environment, resumed=False)
+    other = Journal.reopen(recorder.folder.journal)  # another machine, which had heard nothing for long
+    other.append("on_run_end", 1.0, {"status": "killed", "error": None})
+    other.close()
+    recorder.record("on_log", metrics={"x": 1.0}, step=1)
+    recorder.end("finished")
+
+    calls = read(recorder)
+    assert [call.hook for call in calls] == ["on_run_start", "on_run_end", "on_run_start", "on_log", "on_run_end"]
+    assert [call.seq for call in calls] == [1, 2, 3, 4, 5]
+    assert calls[2].args["resumed"] is True
+    assert calls[2].args["params"] == {}
+
+
+def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environment, monkeypatch):
+    recorder = start(mode="offline")
+    times = iter([100.0, 50.0, 101.0])
+    monkeypatch.setattr("tracking_hooks.recorder.time.time", lambda: next(times))
+    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.record("on_log", metrics={}, step=1)
+    recorder.record("on_log", metrics={}, step=2)
+    monkeypatch.undo()
+    assert [call.time for call in read(recorder)] == [100.0, 100.0, 101.0]
+
+
+def read(recorder):
+    from tracking_hooks import journal
+
+    _, offset = journal.read_head(recorder.folder.journal)
+    return [entry.call for entry in journal.read(recorder.folder.journal, offset)]
+
+
+def test_a_new_run_has_what_an_older_one_left_adopted(start, record_run, notes, until):
+    older = record_run(notes, name="older")
+    recorder = start(notes)
+    until(lambda: older.noted() == [call.seq for call in older.calls()])
+    recorder.end("finished")
+
+
+def test_a_sync_that_is_killed_leaves_nothing_locked(record_run, notes, until):
+    run = record_run(notes, name="train")
+    command = [sys.executable, "-c", "from tracking_hooks.cli import main; main()", "sync", str(run.save_dir)]
+    sync = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    until(run.folder.relay(notes).path.exists)
+    os.kill(sync.pid, signal.SIGKILL)
+    sync.wait()
+    list(deliver([run.folder], Settings(), busy_wait=30.0))
+    assert run.noted() == [call.seq for call in run.calls()]
+    assert run.cursor(notes).ended
