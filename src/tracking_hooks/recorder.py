@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import shlex
-import subprocess
 import sys
 import threading
 import time
@@ -23,16 +21,13 @@ from typing import Any
 from tracking_hooks import adoption, delivery, layout, plugins, redact
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
 from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
-from tracking_hooks.layout import Health, Pointer, RunFolder, read_json, write_json
+from tracking_hooks.layout import Pointer, RunFolder, write_json
 from tracking_hooks.liveness import Lock
+from tracking_hooks.relays import Relays, wait_for_delivery
 from tracking_hooks.settings import ConfigurationError, Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_adopter, start_relay
+from tracking_hooks.spawn import start_adopter
 from tracking_hooks.system import SystemMonitor
 
-_RESTARTS = 5
-_DOWN_WAIT = 2.0
-"""Seconds to wait at exit for a tracker that is known to be down."""
-_POLL = 0.05
 _MEMORY = 10_000
 """Events kept in memory while the journal cannot be written."""
 
@@ -72,19 +67,17 @@ class Recorder:
         self._logger = logger
         self._pid = os.getpid()
         self._captures = dict(captures)
+        self._offline = settings.mode == "offline"
         self._early: dict[str, Any] = {"params": params, "environment": environment, "resumed": False}
         self._begun = self._ended = False
-        self._size = 0  # of the journal in bytes, once the run has ended
         self._complaints: set[str] = set()
-        self._down: set[str] = set()
-        self._relays: dict[str, subprocess.Popen[bytes]] = {}
-        self._restarts = dict.fromkeys(captures, 0)
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
         self._writing = threading.Lock()
         self._time = 0.0  # of the last event
         self._start_args: dict[str, Any] = {}
         self._stop_sampling = threading.Event()
         self.folder = _make_folder(run, logger)
+        self.relays = Relays(self.folder, captures, settings)
         self._lock = Lock(self.folder.lock)
         self._lock.acquire()
         destinations = {name: capture.destination for name, capture in captures.items()}
@@ -124,14 +117,12 @@ class Recorder:
         if not _recorders:
             atexit.register(_finish_all)
         _recorders.append(recorder)
-        offline = settings.mode == "offline"
         try:
-            for name in names:
-                recorder._relays[name] = start_relay(recorder.folder, name, settings, check=offline)
+            recorder.relays.start()
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
-        if not offline:
+        if not recorder._offline:
             recorder._guard(recorder._adopt, "adopting other runs")
         recorder._guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
         return recorder
@@ -148,7 +139,7 @@ class Recorder:
 
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
-        if self.settings.mode == "offline":
+        if self._offline:
             return f"{self.folder.path} only (offline), for {', '.join(self._captures)}"
         return ", ".join(
             f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
@@ -159,33 +150,11 @@ class Recorder:
 
         :raises ConfigurationError: if a plugin cannot be used; the run is forgotten then
         """
-        deadline = time.monotonic() + self.settings.ready_wait
-        for name, process in self._relays.items():
-            files = self.folder.relay(name)
-            while True:
-                health = read_json(files.health, Health)
-                code = process.poll()
-                if health and health.state == "refused":
-                    self._forget()
-                    raise ConfigurationError(health.error)
-                if health:
-                    break
-                if code is not None:
-                    tail = _tail(files.log)
-                    self._forget()
-                    raise ConfigurationError(
-                        f"plugin {name!r} cannot be used: its process ended with exit code {code} while it was "
-                        f"being loaded.{tail}"
-                    )
-                if time.monotonic() > deadline:
-                    self._logger.warning(
-                        f"tracking-hooks: {name} is not ready after {self.settings.ready_wait:.0f} s, going on "
-                        f"without waiting for it; its log: {files.log}"
-                    )
-                    break
-                time.sleep(_POLL)
-        if self.settings.mode == "offline":
-            self._relays.clear()  # they have done their part
+        for sentence, is_fatal in self.relays.verdicts():
+            if is_fatal:
+                self._forget()
+                raise ConfigurationError(sentence)
+            self._complain(sentence)
 
     def begin(self, *, params: Params, environment: Environment, resumed: bool) -> None:
         """Record the start of the run, and sample system metrics from now on."""
@@ -244,33 +213,13 @@ class Recorder:
             if not self._ended:  # at the end, the end line tells
                 self._guard(self._tell_of_outages, "reading what the relays say")
 
-    def _tell_of_outages(self) -> None:
-        for name in self._relays:
-            health = read_json(self.folder.relay(name).health, Health)
-            if health and health.state == "down" and name not in self._down:
-                self._down.add(name)
-                self._logger.warning(f"tracking-hooks: {name} is down, recording goes on: {health.error}")
-            elif health and health.state == "ready" and name in self._down:
-                self._down.remove(name)
-                self._logger.info(f"tracking-hooks: {name} is back")
-
     def _restart_relays(self) -> None:
-        for name, process in self._relays.items():
-            code = process.poll()
-            if code in (None, PENDING, REFUSED) or (code == DELIVERED and self._is_done(name)):
-                continue
-            if self._restarts[name] >= _RESTARTS:
-                self._complain(
-                    f"the relay of {name} died {_RESTARTS + 1} times, last with exit code {code}, and is left alone; "
-                    f"its log: {self.folder.relay(name).log}"
-                )
-                continue
-            self._restarts[name] += 1
-            self._relays[name] = start_relay(self.folder, name, self.settings)
+        for sentence in self.relays.restart():
+            self._complain(sentence)
 
-    def _is_done(self, name: str) -> bool:
-        # The exit code alone does not tell: a plugin may have ended its process with 0.
-        return self._ended and self.folder.relay(name).read_cursor().offset >= self._size
+    def _tell_of_outages(self) -> None:
+        for sentence in self.relays.outages():
+            self._logger.warning(f"tracking-hooks: {sentence}")
 
     def end(self, status: Status, error: BaseException | None = None) -> None:
         """Record the end of the run, once; what comes later is ignored. Never raises.
@@ -286,7 +235,19 @@ class Recorder:
         self._stop_sampling.set()
         self._guard(self._close, "closing the journal")
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
-            self._tell_outcome()
+            self.tell_outcome()
+
+    def tell_outcome(self) -> None:
+        """Say what was delivered where; the pointer file gets the links. Never raises."""
+        self._guard(self._tell_outcome, "telling what was delivered")
+
+    def _tell_outcome(self) -> None:
+        for line in self.relays.outcome():
+            self._logger.info(f"tracking-hooks: {line}")
+        links = self.relays.links()
+        if links and self.run.save_dir.is_dir():
+            pointer = Pointer(uid=self.run.uid, folder=self.folder.path, links=links)
+            write_json(self.run.save_dir / layout.POINTER, pointer)
 
     def _adopt(self) -> None:
         home = self.folder.path.parent
@@ -295,7 +256,7 @@ class Recorder:
             start_adopter(home)
 
     def _close(self) -> None:
-        self._size = self.folder.journal.stat().st_size
+        self.relays.finish(self.folder.journal.stat().st_size, self._journal.seq)
         self._journal.close()
         self._lock.release()
         self._restart_relays()
@@ -303,68 +264,13 @@ class Recorder:
     def _forget(self) -> None:
         """Undo ``start``: nothing was recorded."""
         self._ended = True
-        for process in self._relays.values():
-            process.terminate()
-            process.wait()
+        self.relays.stop()
         self._journal.close()
         self._lock.release()
         self.folder.remove()
         (layout.index_folder() / f"{self.run.uid}.json").unlink(missing_ok=True)
         (self.run.save_dir / layout.POINTER).unlink(missing_ok=True)
         _recorders.remove(self)
-
-    # -- after the end ----------------------------------------------------------------------------------------
-
-    def pending(self) -> list[str]:
-        """Return the plugins that it is worth waiting for."""
-        return [name for name, process in self._relays.items() if process.poll() is None and not self._is_done(name)]
-
-    def is_down(self, name: str) -> bool:
-        """Whether a plugin's relay says that its tracker cannot be reached."""
-        health = read_json(self.folder.relay(name).health, Health)
-        return health is not None and health.state == "down"
-
-    def progress(self) -> tuple[int, int]:
-        """Return (events dealt with, events recorded), over all plugins."""
-        done = sum(min(self.folder.relay(name).read_cursor().seq, self._journal.seq) for name in self._relays)
-        return done, self._journal.seq * len(self._relays)
-
-    def outcome(self) -> list[str]:
-        """Return what was delivered where, a line for each plugin; the pointer file gets the links."""
-        sync = f"tracking-hooks sync {shlex.quote(str(self.folder.path))}"
-        if self.settings.mode == "offline":
-            return [f"offline: {self._journal.seq} events recorded; to deliver them: {sync}"]
-        links = {}
-        parts = []
-        for name, capture in self._captures.items():
-            files = self.folder.relay(name)
-            cursor = files.read_cursor()
-            if where := str(cursor.state.get("url") or capture.summary):
-                links[name] = where
-            done = self._is_done(name)
-            if done and not cursor.dead:
-                parts.append(f"{name}: all {cursor.delivered} events delivered" + (f". See: {where}" if where else ""))
-                continue
-            part = f"{name}: {cursor.delivered} of {self._journal.seq} events delivered"
-            if cursor.dead:
-                part += f", {cursor.dead} not taken by it, with reasons in {files.dead_letters}"
-            if not done:
-                health = read_json(files.health, Health)
-                code = self._relays[name].poll()
-                if health and health.state == "down":
-                    part += f", it is down ({health.error})"
-                elif code not in (None, DELIVERED, PENDING):
-                    part += f", its relay died (exit code {code}; log: {files.log})"
-                part += f"; the rest in the background, or by: {sync}"
-            parts.append(part)
-        if links and self.run.save_dir.is_dir():
-            pointer = Pointer(uid=self.run.uid, folder=self.folder.path, links=links)
-            self._guard(lambda: write_json(self.run.save_dir / layout.POINTER, pointer), "writing the pointer file")
-        return parts
-
-    def _tell_outcome(self) -> None:
-        for line in self.outcome():
-            self._logger.info(f"tracking-hooks: {line}")
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -400,43 +306,17 @@ def _finish_all() -> None:
     for recorder in mine:
         recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        _wait_for(mine)
+        limit = max(recorder.settings.exit_wait for recorder in mine)
+        for _ in wait_for_delivery([recorder.relays for recorder in mine], limit):
+            for recorder in mine:
+                recorder.look_after_relays()
     for recorder in mine:
-        recorder._guard(recorder._tell_outcome, "telling the outcome")
+        recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
         # dataclasses does: remind it, or the exit code would be another one with tracking.
         with suppress(KeyboardInterrupt):
             exec("raise KeyboardInterrupt")  # noqa: S102
-
-
-def _wait_for(recorders: list[Recorder]) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    began = time.monotonic()
-    limit = max(recorder.settings.exit_wait for recorder in recorders)
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("tracking-hooks: delivering", total=None)
-    shown = False
-    try:
-        while (waited := time.monotonic() - began) < limit:
-            for recorder in recorders:
-                recorder.look_after_relays()
-            left = [(recorder, name) for recorder in recorders for name in recorder.pending()]
-            if waited > _DOWN_WAIT:
-                left = [(recorder, name) for recorder, name in left if not recorder.is_down(name)]
-            if not left:
-                return
-            if waited > 1 and not shown:
-                bar.start()
-                shown = True
-            counts = [recorder.progress() for recorder in recorders]
-            bar.update(task, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts))
-            time.sleep(_POLL)
-    finally:
-        bar.stop()
 
 
 def _make_folder(run: Run, logger: logging.Logger) -> RunFolder:
@@ -458,11 +338,3 @@ def _describe(error: BaseException) -> Error:
         message=redact.text(str(error)),
         traceback=redact.text("".join(lines)),
     )
-
-
-def _tail(path: Any, lines: int = 5) -> str:
-    try:
-        text = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n  {line}" for line in text[-lines:])

@@ -309,7 +309,7 @@ def test_offline_records_and_delivers_nothing_until_sync(start, notes, environme
     recorder.end("finished")
 
     assert not recorder.folder.relay(notes).cursor.exists()
-    (line,) = recorder.outcome()
+    (line,) = recorder.relays.outcome()
     assert line.startswith("offline: 2 events recorded; to deliver them: tracking-hooks sync ")
     assert "2 events delivered" in cli("sync", recorder.folder.path).output
 

@@ -1,0 +1,211 @@
+"""Looks after the relays of one run, from the training process."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tracking_hooks.events import Capture
+from tracking_hooks.layout import Health, RunFolder, read_json
+from tracking_hooks.settings import Settings
+from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_relay
+
+_RESTARTS = 5
+_DOWN_WAIT = 2.0
+"""Seconds to wait at exit for a tracker that is known to be down."""
+_POLL = 0.05
+
+
+class Relays:
+    """One process for each plugin of a run.
+
+    What the journal holds in the end is known only then: ``finish`` says it.
+    """
+
+    def __init__(self, folder: RunFolder, captures: Mapping[str, Capture], settings: Settings) -> None:
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._folder = folder
+        self._captures = captures
+        self._settings = settings
+        self._offline = settings.mode == "offline"
+        self._restarts = dict.fromkeys(captures, 0)
+        self._down: set[str] = set()
+        self._size: int | None = None
+        self._events = 0
+
+    def start(self) -> None:
+        """Start them all; in offline mode only to check their plugins.
+
+        :raises OSError: if a process cannot be made
+        """
+        for name in self._captures:
+            self.processes[name] = start_relay(self._folder, name, self._settings, check=self._offline)
+
+    def verdicts(self) -> Iterator[tuple[str, bool]]:
+        """Wait, for a bounded time, until every relay has checked its plugin.
+
+        :returns: for each that has not said "ready", a sentence, and whether its plugin cannot be used
+        """
+        deadline = time.monotonic() + self._settings.ready_wait
+        for name, process in self.processes.items():
+            files = self._folder.relay(name)
+            while (health := read_json(files.health, Health)) is None:
+                code = process.poll()
+                if code is not None:
+                    how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
+                    yield f"plugin {name!r} cannot be used: {how}", True
+                    break
+                if time.monotonic() > deadline:
+                    waited = f"{self._settings.ready_wait:.0f} s"
+                    yield (
+                        f"{name} is not ready after {waited}, going on without it for now; its log: {files.log}",
+                        False,
+                    )
+                    break
+                time.sleep(_POLL)
+            if health and health.state == "refused":
+                yield health.error, True
+        if self._offline:
+            self.processes.clear()  # they have done their part
+
+    def stop(self) -> None:
+        """End them all."""
+        for process in self.processes.values():
+            process.terminate()
+            process.wait()
+
+    def restart(self) -> Iterator[str]:
+        """Start those again that died; yield a sentence for each that dies too often.
+
+        :raises OSError: if a process cannot be made
+        """
+        for name, process in self.processes.items():
+            code = process.poll()
+            if code in (None, PENDING, REFUSED) or (code == DELIVERED and self._is_done(name)):
+                continue
+            if self._restarts[name] >= _RESTARTS:
+                yield (
+                    f"the relay of {name} died {_RESTARTS + 1} times, last with exit code {code}, and is left alone; "
+                    f"its log: {self._folder.relay(name).log}"
+                )
+                continue
+            self._restarts[name] += 1
+            self.processes[name] = start_relay(self._folder, name, self._settings)
+
+    def outages(self) -> Iterator[str]:
+        """Yield a sentence when a tracker has gone down, and one when it is back."""
+        for name in self.processes:
+            health = read_json(self._folder.relay(name).health, Health)
+            if health and health.state == "down" and name not in self._down:
+                self._down.add(name)
+                yield f"{name} is down, recording goes on: {health.error}"
+            elif health and health.state == "ready" and name in self._down:
+                self._down.remove(name)
+                yield f"{name} is back"
+
+    def finish(self, size: int, events: int) -> None:
+        """Note that the journal is complete.
+
+        :param size: bytes
+        :param events: how many were recorded
+        """
+        self._size, self._events = size, events
+
+    def pending(self, waited: float = 0.0) -> list[str]:
+        """Return the plugins that it is worth waiting for, after so many seconds."""
+        names = [name for name, process in self.processes.items() if process.poll() is None and not self._is_done(name)]
+        return names if waited < _DOWN_WAIT else [name for name in names if not self._is_down(name)]
+
+    def progress(self) -> tuple[int, int]:
+        """Return (events dealt with, events recorded), over all plugins."""
+        done = sum(min(self._folder.relay(name).read_cursor().seq, self._events) for name in self.processes)
+        return done, self._events * len(self.processes)
+
+    def links(self) -> dict[str, str]:
+        """Return where to look, by plugin."""
+        found = {}
+        for name, capture in self._captures.items():
+            where = self._folder.relay(name).read_cursor().state.get("url") or capture.summary
+            if where:
+                found[name] = str(where)
+        return found
+
+    def outcome(self) -> list[str]:
+        """Return what was delivered, a line for each plugin."""
+        sync = f"tracking-hooks sync {shlex.quote(str(self._folder.path))}"
+        if self._offline:
+            return [f"offline: {self._events} events recorded; to deliver them: {sync}"]
+        links = self.links()
+        lines = []
+        for name in self._captures:
+            files = self._folder.relay(name)
+            cursor = files.read_cursor()
+            done = self._is_done(name)
+            if done and not cursor.dead:
+                line = f"{name}: all {cursor.delivered} events delivered"
+                lines.append(f"{line}. See: {links[name]}" if name in links else line)
+                continue
+            line = f"{name}: {cursor.delivered} of {self._events} events delivered"
+            if cursor.dead:
+                line += f", {cursor.dead} not taken by it, with reasons in {files.dead_letters}"
+            if not done:
+                code = self.processes[name].poll()
+                if self._is_down(name):
+                    line += f", it is down ({self._error(name)})"
+                elif code not in (None, DELIVERED, PENDING):
+                    line += f", its relay died (exit code {code}; log: {files.log})"
+                line += f"; the rest in the background, or by: {sync}"
+            lines.append(line)
+        return lines
+
+    def _is_done(self, name: str) -> bool:
+        # The exit code alone does not tell: a plugin may have ended its process with 0.
+        return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
+
+    def _is_down(self, name: str) -> bool:
+        health = read_json(self._folder.relay(name).health, Health)
+        return health is not None and health.state == "down"
+
+    def _error(self, name: str) -> str:
+        health = read_json(self._folder.relay(name).health, Health)
+        return health.error if health else ""
+
+
+def wait_for_delivery(fleets: Sequence[Relays], limit: float) -> Iterator[None]:
+    """Wait until it is not worth waiting any more, with a progress bar on a terminal.
+
+    :param limit: seconds
+    :returns: an iterator that waits a moment at each step
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    began = time.monotonic()
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("tracking-hooks: delivering", total=None)
+    shown = False
+    try:
+        while (waited := time.monotonic() - began) < limit:
+            yield
+            if not any(relays.pending(waited) for relays in fleets):
+                return
+            if waited > 1 and not shown:
+                bar.start()
+                shown = True
+            counts = [relays.progress() for relays in fleets]
+            bar.update(task, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts))
+            time.sleep(_POLL)
+    finally:
+        bar.stop()
+
+
+def _tail(path: Path, lines: int = 5) -> str:
+    try:
+        text = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "".join(f"\n  {line}" for line in text[-lines:])
