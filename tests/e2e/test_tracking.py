@@ -56,7 +56,8 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     assert [line.split(" events")[0].rpartition(" ")[0] for line in end] == [
         "tracking-hooks: mlflow: all", "tracking-hooks: tensorboard: all",
     ]  # fmt: skip
-    assert json.loads((home.folder / "yolo/settings.json").read_text())["mlflow"] is True  # the user's, left alone
+    (settings,) = (home.folder / "yolo").rglob("settings.json")
+    assert json.loads(settings.read_text())["mlflow"] is True  # the user's, left alone
 
 
 def test_keys_and_params_are_those_of_ultralytics_own_integration(fresh_home):
