@@ -240,7 +240,9 @@ class Journal:
         :raises OSError: if it could not be written
         """
         with self._lock:
-            call = {"seq": self.seq + 1, "time": time, "hook": hook, "args": args}
+            # None is what a parameter that is missing is read back as.
+            given = {name: value for name, value in args.items() if value is not None}
+            call = {"seq": self.seq + 1, "time": time, "hook": hook, "args": given}
             line = _encoder.encode(call)
             if b"null" in line:  # JSON has neither NaN nor infinity: msgspec writes null
                 line = _encoder.encode(_spell_out(msgspec.to_builtins(call, enc_hook=_encode_other)))
