@@ -7,7 +7,6 @@ from 0 and we from 1: that is this module's secret, as are its events that fire 
 
 from __future__ import annotations
 
-import functools
 import secrets
 import sys
 import threading
@@ -161,14 +160,14 @@ class Session:
             metrics=self._training_metrics(trainer),
         )
 
-    def validation_done(self, validator: Any) -> None:
+    def validation_done(self, trainer: BaseTrainer) -> None:
         """Record the early view of an epoch's validation."""
         self.validated = True
         self.recorder.record(
             "on_validation_end",
             epoch=self.epoch,
             attempt=self.attempt,
-            metrics=dict(validator.metrics.results_dict),
+            metrics=dict(trainer.validator.metrics.results_dict),
             per_class=None,
         )
 
@@ -216,7 +215,11 @@ class Session:
             checkpoint=Checkpoint(path=Path(trainer.best), kind="best"),
         )
 
-    def torn_down(self) -> None:
+    def training_finished(self, _: BaseTrainer) -> None:
+        """Note that the training came to its proper end."""
+        self.finished = True
+
+    def torn_down(self, _: BaseTrainer) -> None:
         """Record what is left, and the end. Ultralytics calls this in a ``finally``: see what is in flight."""
         error = None if self.finished else sys.exc_info()[1]
         try:
@@ -260,94 +263,49 @@ class Session:
 # -- callbacks ------------------------------------------------------------------------------------------------
 
 
-def _guarded(callback: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Let nothing but a configuration error out of a callback."""
+def _callback(event: str, tell: Callable[[Session, BaseTrainer], None]) -> Callable[[Any], None]:
+    """Make the function for an event, which lets nothing but a configuration error out."""
 
-    @functools.wraps(callback)
-    def guarded(trainer: Any) -> None:
+    def callback(trainer: Any) -> None:
+        session = _sessions.get(trainer)
+        if session is None:
+            return
         try:
-            callback(trainer)
+            tell(session, trainer)
         except ConfigurationError as error:
             _raise(error)
         except Exception as error:  # noqa: BLE001 nothing of ours may end a training
-            LOGGER.warning(
-                f"tracking-hooks: {callback.__name__} failed and is left out: {type(error).__name__}: {error}"
-            )
+            LOGGER.warning(f"tracking-hooks: {event} failed and is left out: {type(error).__name__}: {error}")
 
-    return guarded
-
-
-@_guarded
-def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
-    """See ``Session.set_up``."""
-    if session := _sessions.get(trainer):
-        session.set_up(trainer)
+    callback.__name__ = callback.__qualname__ = event  # by this name it is pickled
+    return callback
 
 
-@_guarded
-def on_train_start(trainer: BaseTrainer) -> None:
-    """See ``Session.train_started``."""
-    if session := _sessions.get(trainer):
-        session.train_started(trainer)
+on_pretrain_routine_end = _callback("on_pretrain_routine_end", Session.set_up)
+on_train_start = _callback("on_train_start", Session.train_started)
+on_train_epoch_start = _callback("on_train_epoch_start", Session.epoch_started)
+on_train_batch_end = _callback("on_train_batch_end", Session.batch_trained)
+on_train_epoch_end = _callback("on_train_epoch_end", Session.batches_done)
+on_model_save = _callback("on_model_save", Session.model_saved)
+on_fit_epoch_end = _callback("on_fit_epoch_end", Session.epoch_settled)
+on_train_end = _callback("on_train_end", Session.training_finished)
+_tear_down = _callback("_tear_down", Session.torn_down)
+_validate = _callback("_validate", Session.validation_done)
 
 
-@_guarded
-def on_train_epoch_start(trainer: BaseTrainer) -> None:
-    """See ``Session.epoch_started``."""
-    if session := _sessions.get(trainer):
-        session.epoch_started(trainer)
+def teardown(trainer: BaseTrainer) -> None:
+    """Record the end, and forget the trainer."""
+    _tear_down(trainer)
+    _sessions.pop(trainer, None)
 
 
-@_guarded
-def on_train_batch_end(trainer: BaseTrainer) -> None:
-    """See ``Session.batch_trained``."""
-    if session := _sessions.get(trainer):
-        session.batch_trained(trainer)
-
-
-@_guarded
-def on_train_epoch_end(trainer: BaseTrainer) -> None:
-    """See ``Session.batches_done``."""
-    if session := _sessions.get(trainer):
-        session.batches_done(trainer)
-
-
-@_guarded
 def on_val_end(validator: Any) -> None:
-    """See ``Session.validation_done``. Ultralytics gives this event a validator."""
+    """Find the trainer whose validation this is: Ultralytics gives this event a validator."""
     if not getattr(validator, "training", False):
         return  # the final validation, or one of the user's own
-    for trainer, session in list(_sessions.items()):
+    for trainer in list(_sessions):
         if getattr(trainer, "validator", None) is validator:
-            session.validation_done(validator)
-
-
-@_guarded
-def on_model_save(trainer: BaseTrainer) -> None:
-    """See ``Session.model_saved``."""
-    if session := _sessions.get(trainer):
-        session.model_saved(trainer)
-
-
-@_guarded
-def on_fit_epoch_end(trainer: BaseTrainer) -> None:
-    """See ``Session.epoch_settled``."""
-    if session := _sessions.get(trainer):
-        session.epoch_settled(trainer)
-
-
-@_guarded
-def on_train_end(trainer: BaseTrainer) -> None:
-    """Note that the training came to its proper end."""
-    if session := _sessions.get(trainer):
-        session.finished = True
-
-
-@_guarded
-def teardown(trainer: BaseTrainer) -> None:
-    """See ``Session.torn_down``."""
-    if session := _sessions.pop(trainer, None):
-        session.torn_down()
+            _validate(trainer)
 
 
 _CALLBACKS: dict[str, Callable[[Any], None]] = {
