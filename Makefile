@@ -12,13 +12,17 @@ export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: demo test lint format bench system-packages clean
+.PHONY: demo test faults lint format bench system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo
 
 test: $(VENV)/.ready system-packages
 	$(BIN)/python -m pytest $(ARGS)
+
+# Random sequences of faults against real servers, about half an hour: prints what was lost or doubled.
+faults: $(VENV)/.ready
+	$(BIN)/python -m tests.faults --sequences 500 --jobs 4 $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -33,9 +37,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/hanging_server.py
 
-# A browser for the tests that look at the trackers' pages; they are skipped, with the reason, where it cannot be had.
+# A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:
-	@tests/system-packages chromium
+	@tests/system-packages chromium fonts-liberation postgresql
 
 $(VENV)/.ready: pyproject.toml $(PLUGINS:=/pyproject.toml) Makefile
 	$(PYTHON) -m venv $(VENV)

@@ -117,7 +117,9 @@ class Relay:
         if self.check:
             return DELIVERED
         self.cursor = self.files.read_cursor()
-        self.cursor.offset = max(self.cursor.offset, start)
+        if self.cursor.offset < start:
+            self.cursor.offset = start
+            self._save(self.cursor)  # a run without a single event is settled with this
         self._look_for_a_death()
         return self._follow()
 

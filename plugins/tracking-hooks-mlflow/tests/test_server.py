@@ -104,6 +104,27 @@ def test_a_lost_answer_to_create_run_makes_no_second_run(server, save_dir, monke
     assert len(client.search_runs([client.get_experiment_by_name("lost answer").experiment_id])) == 1
 
 
+def test_a_create_run_that_the_server_gets_to_late_leaves_no_second_run(server, save_dir, monkeypatch):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "late create"}
+    given_up = []
+
+    def time_out(self, *args, **options):
+        given_up.append((args, options))
+        raise TimeoutError
+
+    with monkeypatch.context() as patch, pytest.raises(TimeoutError):
+        patch.setattr(MlflowClient, "create_run", time_out)
+        deliver(calls, destination)
+    state = deliver(calls[:5], destination)
+    client = MlflowClient(tracking_uri=server)
+    for args, options in given_up:
+        client.create_run(*args, **options)
+    deliver(calls[5:], destination, state)
+    (found,) = client.search_runs([client.get_experiment_by_name("late create").experiment_id])
+    assert found.info.run_id == state["run_id"]
+
+
 def test_a_run_deleted_on_the_server_is_rejected_in_its_words(server, save_dir):
     calls = recorded_run(save_dir)
     destination = {"tracking_uri": server, "experiment": "deleted"}

@@ -117,6 +117,14 @@ class MLflowRun:
         with told_to_relay(self.uri):
             self.client.update_run(self.run_id, status="RUNNING")
 
+    def drop_others(self, uid: str) -> None:
+        """Delete what a server made of a ``create_run`` that it got to only after it had been given up."""
+        with told_to_relay(self.uri):
+            experiment = self.client.get_run(self.run_id).info.experiment_id
+            for other in self.client.search_runs([experiment], f"tags.`{RUN_UID}` = '{uid}'"):
+                if other.info.run_id != self.run_id:
+                    self.client.delete_run(other.info.run_id)
+
     def end(self, status: Status, time: float) -> None:
         """Close the run."""
         with told_to_relay(self.uri):

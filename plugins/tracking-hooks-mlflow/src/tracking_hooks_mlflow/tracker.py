@@ -140,6 +140,7 @@ class MLflowTracker:
             mlflow_run.write(error.traceback, "traceback.txt")
             mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
         if not _is_joined(destination):
+            mlflow_run.drop_others(run.uid)
             mlflow_run.end(status, time)
 
     @hookimpl

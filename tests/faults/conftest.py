@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.faults.reference import made_up, write_journal
+from tracking_hooks import journal
+from tracking_hooks.layout import RunFolder
+from tracking_hooks_mlflow.store import connect
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_user(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith(("TRACKING_HOOKS", "MLFLOW"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory) -> Path:
+    """An empty MLflow store; to make one takes seconds, to copy one does not."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(database, tmp_path) -> Callable[[str], Path]:
+    """Make an empty MLflow store in a folder of its own; an older one there is gone."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return Path(shutil.copy(database, folder))
+
+    return make
+
+
+@pytest.fixture
+def ended_run(tmp_path) -> Callable[..., RunFolder]:
+    """Put the journal of a short run on disk, whose training is over."""
+
+    def make(epochs: int, **destinations: dict[str, str]) -> RunFolder:
+        reference = made_up(tmp_path / "recorded", epochs=epochs)
+        head, _ = journal.read_head(reference.journal)
+        folder = RunFolder.beside(reference.save_dir, head.run.uid)
+        folder.create()
+        write_journal(folder.journal, msgspec.structs.replace(head, plugins=destinations), reference.calls())
+        return folder
+
+    return make

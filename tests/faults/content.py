@@ -1,0 +1,118 @@
+"""What a tracker holds, as plain data: a bag of points, so that what stands twice counts twice.
+
+Every point is a tuple that begins with its kind. What was lost or doubled is then a subtraction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+from tests.faults.reference import read_calls
+from tracking_hooks import journal
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.testing import play
+from tracking_hooks_mlflow.run import RUN_UID
+from tracking_hooks_mlflow.tracker import MLflowTracker
+from tracking_hooks_tensorboard.tracker import TensorBoardTracker
+
+Content: TypeAlias = Counter[tuple[Any, ...]]
+
+_SHOWN = 5
+
+
+def of_tensorboard(logdir: Path) -> Content:
+    """Return every point in the event files of a folder, as it stands there: what a viewer would drop is kept."""
+    content: Content = Counter()
+    for path in logdir.glob("*tfevents*"):
+        content["file",] += 1
+        for event in LegacyEventFileLoader(str(path)).Load():
+            kind = event.WhichOneof("what")
+            if kind == "file_version":
+                content["version", event.file_version] += 1
+            elif kind == "session_log":
+                content["session", event.session_log.status, event.step, event.wall_time] += 1
+            for value in event.summary.value:
+                content[(*_tensorboard_value(value), event.step, event.wall_time)] += 1
+    return content
+
+
+def _tensorboard_value(value: Any) -> tuple[str, str, str]:
+    what = value.WhichOneof("value")
+    if what == "simple_value":
+        return "scalar", value.tag, repr(value.simple_value)  # repr: NaN does not equal itself
+    if what == "image":
+        return "image", value.tag, _sha(value.image.encoded_image_string)
+    return "text", value.tag, _sha(b"\0".join(value.tensor.string_val))
+
+
+def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path | None = None) -> Content:
+    """Return all that an MLflow store has of a run: of all its runs, should there be more than one.
+
+    Not compared: the run's id and its artifact URI, which MLflow invents.
+
+    :param client: of the database itself, so that no server that is being tormented has to answer
+    :param artifacts: the folder behind a server's ``mlflow-artifacts:/``
+    """
+    content: Content = Counter()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return content
+    for run in client.search_runs([found.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"):
+        content["run", run.info.run_name] += 1
+        content["status", run.info.status, run.info.start_time, run.info.end_time] += 1
+        content.update(("param", *item) for item in run.data.params.items())
+        content.update(("tag", *item) for item in run.data.tags.items())
+        for key in run.data.metrics:
+            for point in client.get_metric_history(run.info.run_id, key):
+                content["metric", key, point.step, point.timestamp, repr(point.value)] += 1
+        folder = _artifact_folder(run.info.artifact_uri, artifacts)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                content["artifact", path.relative_to(folder).as_posix(), _sha(path.read_bytes())] += 1
+    return content
+
+
+def _artifact_folder(uri: str, artifacts: Path | None) -> Path:
+    if artifacts is None:
+        return Path(uri.removeprefix("file://"))
+    return artifacts / uri.removeprefix("mlflow-artifacts:/")
+
+
+def clean_tensorboard(folder: RunFolder, logdir: Path) -> Content:
+    """Deliver a journal to TensorBoard without a relay and without a fault; return what is there then."""
+    head, _ = journal.read_head(folder.journal)
+    play(TensorBoardTracker(), read_calls(folder.journal), head.run, destination={"logdir": str(logdir)})
+    return of_tensorboard(logdir)
+
+
+def clean_mlflow(folder: RunFolder, uri: str) -> Content:
+    """Deliver a journal to MLflow without a relay and without a fault; return what is there then.
+
+    :param uri: an SQLite database, with artifacts beside it
+    """
+    head, _ = journal.read_head(folder.journal)
+    destination = {**head.plugins["mlflow"], "tracking_uri": uri}
+    play(MLflowTracker(), read_calls(folder.journal), head.run, destination=destination)
+    return of_mlflow(MlflowClient(uri), head.run.uid, destination["experiment"])
+
+
+def difference(clean: Content, found: Content) -> tuple[Content, Content]:
+    """Return (what was lost, what is there too often or should not be there)."""
+    return clean - found, found - clean
+
+
+def describe(points: Content) -> str:
+    """Return a few of the points, for a message."""
+    shown = [" ".join(map(str, point)) + (f" (x{count})" if count > 1 else "") for point, count in points.items()]
+    more = len(shown) - _SHOWN
+    return "; ".join(sorted(shown)[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

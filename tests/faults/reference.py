@@ -1,0 +1,142 @@
+"""The run that is replayed: the journal of a real training, recorded once, with the files that it left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tracking_hooks import files, journal, layout
+from tracking_hooks.journal import Call
+from tracking_hooks.shapes import make_shapes
+from tracking_hooks.testing import recorded_run, sample_run
+
+EPOCHS = 6
+_WEIGHTS = 200_000
+"""Bytes kept of a file of weights: enough to be cut in the middle, and 500 sequences do not write 10 GB."""
+
+_TRAINING = """
+import tracking_hooks
+from ultralytics import YOLO, settings
+
+settings.update({{"mlflow": False}})  # Ultralytics' own integration is not what is recorded here
+
+def log(trainer):
+    tracking_hooks.log({{"mine/epoch": trainer.epoch, "mine/unhappy (%)": float("nan")}})
+
+model = YOLO("yolo26n.yaml")
+model.add_callback("on_train_epoch_end", log)
+model.train(
+    data={data!r}, epochs={epochs}, imgsz=32, batch=4, device="cpu", workers=0, amp=False, plots=True, seed=0,
+    project={project!r}, name="train",
+)
+"""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a training recorded."""
+
+    journal: Path
+    save_dir: Path
+    """Where its files are; the journal names them below ``recorded_in``."""
+    recorded_in: Path
+
+    def calls(self) -> list[Call]:
+        """Return what was recorded."""
+        return read_calls(self.journal)
+
+    def copy_files(self, save_dir: Path) -> None:
+        """Give a replay files of its own: whoever ends a killed run looks for them in its ``save_dir``."""
+        shutil.copytree(self.save_dir, save_dir)
+
+    def moved_to(self, save_dir: Path) -> list[Call]:
+        """Return the calls with the paths of files below another ``save_dir``."""
+        return [self._moved(call, save_dir) for call in self.calls()]
+
+    def _moved(self, call: Call, save_dir: Path) -> Call:
+        for name in ("artifact", "checkpoint"):
+            if file := call.args.get(name):
+                path = save_dir / file.path.relative_to(self.recorded_in)
+                changes = {"path": path}
+                if file.digest is not None:
+                    changes["size"], changes["digest"] = files.digest(path)
+                args = {**call.args, name: msgspec.structs.replace(file, **changes)}
+                return msgspec.structs.replace(call, args=args)
+        return call
+
+
+def read_calls(path: Path) -> list[Call]:
+    """Return what can be read of a journal."""
+    _, offset = journal.read_head(path)
+    return [entry.call for entry in journal.read(path, offset) if entry.call]
+
+
+def record_training(folder: Path, *, epochs: int = EPOCHS) -> Reference:
+    """Train for real, in a process and a home folder of its own, and keep what was recorded."""
+    data = make_shapes(folder / "shapes", train=32, val=8)
+    work = folder / "work"
+    work.mkdir()
+    script = work / "train.py"
+    script.write_text(_TRAINING.format(data=str(data), epochs=epochs, project=str(work / "runs")))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TRACKING_HOOKS", "MLFLOW", "PYTEST"))}
+    env = {
+        **inherited,
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "YOLO_CONFIG_DIR": str(folder / "yolo"),
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "OMP_NUM_THREADS": "1",
+        "TRACKING_HOOKS": "tensorboard",
+        "TRACKING_HOOKS_BATCH_EVERY": "1",
+        "TRACKING_HOOKS_SYSTEM_EVERY": "0.2",
+    }
+    done = subprocess.run(
+        [sys.executable, script], cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the training to be replayed failed:\n{done.stdout}{done.stderr}")
+    (run,) = layout.find_runs(work)
+    save_dir = work / "runs" / "train"
+    return _keep(run.journal, save_dir, folder / "reference")
+
+
+def made_up(folder: Path, *, epochs: int) -> Reference:
+    """Write a journal with the content of ``recorded_run``: short, and without a training."""
+    save_dir = folder / "train"
+    run = sample_run(save_dir)
+    calls = recorded_run(save_dir, epochs=epochs)
+    path = folder / "journal.jsonl"
+    write_journal(path, journal.Head(format=journal.FORMAT, created=0.0, run=run, plugins={}), calls)
+    return Reference(path, save_dir, save_dir)
+
+
+def write_journal(path: Path, head: journal.Head, calls: list[Call]) -> None:
+    """Write a journal as the recorder does."""
+    log = journal.Journal.create(path, head)
+    for call in calls:
+        log.append(call.hook, call.time, as_recorded(call.args))
+    log.close()
+
+
+def as_recorded(args: dict) -> dict:
+    """Do what the recorder does with metrics."""
+    if "metrics" not in args:
+        return args
+    return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
+
+
+def _keep(path: Path, save_dir: Path, folder: Path) -> Reference:
+    kept = folder / "train"
+    shutil.copytree(save_dir, kept, ignore=shutil.ignore_patterns("*tfevents*", layout.POINTER))
+    for weights in kept.rglob("*.pt"):
+        os.truncate(weights, min(weights.stat().st_size, _WEIGHTS))
+    shutil.copy(path, folder / "journal.jsonl")
+    return Reference(folder / "journal.jsonl", kept, save_dir)

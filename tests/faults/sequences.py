@@ -1,0 +1,443 @@
+"""Random sequences of faults, each drawn from its seed, and what is left of a run after one."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from mlflow import MlflowClient
+from msgspec import Struct
+
+from tests.faults import content
+from tests.faults.processes import NeverCame, relay_pid, send, wait_for
+from tests.faults.proxy import FaultProxy, Trouble
+from tests.faults.reference import Reference, read_calls
+from tests.faults.server import MLflowServer
+from tests.faults.trainer import READY, Spec
+from tracking_hooks.adoption import is_settled
+from tracking_hooks.delivery import deliver
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REQUEST_TIMEOUT = 2
+"""Seconds after which an MLflow client gives up: the user's variable, short, so that a stall is noticed."""
+
+_MOST_DEATHS = 2
+"""Kills of one plugin's relay in a sequence. An event at which three relays died is set aside, by design."""
+
+_PACE = 0.004
+_SYNC_PATIENCE = 120.0
+_CALL_TIMEOUT = 120.0
+
+TROUBLES = (
+    Trouble("reset"),
+    Trouble("hang"),
+    Trouble("delay", 0.05),
+    Trouble("delay", 0.4),
+    *(Trouble("status", status) for status in (500, 429, 401)),
+    *(Trouble(kind, amount) for kind in ("cut request", "cut answer") for amount in (0, 150, 3000, 40_000)),
+)
+
+
+class Fault(NamedTuple):
+    """Something that goes wrong while a training is replayed."""
+
+    at: float
+    """When: as a part of the training's events; beyond 1: during the ``sync`` behind it."""
+    target: str
+    """``trainer``, ``server``, ``network``, or a plugin, whose relay it is."""
+    what: str
+    lasts: float = 0.0
+    """Seconds until it is over."""
+    pause: float = 0.0
+    """Seconds from the moment ``at`` to the fault: something is under way then."""
+    trouble: Trouble = Trouble()
+
+    @property
+    def kind(self) -> str:
+        target = self.target if self.target in {"trainer", "server", "network"} else "relay"
+        status = f" {self.trouble.amount:.0f}" if self.trouble.kind == "status" else ""
+        return f"{target} {self.what}{status}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to happen in a sequence."""
+
+    faults: list[Fault]
+    linger: float
+    exit_wait: float
+
+    @classmethod
+    def draw(cls, seed: int, plugins: Sequence[str]) -> Plan:
+        """Draw two to six faults; the same seed gives the same plan."""
+        dice = random.Random(seed)
+        faults: list[Fault] = []
+        deaths: Counter[str] = Counter()
+        for _ in range(dice.randint(2, 6)):
+            fault = _draw(dice, plugins)
+            if fault.what == "kill":
+                deaths[fault.target] += 1
+                if deaths[fault.target] > (_MOST_DEATHS if fault.target in plugins else 1):
+                    continue
+            faults.append(fault)
+        return cls(sorted(faults), linger=dice.choice([0.0, 2.0]), exit_wait=dice.choice([0.0, 1.0]))
+
+
+def _draw(dice: random.Random, plugins: Sequence[str]) -> Fault:
+    at, pause, lasts = dice.random(), dice.choice([0.0, 0.0, dice.uniform(0, 0.3)]), dice.uniform(0.1, 2.5)
+    kinds = {"relay": 8, "trainer": 3}
+    if "mlflow" in plugins:
+        kinds |= {"network": 8, "server": 3}
+    (target,) = dice.choices(list(kinds), list(kinds.values()))
+    if target == "network":
+        trouble = dice.choice(TROUBLES)
+        return Fault(at, target, trouble.kind, lasts, pause, trouble)
+    if target == "relay":
+        target, at = dice.choice(plugins), at * 1.4
+    (what,) = dice.choices(["kill", "stall"], [1, 5] if target == "server" else [2, 1])  # a server takes long to start
+    return Fault(at, target, what, lasts, pause)
+
+
+class Lab:
+    """One MLflow server behind one proxy, for many sequences, each with an experiment of its own."""
+
+    def __init__(self, folder: Path, store: str, empty: Path) -> None:
+        """Make a lab; use it as a context.
+
+        :param store: the URI of the server's database
+        :param empty: an SQLite store without content, for clean deliveries
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.server = MLflowServer(folder, store)
+        self.proxy = FaultProxy(self.server.port)
+        (folder / "clean").mkdir()
+        self.clean = f"sqlite:///{shutil.copy(empty, folder / 'clean')}"
+        self._store = store
+
+    def __enter__(self):
+        self.proxy.start()
+        self.server.start()
+        self.server.wait_until_healthy()
+        self.client = MlflowClient(self._store)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.go_on()
+        self.server.kill()
+        self.proxy.stop()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.proxy.port}"
+
+    def heal(self) -> None:
+        """Put everything right."""
+        self.proxy.set(Trouble())
+        self.server.go_on()
+        self.server.start()
+        self.server.wait_until_healthy()
+
+
+class Outcome(Struct):
+    """What came of a sequence."""
+
+    seed: int
+    faults: dict[str, int] = {}
+    """How many took effect, by kind."""
+    events: int = 0
+    """Delivered, over all trackers."""
+    lost: int = 0
+    doubled: int = 0
+    pending: int = 0
+    """Events that were not delivered in the end."""
+    notes: list[str] = []
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.lost or self.doubled or self.pending or self.notes)
+
+
+class Replay:
+    """One replay of the reference under the faults of a plan."""
+
+    def __init__(self, seed: int, plugins: Sequence[str], reference: Reference, folder: Path, lab: Lab | None) -> None:
+        self.plan = Plan.draw(seed, plugins)
+        self.outcome = Outcome(seed)
+        self._plugins = plugins
+        self._lab = lab
+        self._folder = folder
+        self._uid = f"sequence-{seed}-{folder.name}"
+        self._save_dir = folder / "runs" / "train"
+        self.run = RunFolder.beside(self._save_dir, self._uid)
+        self._length = len(reference.calls())
+        self._recorded = 0  # as far as the trainer acknowledged it
+        self._heals: list[tuple[float, Callable[[], object]]] = []
+        reference.copy_files(self._save_dir)
+        spec = Spec(
+            journal=reference.journal, reference=reference.save_dir, recorded_in=reference.recorded_in,
+            save_dir=self._save_dir, uid=self._uid, plugins=list(plugins), pace=_PACE,
+        )  # fmt: skip
+        (folder / "spec.json").write_bytes(msgspec.json.encode(spec, enc_hook=str))
+
+    def play(self) -> Outcome:
+        """Let it happen, heal everything, deliver the rest, and compare."""
+        try:
+            self._start()
+            try:
+                self._train()
+            finally:
+                self._heal()
+            self._sync()
+            self._judge()
+        except NeverCame as error:
+            self.outcome.notes.append(f"never came: {error}")
+        finally:
+            self._trainer.kill()
+            self._trainer.wait()
+            self._listener.join()
+        return self.outcome
+
+    # -- the training ---------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            "TRACKING_HOOKS_SYSTEM_EVERY": "0",
+            "TRACKING_HOOKS_LINGER": str(self.plan.linger),
+            "TRACKING_HOOKS_EXIT_WAIT": str(self.plan.exit_wait),
+            "TRACKING_HOOKS_CALL_TIMEOUT": str(_CALL_TIMEOUT),
+            "MLFLOW_EXPERIMENT_NAME": self._uid,
+        }
+        if self._lab:
+            env["MLFLOW_TRACKING_URI"] = self._lab.uri
+        with (self._folder / "trainer.log").open("wb") as log:
+            self._trainer = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.trainer", str(self._folder / "spec.json")],
+                cwd=self._folder, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        self._ready = False
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+        self._wait(lambda: self._ready or self._has_ended(), "the trainer")
+        if not self._ready:
+            raise NeverCame(f"the trainer, see {self._folder / 'trainer.log'}")
+
+    def _listen(self) -> None:
+        with self._trainer.stdout as lines:
+            for line in lines:
+                if line.strip() == READY:
+                    self._ready = True
+                elif line.endswith("\n"):  # else it was cut by a kill
+                    self._recorded = int(line)
+
+    def _train(self) -> None:
+        for fault in self.plan.faults:
+            if fault.at <= 1:
+                self._record(int(fault.at * self._length))
+                self._begin_recording(self._length)
+                self._wait_until(time.monotonic() + fault.pause)
+                self._inflict(fault)
+        self._record(self._length)
+        if not self._has_ended():
+            self._trainer.stdin.close()
+        self._wait(self._has_ended, "the end of the trainer")
+        self._listener.join()
+
+    def _begin_recording(self, target: int) -> None:
+        """Tell the trainer to go on, up to an event."""
+        if not self._has_ended():
+            self._trainer.stdin.write(f"{target}\n")
+            self._trainer.stdin.flush()
+
+    def _record(self, target: int) -> None:
+        """Let the trainer record up to an event."""
+        self._begin_recording(target)
+        self._wait(lambda: self._recorded >= target or self._has_ended(), f"event {target}")
+
+    def _has_ended(self) -> bool:
+        return self._trainer.poll() is not None
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _inflict(self, fault: Fault) -> None:
+        if {"trainer": self._hurt_trainer, "server": self._hurt_server, "network": self._hurt_network}.get(
+            fault.target, self._hurt_relay
+        )(fault):
+            self.outcome.faults[fault.kind] = self.outcome.faults.get(fault.kind, 0) + 1
+
+    def _hurt_trainer(self, fault: Fault) -> bool:
+        if self._has_ended():
+            return False
+        if fault.what == "kill":
+            self._trainer.kill()
+            self._trainer.wait()
+        else:
+            send(self._trainer.pid, signal.SIGSTOP)
+            self._later(fault.lasts, lambda: self._has_ended() or send(self._trainer.pid, signal.SIGCONT))
+        return True
+
+    def _hurt_relay(self, fault: Fault) -> bool:
+        pid = relay_pid(self.run, fault.target)
+        if pid is None:
+            return False
+        if fault.what == "kill":
+            self._wait_for_a_delivery(fault.target)
+            time.sleep(fault.lasts / 50)
+            return relay_pid(self.run, fault.target) == pid and send(pid, signal.SIGKILL)
+        self._later(fault.lasts, lambda: relay_pid(self.run, fault.target) == pid and send(pid, signal.SIGCONT))
+        return send(pid, signal.SIGSTOP)
+
+    def _wait_for_a_delivery(self, plugin: str) -> None:
+        """Wait for a moment until a relay begins to deliver something: one that waits for news has nothing to lose."""
+        inflight = self.run.relay(plugin).inflight
+
+        def written() -> int:
+            try:
+                return inflight.stat().st_mtime_ns
+            except FileNotFoundError:
+                return 0
+
+        before, deadline = written(), time.monotonic() + 0.5
+        while written() == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def _hurt_server(self, fault: Fault) -> bool:
+        server = self._lab.server
+        if not server.is_running:
+            return False
+        if fault.what == "kill":
+            server.kill()
+            self._later(fault.lasts, server.start)
+        else:
+            server.stall()
+            self._later(fault.lasts, server.go_on)
+        return True
+
+    def _hurt_network(self, fault: Fault) -> bool:
+        self._lab.proxy.set(fault.trouble)
+        self._later(fault.lasts, lambda: self._lab.proxy.set(Trouble()))
+        return True
+
+    def _later(self, seconds: float, heal: Callable[[], object]) -> None:
+        self._heals.append((time.monotonic() + seconds, heal))
+
+    def _heal_what_is_due(self, now: float) -> None:
+        due = [heal for at, heal in self._heals if at <= now]
+        self._heals = [(at, heal) for at, heal in self._heals if at > now]
+        for heal in due:
+            heal()
+
+    def _heal(self) -> None:
+        self._heal_what_is_due(float("inf"))
+        if self._lab:
+            self._lab.heal()
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something, while faults pass by."""
+
+        def look() -> bool:
+            self._heal_what_is_due(time.monotonic())
+            return condition()
+
+        wait_for(look, what)
+
+    def _wait_until(self, moment: float) -> None:
+        self._wait(lambda: time.monotonic() >= moment, "a moment")
+
+    # -- afterwards -----------------------------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        """Deliver what is pending; a relay that does it may be hurt, too."""
+        late = [fault for fault in self.plan.faults if fault.at > 1]
+        hurting = threading.Thread(target=self._hurt_sync, args=(late,))
+        self._over = False
+        hurting.start()
+        settings = Settings(linger=self.plan.linger, call_timeout=_CALL_TIMEOUT)
+        deadline = time.monotonic() + _SYNC_PATIENCE
+        try:
+            while not self._is_settled() and time.monotonic() < deadline:
+                self._said = [delivery.note for delivery in deliver([self.run], settings, busy_wait=_SYNC_PATIENCE)]
+        finally:
+            self._over = True
+            hurting.join()
+
+    def _hurt_sync(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            while not self._over and relay_pid(self.run, fault.target) is None:
+                time.sleep(0.01)
+            wake = time.monotonic() + fault.pause + (fault.at - 1) * 5  # up to 2 s: most of it is imports
+            while not self._over and time.monotonic() < wake:
+                time.sleep(0.01)
+            if not self._over:
+                self._inflict(fault)
+                while self._heals and not self._over:
+                    self._heal_what_is_due(time.monotonic())
+                    time.sleep(0.01)
+                self._heal_what_is_due(float("inf"))
+
+    def _is_settled(self) -> bool:
+        return all(is_settled(self.run, plugin) for plugin in self._plugins)
+
+    def _judge(self) -> None:
+        outcome = self.outcome
+        calls = read_calls(self.run.journal)
+        missing = set(range(1, self._recorded + 1)) - {call.seq for call in calls}
+        if missing:
+            outcome.lost += len(missing)
+            outcome.notes.append(f"recorded, but not in the journal: {sorted(missing)[:10]}")
+        if calls:
+            ends = [call.args["status"] for call in calls if call.hook == "on_run_end"]
+            # Killed over the last event: that may be in the journal without having been acknowledged.
+            may = {"finished", "killed"} if self._recorded == self._length - 1 else set()
+            may |= {"finished" if self._recorded == self._length else "killed"}
+            if calls[-1].hook != "on_run_end" or len(ends) != 1 or ends[0] not in may:
+                outcome.notes.append(f"the journal ends with {calls[-1].hook}, statuses {ends}, expected one of {may}")
+        for plugin in self._plugins:
+            cursor = self.run.relay(plugin).read_cursor()
+            if not is_settled(self.run, plugin):
+                outcome.pending += max(1, len(calls) - cursor.delivered)
+                outcome.notes.append(f"{plugin}: not settled, sync says {self._said}")
+            if cursor.dead:
+                letters = self.run.relay(plugin).dead_letters.read_text().splitlines()
+                outcome.notes.append(f"{plugin}: dead letters, {letters[0][:300]}")
+            clean, found = self._contents(plugin)
+            lost, doubled = content.difference(clean, found)
+            outcome.events += cursor.delivered
+            outcome.lost += sum(lost.values())
+            outcome.doubled += sum(doubled.values())
+            outcome.notes += [f"{plugin}: lost {content.describe(lost)}"] if lost else []
+            outcome.notes += [f"{plugin}: too much: {content.describe(doubled)}"] if doubled else []
+
+    def _contents(self, plugin: str) -> tuple[content.Content, content.Content]:
+        if plugin == "tensorboard":
+            clean = content.clean_tensorboard(self.run, self._folder / "clean")
+            return clean, content.of_tensorboard(self._save_dir)
+        clean = content.clean_mlflow(self.run, self._lab.clean)
+        return clean, content.of_mlflow(self._lab.client, self._uid, self._uid, self._lab.server.artifacts)
+
+
+def play(seed: int, plugins: Sequence[str], reference: Reference, folder: Path, lab: Lab | None) -> Outcome:
+    """Play one sequence.
+
+    :param folder: an empty folder; kept for a look at it if something is wrong in the end, else removed
+    """
+    outcome = Replay(seed, plugins, reference, folder, lab).play()
+    if not outcome.failed:
+        shutil.rmtree(folder, ignore_errors=True)  # an adopter may just be looking at it
+    return outcome

@@ -1,0 +1,178 @@
+"""The suite itself: that it would see a loss, and that the faults are what they are called."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.faults import content
+from tests.faults.proxy import FaultProxy, Trouble
+from tests.faults.reference import read_calls
+from tests.faults.sequences import Plan
+from tracking_hooks.testing import play, sample_run
+from tracking_hooks_mlflow.names import spelled
+from tracking_hooks_tensorboard.tracker import TensorBoardTracker
+
+pytestmark = pytest.mark.faults
+
+
+# -- contents ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(ended_run, tmp_path):
+    return ended_run(
+        2,
+        tensorboard={"logdir": str(tmp_path / "logdir")},
+        mlflow={"tracking_uri": "", "experiment": "shapes", "run_name": "train"},
+    )
+
+
+def test_a_clean_delivery_holds_every_number_of_the_journal(run, store, tmp_path):
+    hooks = {"on_batch_end", "on_epoch_end", "on_system_metrics"}
+    recorded = [call for call in read_calls(run.journal) if call.hook in hooks]
+    values = [repr(float(value)) for call in recorded for value in call.args["metrics"].values()]
+    keys = {spelled(name) for call in recorded for name in call.args["metrics"]}
+    found = content.clean_mlflow(run, f"sqlite:///{store('clean')}")
+    points = [point for point in found if point[0] == "metric" and point[1] in keys]
+    assert sorted(point[-1] for point in points) == sorted(values)
+    scalars = content.clean_tensorboard(run, tmp_path / "logdir")
+    assert len([point for point in scalars if point[0] == "scalar" and not point[1].startswith("best/")]) == len(values)
+
+
+def test_a_point_that_is_missing_and_one_that_stands_twice_are_seen(run, tmp_path):
+    calls = read_calls(run.journal)
+    clean = content.clean_tensorboard(run, tmp_path / "clean")
+
+    def delivered(name, calls):
+        play(TensorBoardTracker(), calls, sample_run(tmp_path), destination={"logdir": str(tmp_path / name)})
+        return content.difference(clean, content.of_tensorboard(tmp_path / name))
+
+    batch = next(call for call in calls if call.hook == "on_batch_end")
+    others = [call for call in calls if call.seq != batch.seq]
+    head = [call for call in calls if call.hook == "on_run_start"]
+    environment = {("text", "environment")}  # names the run and its folder
+    lost, doubled = delivered("a hole", others)
+    assert {point[:2] for point in lost} == {("scalar", "batch/box_loss")} | environment
+    assert {point[:2] for point in doubled} == environment
+    lost, doubled = delivered("twice", [*calls, batch])
+    assert {point[:2] for point in doubled} == {("scalar", "batch/box_loss")} | environment
+    assert len(head) == 1
+
+
+def test_a_seed_gives_the_same_plan_again():
+    plans = [Plan.draw(seed, ["tensorboard", "mlflow"]) for seed in range(50)]
+    assert plans == [Plan.draw(seed, ["tensorboard", "mlflow"]) for seed in range(50)]
+    targets = {fault.target for plan in plans for fault in plan.faults}
+    assert targets == {"trainer", "server", "network", "tensorboard", "mlflow"}
+
+
+# -- the proxy --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked():
+    return []
+
+
+@pytest.fixture
+def proxy(asked):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(body) < int(self.headers["Content-Length"]):
+                return
+            asked.append(body)
+            self.send_response(200)
+            self.send_header("Content-Length", "5000")
+            self.end_headers()
+            self.wfile.write(b"x" * 5000)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None  # cut connections are what is asked for
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        proxy = FaultProxy(server.server_port)
+        proxy.start()
+        yield proxy
+        proxy.stop()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(proxy):
+    client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=5)
+    yield client
+    client.close()
+
+
+def post(client, body=b"y" * 20_000):
+    client.request("POST", "/", body)
+    answer = client.getresponse()
+    return answer.status, len(answer.read())
+
+
+CUT = (OSError, http.client.HTTPException)
+
+
+def test_the_proxy_forwards(client, asked):
+    assert [post(client), post(client)] == [(200, 5000)] * 2
+    assert len(asked) == 2
+
+
+def test_a_status_meets_also_a_connection_that_was_open(client, proxy, asked):
+    post(client)
+    proxy.set(Trouble("status", 429))
+    with pytest.raises(CUT):
+        post(client)
+    client.close()
+    assert post(client) == (429, 0)
+    proxy.set(Trouble())
+    assert post(client) == (200, 5000)
+    assert len(asked) == 2
+
+
+def test_a_cut_request_never_arrives(client, proxy, asked):
+    proxy.set(Trouble("cut request", 3000))
+    with pytest.raises(CUT):
+        post(client)
+    assert asked == []
+
+
+def test_a_cut_answer_leaves_the_work_done(client, proxy, asked):
+    proxy.set(Trouble("cut answer", 3000))
+    with pytest.raises(CUT):
+        post(client)
+    assert len(asked) == 1
+
+
+def test_a_reset_reaches_open_connections(client, proxy, asked):
+    post(client)
+    proxy.set(Trouble("reset"))
+    with pytest.raises(CUT):
+        post(client)
+    assert len(asked) == 1
+
+
+def test_what_was_sent_while_the_network_hung_arrives_late(client, proxy, asked):
+    proxy.set(Trouble("hang"))
+    client.request("POST", "/", b"late")
+    client.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.sock.recv(1)
+    assert asked == []
+    proxy.set(Trouble())
+    deadline = time.monotonic() + 30
+    while not asked and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert asked == [b"late"]
