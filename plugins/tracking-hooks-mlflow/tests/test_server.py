@@ -113,9 +113,10 @@ def test_a_create_run_that_the_server_gets_to_late_leaves_no_second_run(server, 
         given_up.append((args, options))
         raise TimeoutError
 
-    with monkeypatch.context() as patch, pytest.raises(TimeoutError):
+    with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", time_out)
-        deliver(calls, destination)
+        with pytest.raises(TimeoutError):
+            deliver(calls, destination)
     state = deliver(calls[:5], destination)
     client = MlflowClient(tracking_uri=server)
     for args, options in given_up:
