@@ -52,7 +52,7 @@ def end_orphan(folder: RunFolder) -> bool:
             if call := entry.call:
                 time = max(time, call.time)
                 epoch = call.args.get("epoch") or epoch
-                is_open = call.hook != "on_run_end" and (is_open or call.hook == "on_run_start")
+                is_open = call.hook != "on_run_end"
         if not is_open:
             return False
         log = Journal.reopen(folder.journal)

@@ -99,9 +99,12 @@ def _wrap(module: ModuleType) -> None:
     def add_integration_callbacks(instance: Any) -> None:
         original(instance)
         if os.environ.get(VARIABLE, "").strip().lower() not in ("", "none", "off", "0"):
-            from tracking_hooks.hosts.ultralytics import attach_to
-
-            attach_to(instance)
+            try:
+                from tracking_hooks.hosts.ultralytics import attach_to
+            except Exception as error:  # noqa: BLE001 an Ultralytics that we do not know, a broken installation
+                _say(f"not active ({type(error).__name__}: {error})")
+            else:
+                attach_to(instance)
 
     add_integration_callbacks._tracking_hooks = True  # type: ignore[attr-defined]
     setattr(module, _SEAM, add_integration_callbacks)

@@ -13,8 +13,8 @@ from msgspec import Struct
 from tracking_hooks import adoption, journal, layout
 from tracking_hooks.layout import Health, RunFolder, read_json
 from tracking_hooks.liveness import Lock
-from tracking_hooks.settings import SELECTION, Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
+from tracking_hooks.settings import SELECTION, Settings, read_settings
+from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
 
 _POLL = 0.1
 _REST = 30.0
@@ -96,6 +96,9 @@ class Watcher:
             except (journal.JournalError, OSError):
                 continue  # perhaps just being created
             for _, label in waiting:
+                replay = folder.replays().get(label)
+                if not _is_allowed(replay.plugin if replay else label):
+                    continue
                 key = (folder.path, label)
                 relay = self._relays.get(key)
                 if relay is None and time.monotonic() >= self._rest.get(key, 0.0) and len(self._relays) < _AT_ONCE:
@@ -120,8 +123,7 @@ class Watcher:
     def close(self) -> None:
         """End the relays that were started here: they can be ended at any moment."""
         for relay in self._relays.values():
-            relay.terminate()
-            relay.wait()
+            end_process(relay)
 
 
 def adopt(home: Path) -> None:
@@ -131,23 +133,32 @@ def adopt(home: Path) -> None:
         return  # one at a time
     try:
         over = (folder for folder in layout.find_runs(home) if not adoption.is_running(folder))
-        for result in deliver(over, Settings()):
+        for result in deliver(over, read_settings()):
             print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log
     finally:
         lock.release()
+
+
+def _is_allowed(plugin: str) -> bool:
+    """Whether this plugin may be loaded: that a journal, which is data, names a class is no reason to import it."""
+    return ":" not in plugin or plugin in [item.strip() for item in os.environ.get(SELECTION, "").split(",")]
 
 
 def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float) -> Delivery:
     files = folder.relay(label)
     before = files.read_cursor()
     result = Delivery(folder=folder, label=label, dead=before.dead)
-    if ":" in plugin and plugin not in os.environ.get(SELECTION, "").replace(" ", "").split(","):
-        # A journal is data: that it names a class is no reason to import it.
+    if not _is_allowed(plugin):
         result.note = f"left alone: to run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
         return result
     size = folder.journal.stat().st_size
     while True:
-        code = start_relay(folder, label, settings, drain=True).wait()
+        relay = start_relay(folder, label, settings, drain=True)
+        try:
+            code = relay.wait()
+        except KeyboardInterrupt:
+            end_process(relay)  # it has a session of its own, where Ctrl-C does not reach
+            raise
         if code != BUSY or time.monotonic() > deadline:
             break
         time.sleep(_POLL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,7 @@ def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:
     :raises OSError: if that cannot be done
     """
     copy = _copy_of(folder, file.digest, file.path)
-    if not copy.exists():
+    if not copy.exists() and digest(file.path) == (file.size, file.digest):
         folder.files.mkdir(mode=0o700, exist_ok=True)
         draft = copy.with_suffix(".part")
         shutil.copyfile(file.path, draft)
@@ -126,15 +127,11 @@ def final_files(
         return
     for kind in ("best", "last"):
         path = save_dir / "weights" / f"{kind}.pt"
-        if path.is_file():
+        with suppress(FileNotFoundError):
             size, sha = digest(path)
-            yield (
-                "on_checkpoint_saved",
-                {
-                    "epoch": epoch,
-                    "checkpoint": Checkpoint(path=path, kind=kind, size=size, digest=sha),
-                },
-            )
+            checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)
+            yield "on_checkpoint_saved", {"epoch": epoch, "checkpoint": checkpoint}
     for path in sorted(save_dir.iterdir()):
-        if path.suffix in _KINDS and path.is_file() and not skip(path):
-            yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}
+        with suppress(OSError):  # one that cannot be read does not keep the others back
+            if path.suffix in _KINDS and path.is_file() and not skip(path):
+                yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}

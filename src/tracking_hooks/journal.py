@@ -15,6 +15,7 @@ import threading
 import typing
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,8 @@ class _Line(Struct):
 def _encode_other(value: Any) -> Any:
     """Turn what JSON does not know into what it knows: numpy and torch scalars, paths, anything else."""
     if not isinstance(value, Path) and callable(getattr(value, "item", None)):
-        return value.item()
+        with suppress(Exception):  # an array of many elements has no one item
+            return value.item()
     return str(value)
 
 
@@ -93,9 +95,11 @@ def number(value: float) -> float | str:
 
 
 def _spell_out(value: Any) -> Any:
-    """Write the floats in plain data that JSON does not know as strings."""
+    """Make plain data what JSON takes: floats that it does not know as strings, strings without lone surrogates."""
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
     if isinstance(value, dict):
         return {key: _spell_out(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -243,7 +247,10 @@ class Journal:
             # None is what a parameter that is missing is read back as.
             given = {name: value for name, value in args.items() if value is not None}
             call = {"seq": self.seq + 1, "time": time, "hook": hook, "args": given}
-            line = _encoder.encode(call)
+            try:
+                line = _encoder.encode(call)
+            except UnicodeEncodeError:  # a file name that is no UTF-8
+                line = b"null"
             if b"null" in line:  # JSON has neither NaN nor infinity: msgspec writes null
                 line = _encoder.encode(_spell_out(msgspec.to_builtins(call, enc_hook=_encode_other)))
             self._write(_seal(line))

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -148,17 +149,20 @@ class RunFolder:
         :raises OSError: if that cannot be done
         """
         home = self.path.parent
-        if not home.is_dir():
-            home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / ".gitignore").exists():
             (home / ".gitignore").write_text("*\n")
-        self.path.mkdir(mode=0o700, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remove(self) -> None:
         """Delete the folder, and the one that it is in if no other run is there."""
         shutil.rmtree(self.path, ignore_errors=True)
-        home = self.path.parent
-        if {path.name for path in home.iterdir()} <= {".gitignore", "adopter.lock", "adopter.log"}:
-            shutil.rmtree(home, ignore_errors=True)
+        home, ours = self.path.parent, {".gitignore", "adopter.lock", "adopter.log"}
+        with suppress(OSError):
+            if {path.name for path in home.iterdir()} <= ours:
+                for name in ours:
+                    (home / name).unlink(missing_ok=True)
+                home.rmdir()  # refuses if another run has just begun there
 
     def relay(self, label: str) -> RelayFolder:
         """Return the folder of a relay.

@@ -8,6 +8,7 @@ another boot of that machine the process is gone; from another machine only sile
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -22,6 +23,10 @@ from tracking_hooks.layout import write_json
 
 if sys.platform != "win32":
     import fcntl
+
+_held: dict[Path, int] = {}
+# Locks of this process, with its id. The kernel knows no more of them than this: it never refuses a record lock to
+# the process that has it, and drops it when any descriptor of the file is closed, so the file must not be touched.
 
 _TRIES = 3  # another process may be asking `is_alive` at the very moment, which takes the lock for an instant
 
@@ -39,7 +44,7 @@ class Holder(Struct, frozen=True, kw_only=True):
     def this(cls) -> Holder:
         """Describe the calling process."""
         pid = os.getpid()
-        return cls(host=socket.gethostname(), boot=_boot(), pid=pid, started=psutil.Process(pid).create_time())
+        return cls(host=socket.gethostname(), boot=this_boot(), pid=pid, started=psutil.Process(pid).create_time())
 
 
 class Lock:
@@ -54,9 +59,7 @@ class Lock:
 
         :raises OSError: if the lock file cannot be written
         """
-        # The kernel never refuses a record lock to the process that has it, and closing a second descriptor
-        # would drop it: ask the note first.
-        if read_holder(self.path) == Holder.this():
+        if _is_held_here(self.path):
             return False
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         if not _try_lock(fd, self.path):
@@ -64,12 +67,14 @@ class Lock:
             return False
         write_json(_note(self.path), Holder.this())
         self._fd = fd
+        _held[self.path] = os.getpid()
         return True
 
     def release(self) -> None:
         """Give the lock back; without effect if it is not held."""
         if self._fd is not None:
             _note(self.path).unlink(missing_ok=True)
+            _held.pop(self.path, None)
             os.close(self._fd)
             self._fd = None
 
@@ -88,11 +93,11 @@ def is_alive(path: Path, *, heartbeat: Path, silence: float) -> bool:
     :param heartbeat: a file that it writes to while it runs
     :param silence: seconds after which a process on another machine is taken for dead
     """
+    if _is_held_here(path):
+        return True
     holder, here = read_holder(path), Holder.this()
     if holder is None:
         return False
-    if holder == here:
-        return True
     if holder.boot == here.boot:
         return _is_locked(path, holder)
     if holder.host == here.host:
@@ -105,7 +110,19 @@ def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _boot() -> str:
+def _is_held_here(path: Path) -> bool:
+    return _held.get(path) == os.getpid()
+
+
+def _process_lives(holder: Holder) -> bool:
+    try:
+        return abs(psutil.Process(holder.pid).create_time() - holder.started) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def this_boot() -> str:
+    """Return what tells this boot of the machine from all others."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -113,26 +130,29 @@ def _boot() -> str:
 
 
 if sys.platform != "win32":
+    _TAKEN = (errno.EACCES, errno.EAGAIN)
 
-    def _try_lock(fd: int, path: Path) -> bool:  # noqa: ARG001
+    def _try_lock(fd: int, path: Path) -> bool:
         for _ in range(_TRIES):
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in _TAKEN:  # a file system without record locks
+                    return _is_free(path)
                 time.sleep(0.02)
             else:
                 return True
         return False
 
-    def _is_locked(path: Path, holder: Holder) -> bool:  # noqa: ARG001
+    def _is_locked(path: Path, holder: Holder) -> bool:
         try:
             fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno in _TAKEN or _process_lives(holder)
         else:
             return False
         finally:
@@ -141,11 +161,13 @@ if sys.platform != "win32":
 else:
 
     def _try_lock(fd: int, path: Path) -> bool:  # noqa: ARG001
-        holder = read_holder(path)
-        return holder is None or not _is_locked(path, holder)
+        return _is_free(path)
 
     def _is_locked(path: Path, holder: Holder) -> bool:  # noqa: ARG001
-        try:
-            return abs(psutil.Process(holder.pid).create_time() - holder.started) < 1
-        except psutil.NoSuchProcess:
-            return False
+        return _process_lives(holder)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds a lock, as far as the note tells."""
+    holder = read_holder(path)
+    return holder is None or not _process_lives(holder)

@@ -72,7 +72,8 @@ class Recorder:
         self._begun = self._ended = False
         self._complaints: set[str] = set()
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()  # a signal handler may come in between
+        self._is_writing = False
         self._time = 0.0  # of the last event
         self._start_args: dict[str, Any] = {}
         self._stop_sampling = threading.Event()
@@ -158,11 +159,14 @@ class Recorder:
 
     def begin(self, *, params: Params, environment: Environment, resumed: bool) -> None:
         """Record the start of the run, and sample system metrics from now on."""
+        self._record_start(params=params, environment=environment, resumed=resumed)
+        if self.settings.system_every:
+            threading.Thread(target=self._sample, name="tracking-hooks-system", daemon=True).start()
+
+    def _record_start(self, *, params: Params, environment: Environment, resumed: bool) -> None:
         self._begun = True
         self._start_args = {"params": redact.values(params), "environment": environment}
         self.record("on_run_start", **self._start_args, resumed=resumed)
-        if self.settings.system_every:
-            threading.Thread(target=self._sample, name="tracking-hooks-system", daemon=True).start()
 
     def record(self, hook: str, **args: Any) -> None:
         """Append one hook call to the journal. Never raises.
@@ -178,21 +182,36 @@ class Recorder:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
         with self._writing:
+            if self._ended:  # while this thread waited
+                return
+            self._ended = hook == "on_run_end"  # nothing stands behind it
             self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
             if self._journal.was_ended_by_another():
+                self._lock.release()
+                self._lock.acquire()  # the other one has taken our note away
                 self._waiting.append(("on_run_start", self._time, {**self._start_args, "resumed": True}))
             self._waiting.append((hook, self._time, args))
             if len(self._waiting) > _MEMORY:
                 self._waiting.popleft()
                 self._journal.seq += 1  # shows as a gap
-            while self._waiting:
-                call = self._waiting.popleft()
+            if not self._is_writing:  # else this is a signal handler within the loop below, which goes on with it
+                self._is_writing = True
                 try:
-                    self._journal.append(*call)
-                except OSError:
-                    self._waiting.appendleft(call)
-                    self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
-                    return
+                    self._write_waiting()
+                finally:
+                    self._is_writing = False
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            try:
+                self._journal.append(*self._waiting[0])
+            except OSError:
+                self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
+                return
+            except Exception:
+                self._waiting.popleft()  # it cannot be written at all; the caller tells
+                raise
+            self._waiting.popleft()
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""
@@ -229,9 +248,8 @@ class Recorder:
         if self._ended or os.getpid() != self._pid:
             return
         if not self._begun:
-            self.begin(**self._early)
+            self._record_start(**self._early)
         self.record("on_run_end", status=status, error=_describe(error) if error and status == "failed" else None)
-        self._ended = True
         self._stop_sampling.set()
         self._guard(self._close, "closing the journal")
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
@@ -252,11 +270,14 @@ class Recorder:
     def _adopt(self) -> None:
         home = self.folder.path.parent
         others = [folder for folder in layout.find_runs(home) if not adoption.is_running(folder)]
-        if any(True for _ in delivery.pending(others)):
+        if any(_has_pending(folder) for folder in others):
             start_adopter(home)
 
     def _close(self) -> None:
-        self.relays.finish(self.folder.journal.stat().st_size, self._journal.seq)
+        lost = len(self._waiting)
+        if lost:
+            self._complain(f"{lost} events could not be written to {self._journal.path} and are lost")
+        self.relays.finish(self.folder.journal.stat().st_size, self._journal.seq + lost)
         self._journal.close()
         self._lock.release()
         self._restart_relays()
@@ -275,13 +296,14 @@ class Recorder:
     # -- helpers ----------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
-        monitor = SystemMonitor()
+        monitor: SystemMonitor | None = None
         while not self._stop_sampling.wait(self.settings.system_every):
             try:
+                monitor = monitor or SystemMonitor()
                 metrics = monitor.sample()
             except Exception as error:  # noqa: BLE001 whatever the machine refuses, the training goes on
-                self._complain(f"system metrics are left out: {error}")
-                return
+                self._complain(f"system metrics are left out: {type(error).__name__}: {error}")
+                metrics = {}  # still a sign of life
             self.record("on_system_metrics", metrics=metrics)
 
     def _guard(self, action: Any, what: str) -> None:
@@ -306,10 +328,7 @@ def _finish_all() -> None:
     for recorder in mine:
         recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        limit = max(recorder.settings.exit_wait for recorder in mine)
-        for _ in wait_for_delivery([recorder.relays for recorder in mine], limit):
-            for recorder in mine:
-                recorder.look_after_relays()
+        mine[0]._guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:
         recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
@@ -317,6 +336,20 @@ def _finish_all() -> None:
         # dataclasses does: remind it, or the exit code would be another one with tracking.
         with suppress(KeyboardInterrupt):
             exec("raise KeyboardInterrupt")  # noqa: S102
+
+
+def _wait_for(recorders: list[Recorder]) -> None:
+    limit = max(recorder.settings.exit_wait for recorder in recorders)
+    for _ in wait_for_delivery([recorder.relays for recorder in recorders], limit):
+        for recorder in recorders:
+            recorder.look_after_relays()
+
+
+def _has_pending(folder: RunFolder) -> bool:
+    try:
+        return any(True for _ in delivery.pending([folder]))
+    except (JournalError, OSError):
+        return False  # it cannot be read: `status` says so
 
 
 def _make_folder(run: Run, logger: logging.Logger) -> RunFolder:

@@ -14,7 +14,10 @@ _NAME = (
     r"(?:_id|_key)?"
 )
 _RULES = (
-    (re.compile(r"(://[^\s/@:]*:)[^\s/@]+(?=@)"), rf"\1{MASK}"),  # user:password@host
+    (re.compile(r"(://[^\s/@:\"']*:)[^\s\"'<>]+(?=@)"), rf"\1{MASK}"),  # user:password@host
+    (re.compile(r"(\bhttps?://)[^\s/@:\"']+(?=@)"), rf"\1{MASK}"),  # token@host
+    (re.compile(r"(?i)([?&](?:sig|x-amz-signature|x-amz-credential)=)[^&\s\"']+"), rf"\1{MASK}"),  # signed links
+    (re.compile(r"\b(?:glpat-|sk-)[\w-]{16,}"), MASK),  # GitLab, OpenAI
     (re.compile(r"(?i)\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}"), rf"\1{MASK}"),  # authorization headers
     (
         re.compile(rf"(?i)(?<![\w.-])(-*{_NAME}[\"']?(?:\s*[=:]\s*|\s+(?=\S{{16,}}))[\"']?)[^\s\"',;&]+"),

@@ -13,6 +13,7 @@ import argparse
 import copy
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,8 +29,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from tracking_hooks import adoption, files, journal, plugins, redact
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
-from tracking_hooks.layout import Cursor, Health, RunFolder, read_json, write_json
-from tracking_hooks.liveness import Lock
+from tracking_hooks.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
+from tracking_hooks.liveness import Lock, this_boot
 from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
@@ -52,6 +53,7 @@ class Inflight(Struct):
     start: int
     end: int
     deaths: int = 0
+    boot: str = ""
 
 
 class Relay:
@@ -105,8 +107,10 @@ class Relay:
 
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
+        self.recorded_save_dir = head.run.save_dir
         self.run_info = head.run
         self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})
+        self._follow_a_move()
         try:
             self._load()
         except ConfigurationError as error:
@@ -122,6 +126,16 @@ class Relay:
             self._save(self.cursor)  # a run without a single event is settled with this
         self._look_for_a_death()
         return self._follow()
+
+    def _follow_a_move(self) -> None:
+        """See where things are if the project's folder was moved or copied together with its journals."""
+        old, new = self.recorded_save_dir.parent, self.folder.path.parent.parent
+        if old == new or self.folder.path.parent == fallback_home():
+            return
+        self.run_info = msgspec.structs.replace(self.run_info, save_dir=new / self.recorded_save_dir.name)
+        for key, value in self.destination.items():
+            if isinstance(value, str) and Path(value).is_relative_to(old):
+                self.destination = {**self.destination, key: str(new / Path(value).relative_to(old))}
 
     def _follow(self) -> int:
         """Deliver what is there and what comes, until the run has ended."""
@@ -143,13 +157,20 @@ class Relay:
                     self._note_outage(error)
                     logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
                     return PENDING
-            elif not running and adoption.end_orphan(self.folder):
-                continue
+            elif not running and self._end_orphan():
+                time.sleep(_POLL)  # perhaps another relay is at it
             elif self.cursor.ended or self.drain or not running:
                 if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
                     return DELIVERED  # nothing has come since, not even from another relay that ended this run
             else:
                 time.sleep(_POLL)
+
+    def _end_orphan(self) -> bool:
+        try:
+            return adoption.end_orphan(self.folder)
+        except OSError as error:
+            logger.warning("the end of the run cannot be written: %s", error)
+            return False
 
     def _batch_calls(self) -> int:
         """Return how many calls to deliver at once: few where an earlier relay died, to find the culprit."""
@@ -187,7 +208,7 @@ class Relay:
         """Send entries and move the cursor; return the reason if one of them is at fault."""
         if self._deaths >= _TRIES:
             return f"the relay process died {self._deaths} times at this event"
-        write_json(self.files.inflight, Inflight(entries[0].start, entries[-1].end, self._deaths))
+        write_json(self.files.inflight, Inflight(entries[0].start, entries[-1].end, self._deaths, this_boot()))
         reason = ""
         for _ in range(_TRIES if len(entries) == 1 else 1):
             try:
@@ -239,7 +260,7 @@ class Relay:
         for name in ("artifact", "checkpoint"):
             file = args.get(name)
             if file is not None and file.digest is not None:
-                path = files.locate(self.folder, self.run_info.save_dir, file)
+                path = files.locate(self.folder, self.recorded_save_dir, file)
                 args[name] = msgspec.structs.replace(file, path=path)
         return args
 
@@ -270,6 +291,11 @@ class Relay:
         with self._watch.watching(f"{self.name}, loading"):
             self._manager = plugins.load(self.name)
         return self._manager
+
+    def leave(self, *_: object) -> None:
+        """End at once, as a signal handler: somebody wants it, so what is being delivered is not at fault."""
+        self.files.inflight.unlink(missing_ok=True)
+        os._exit(PENDING)
 
     # -- outages ----------------------------------------------------------------------------------------------
 
@@ -308,7 +334,7 @@ class Relay:
     def _look_for_a_death(self) -> None:
         """See whether an earlier relay died over what comes next; if so, go on one event at a time."""
         left = read_json(self.files.inflight, Inflight)
-        if left and left.start == self.cursor.offset:
+        if left and left.start == self.cursor.offset and left.boot == this_boot():  # else the machine went down
             self._deaths = left.deaths + 1
             self._suspect_until = left.end
             logger.warning("an earlier relay died while delivering bytes %d to %d", left.start, left.end)
@@ -316,7 +342,8 @@ class Relay:
     # -- the rest ---------------------------------------------------------------------------------------------
 
     def _say(self, state: Any, error: str = "") -> None:
-        write_json(self.files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
+        with suppress(OSError):  # a full disk does not keep a relay from delivering
+            write_json(self.files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
 
     def _sync_journal(self) -> None:
         # The recorder does not wait for the disk; this process can.
@@ -376,4 +403,6 @@ def main(arguments: list[str]) -> int:
     with suppress(OSError, AttributeError):
         os.nice(10)  # the training comes first
     settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
-    return Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check).run()
+    relay = Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check)
+    signal.signal(signal.SIGTERM, relay.leave)
+    return relay.run()

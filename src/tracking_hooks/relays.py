@@ -11,7 +11,7 @@ from pathlib import Path
 from tracking_hooks.events import Capture
 from tracking_hooks.layout import Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, start_relay
+from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, end_process, start_relay
 
 _RESTARTS = 5
 _DOWN_WAIT = 2.0
@@ -54,7 +54,7 @@ class Relays:
             files = self._folder.relay(name)
             while (health := read_json(files.health, Health)) is None:
                 code = process.poll()
-                if code is not None:
+                if code is not None and not files.health.exists():  # it may have spoken between the two looks
                     how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
                     yield f"plugin {name!r} cannot be used: {how}", True
                     break
@@ -74,8 +74,7 @@ class Relays:
     def stop(self) -> None:
         """End them all."""
         for process in self.processes.values():
-            process.terminate()
-            process.wait()
+            end_process(process)
 
     def restart(self) -> Iterator[str]:
         """Start those again that died; yield a sentence for each that dies too often.
@@ -84,7 +83,9 @@ class Relays:
         """
         for name, process in self.processes.items():
             code = process.poll()
-            if code in (None, PENDING, REFUSED) or (code == DELIVERED and self._is_done(name)):
+            if code in (None, REFUSED) or (code == PENDING and self._size is not None):
+                continue
+            if code == DELIVERED and self._is_done(name):
                 continue
             if self._restarts[name] >= _RESTARTS:
                 yield (
@@ -144,7 +145,7 @@ class Relays:
             files = self._folder.relay(name)
             cursor = files.read_cursor()
             done = self._is_done(name)
-            if done and not cursor.dead:
+            if done and not cursor.dead and cursor.seq >= self._events:
                 line = f"{name}: all {cursor.delivered} events delivered"
                 lines.append(f"{line}. See: {links[name]}" if name in links else line)
                 continue
@@ -185,7 +186,8 @@ def wait_for_delivery(fleets: Sequence[Relays], limit: float) -> Iterator[None]:
 
     began = time.monotonic()
     console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    # No thread of rich's own: Python 3.12 starts none at exit.
+    bar = Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
     task = bar.add_task("tracking-hooks: delivering", total=None)
     shown = False
     try:
@@ -197,7 +199,8 @@ def wait_for_delivery(fleets: Sequence[Relays], limit: float) -> Iterator[None]:
                 bar.start()
                 shown = True
             counts = [relays.progress() for relays in fleets]
-            bar.update(task, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts))
+            done, total = (sum(numbers) for numbers in zip(*counts))
+            bar.update(task, completed=done, total=total, refresh=shown)
             time.sleep(_POLL)
     finally:
         bar.stop()

@@ -16,6 +16,9 @@ DELIVERED, PENDING, BUSY, REFUSED, HANGING = 0, 75, 76, 78, 79
 """Exit codes of a relay: all delivered; something is left for ``sync``; another relay is at it; the plugin cannot
 be used as it is configured; ended by itself because a call of the plugin did not return."""
 
+_KINDLY = 5.0
+"""Seconds that a relay has to end after it was asked to."""
+
 # The interpreter is started isolated, so that nothing in the working directory (a user's `queue.py`) can
 # shadow the standard library before the path is set.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
@@ -55,6 +58,16 @@ def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     finally:
         os.close(output)
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a relay: kindly, and if that does not help, by force."""
+    process.terminate()
+    try:
+        process.wait(_KINDLY)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def relay_path() -> list[str]:

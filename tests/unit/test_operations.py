@@ -18,7 +18,7 @@ from tracking_hooks.journal import Call, Journal
 from tracking_hooks.liveness import Lock
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter
+from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter, start_relay
 from tracking_hooks.testing import recorded_run, sample_run
 
 OUTAGE = """
@@ -251,7 +251,7 @@ def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     run = record_run(plugin, calls=artifacts)
     (run.save_dir / "link.txt").symlink_to(secret)
     run.relay(plugin)
-    assert not run.notes.exists()
+    assert "not for the tracker" not in run.notes.read_text()
     reasons = list(run.dead_letters(plugin).values())
     assert all("outside of the run's project folder" in reason for reason in reasons)
     assert len(reasons) == 2
@@ -376,3 +376,143 @@ def test_a_sync_that_is_killed_leaves_nothing_locked(record_run, notes, until):
     list(deliver([run.folder], Settings(), busy_wait=30.0))
     assert run.noted() == [call.seq for call in run.calls()]
     assert run.cursor(notes).ended
+
+
+# -- what a reviewer broke ------------------------------------------------------------------------------------
+
+
+def test_watch_imports_no_class_that_only_a_journal_names(record_run, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("open('imported', 'w').close()\nclass Evil: pass\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = record_run("evil:Evil")
+    watcher = Watcher(Settings())
+    assert list(watcher.look([run.folder])) == []
+    assert not run.folder.relay("evil:Evil").path.exists()
+
+
+def test_a_relay_that_is_told_to_end_is_nobodys_fault(record_run, make_plugin, until, tmp_path):
+    plugin = make_plugin(
+        f"""
+        class Plugin(Notes):
+            def before(self, seq, state):
+                while not Path({str(tmp_path / "go")!r}).exists():
+                    __import__("time").sleep(0.01)
+        """
+    )
+    run = record_run(plugin)
+    for _ in range(4):
+        relay = start_relay(run.folder, plugin, Settings())
+        until(run.folder.relay(plugin).inflight.exists)
+        relay.terminate()
+        assert relay.wait() == PENDING
+    (tmp_path / "go").touch()
+    assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
+    assert run.cursor(plugin).dead == 0
+    assert run.noted() == [call.seq for call in run.calls()]
+
+
+def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, record_run, notes, until):
+    older = record_run(notes, name="older")
+    broken = older.folder.path.with_name("20000101-000000-broken")
+    broken.mkdir()
+    (broken / "journal.jsonl").write_bytes(b"garbage\n")
+    recorder = start(notes)
+    until(lambda: older.noted() == [call.seq for call in older.calls()])
+    recorder.end("finished")
+
+
+def test_log_in_a_signal_handler_does_not_block(start, environment):
+    recorder = start(mode="offline")
+    recorder.begin(params={}, environment=environment, resumed=False)
+    append = recorder._journal.append
+
+    def interrupted(hook, *arguments):
+        recorder._journal.append = append
+        recorder.record("on_log", metrics={}, step=2)  # what a signal handler does in the middle of a record
+        return append(hook, *arguments)
+
+    recorder._journal.append = interrupted
+    recorder.record("on_log", metrics={}, step=1)
+    recorder.end("finished")
+    assert [call.args.get("step") for call in read(recorder) if call.hook == "on_log"] == [1, 2]
+
+
+def test_nothing_stands_behind_the_end(start, environment):
+    recorder = start(mode="offline")
+    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.end("finished")
+    recorder.record("on_log", metrics={}, step=1)
+    assert [call.hook for call in read(recorder)] == ["on_run_start", "on_run_end"]
+
+
+def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplog, monkeypatch):
+    recorder = start(notes)
+    recorder.check()
+    recorder.begin(params={}, environment=environment, resumed=False)
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(recorder._journal, "append", full)
+    recorder.record("on_log", metrics={}, step=1)
+    recorder.end("finished")
+    assert "2 events could not be written" in caplog.text
+    (line,) = recorder.relays.outcome()
+    assert " of 3 events delivered" in line
+
+
+def test_what_is_no_utf_8_does_not_cost_the_event(start, environment):
+    recorder = start(mode="offline")
+    recorder.begin(params={"data": "caf\udce9.yaml", "array": [1, {2}]}, environment=environment, resumed=False)
+    (call,) = read(recorder)
+    assert call.args["params"]["data"] == "caf?.yaml"
+
+
+def test_a_moved_run_goes_on_in_its_new_place(record_run, make_plugin, tmp_path):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_end(self, run, destination):
+                (run.save_dir / "here").touch()
+                Path(destination["file"]).touch()
+        """
+    )
+    run = record_run(plugin, destination={"file": str(tmp_path / "project/train/there")})
+    shutil.move(tmp_path / "project", tmp_path / "moved")
+    folder = layout.RunFolder(tmp_path / "moved/.tracking-hooks" / run.folder.uid)
+    assert start_relay(folder, plugin, Settings()).wait() == DELIVERED
+    assert (tmp_path / "moved/train/here").exists()
+    assert (tmp_path / "moved/train/there").exists()
+    assert not (tmp_path / "project").exists()
+
+
+def test_where_a_file_system_has_no_record_locks_the_process_itself_answers(tmp_path, monkeypatch, python):
+    def no_locks(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("tracking_hooks.liveness.fcntl.lockf", no_locks)
+    path = tmp_path / "x.lock"
+    lock = Lock(path)
+    assert lock.acquire()
+    note = layout.read_json(path.with_suffix(".json"), liveness.Holder)
+    lock.release()
+    layout.write_json(path.with_suffix(".json"), msgspec.structs.replace(note, started=1.0))
+    assert liveness.is_alive(path, heartbeat=path, silence=0) is False  # that process id was another's
+    assert Lock(path).acquire()
+
+
+def test_an_ultralytics_that_we_do_not_know_is_no_reason_not_to_train(python):
+    script = """
+    import sys, types
+    from tracking_hooks import autoload
+    module = types.ModuleType("ultralytics.utils.callbacks")
+    module.add_integration_callbacks = lambda instance: print("theirs")
+    sys.modules[module.__name__] = module
+    sys.modules["ultralytics"] = None  # as an import that fails
+    autoload.attach("notes")
+    module.add_integration_callbacks(object())
+    """
+    done = python(script)
+    assert done.stdout == "theirs\n"
+    assert "tracking-hooks: not active" in done.stderr

@@ -9,6 +9,11 @@ from tracking_hooks import redact
 HEX = "0123456789abcdef"
 
 SECRETS = {
+    "a token alone in a URL": ("origin https://{}@dev.example/x.git", "abcdefghijklmnopqrst"),
+    "GitLab": ("{}", "glpat-abcdefghijklmnopqrst"),
+    "OpenAI": ("failed with {}", "sk-proj-abcdefghijklmnopqrst"),
+    "a signed link": ("https://store.example/x?sv=1&sig={}&se=2", "abc%2Bdef%3D"),
+    "a slash in a password": ("mysql://ada:{}@db/x", "p/ss@w"),
     "bearer header": ("Authorization: Bearer {}", "eyJhbGciOi.J9-x_yz"),
     "basic header": ("authorization: basic {}", "dXNlcjpwYXNzd29yZA=="),
     "key=": ("api_key={}", "s3cr3t"),

@@ -91,9 +91,12 @@ def test_state_is_kept_from_one_relay_to_the_next(record_run, make_plugin):
         """
     )
     run = record_run(plugin, calls=logs(10))
-    run.relay(plugin)
+    training = Lock(run.folder.lock)
+    assert training.acquire()
+    run.relay(plugin, drain=True)
     run.append(logs(10, first=11))
-    run.relay(plugin)
+    run.relay(plugin, drain=True)
+    training.release()
     assert run.cursor(plugin).state == {"seen": 20}
 
 
@@ -333,7 +336,7 @@ def test_killed_between_delivery_and_noting_it_down_a_relay_leaves_no_hole(recor
     run = record_run(plugin)
     assert start_relay(run.folder, plugin, Settings()).wait() == -signal.SIGKILL
     assert run.noted(), "it was killed behind the calls"
-    assert run.cursor(plugin).offset == 0
+    assert run.cursor(plugin).seq == 0
     assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
     assert set(run.noted()) == {call.seq for call in run.calls()}
     assert run.cursor(plugin).dead == 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -39,9 +40,13 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
         environment[layout.LAUNCHER_INDEX] = index
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOTSTRAP), os.environ.get("PYTHONPATH")]))
         code = _run(arguments, environment)
-        for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
-            if not result.done:
-                click.echo(f"tracking-hooks: {result.label}: {result.note}; later: tracking-hooks sync", err=True)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if number := getattr(signal, name, None):
+                signal.signal(number, signal.default_int_handler)  # now they are for us: they end the wait
+        with suppress(KeyboardInterrupt):
+            for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
+                if not result.done:
+                    click.echo(f"tracking-hooks: {result.label}: {result.note}; later: tracking-hooks sync", err=True)
     sys.exit(code)
 
 

@@ -82,7 +82,11 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
             raise ConfigurationError(f"--set {assignment}: it takes KEY=VALUE.")
         changes[key] = value
     for folder in folders:
-        head, _ = journal.read_head(folder.journal)
+        try:
+            head, _ = journal.read_head(folder.journal)
+        except (journal.JournalError, OSError) as error:
+            click.echo(f"{folder.uid}  left out: {error}", err=True)
+            continue
         captured = plugins.capture([plugin], head.run)[plugin].destination
         if unknown := [key for key in changes if captured and key not in captured]:
             raise ConfigurationError(

@@ -20,7 +20,7 @@ from typing import Any
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import environment, files, plugins
+from tracking_hooks import environment, files, plugins, redact
 from tracking_hooks.events import Checkpoint, Params, Run
 from tracking_hooks.hosts import ultralytics_data as data
 from tracking_hooks.recorder import Recorder
@@ -141,13 +141,14 @@ class Session:
                 return
         elif self.every_seconds is None or now - self.recorded_at < self.every_seconds:
             return
+        images, seconds = self.unrecorded * trainer.batch_size, max(self.training_time, 1e-9)
+        self.recorded_at, self.unrecorded, self.training_time = now, 0, 0.0
         metrics = {
             # Ultralytics has just printed these losses: reading them makes the device wait for nothing more.
             **trainer.label_loss_items(trainer.tloss, prefix="batch"),
             **{f"batch/lr/pg{i}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)},
-            "batch/images_per_s": self.unrecorded * trainer.batch_size / max(self.training_time, 1e-9),
+            "batch/images_per_s": images / seconds,
         }
-        self.recorded_at, self.unrecorded, self.training_time = now, 0, 0.0
         self.recorder.record("on_batch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics)
 
     def batches_done(self, trainer: BaseTrainer) -> None:
@@ -336,7 +337,7 @@ def _describe_run(trainer: BaseTrainer, settings: Settings) -> Run:
         project=str(args.project or ""),
         task=str(args.task or ""),
         save_dir=Path(trainer.save_dir).absolute(),
-        tags=settings.tags_dict(),
+        tags=redact.values(settings.tags_dict()),
     )
 
 

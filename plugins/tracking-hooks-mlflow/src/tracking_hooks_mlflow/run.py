@@ -122,7 +122,8 @@ class MLflowRun:
         with told_to_relay(self.uri):
             experiment = self.client.get_run(self.run_id).info.experiment_id
             for other in self.client.search_runs([experiment], f"tags.`{RUN_UID}` = '{uid}'"):
-                if other.info.run_id != self.run_id:
+                is_empty = not other.data.metrics and not other.data.params
+                if other.info.run_id != self.run_id and other.info.status == "RUNNING" and is_empty:
                     self.client.delete_run(other.info.run_id)
 
     def end(self, status: Status, time: float) -> None:

@@ -164,7 +164,11 @@ class TensorBoardTracker:
 
     def _file(self, run: Run, time: float, state: State, destination: Destination) -> EventFile:
         if self._opened is None and "file" in state:
-            self._opened = EventFile(Path(state["file"]), state["size"])
+            # In the folder that it is for now, which may have been moved; and no other file, whatever the state says.
+            name = Path(state["file"]).name
+            if not (name.startswith("events.out.tfevents.") and name.endswith(run.uid)):
+                raise Rejected(f"{name} is not an event file of this run")
+            self._opened = EventFile(Path(destination["logdir"]) / name, state["size"])
         elif self._opened is None:
             self._opened = EventFile.create(Path(destination["logdir"]), run.uid, time)
             state.update(file=str(self._opened.path), size=0, started=time)
