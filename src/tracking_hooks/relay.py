@@ -133,7 +133,7 @@ class Relay:
         if old == new or self.folder.path.parent == fallback_home():
             return
         self.run_info = msgspec.structs.replace(self.run_info, save_dir=new / self.recorded_save_dir.name)
-        for key, value in self.destination.items():
+        for key, value in self.destination.items() if not self.replay else ():
             if isinstance(value, str) and Path(value).is_relative_to(old):
                 self.destination = {**self.destination, key: str(new / Path(value).relative_to(old))}
 
