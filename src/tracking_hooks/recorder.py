@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 from tracking_hooks import adoption, delivery, layout, plugins, redact
@@ -217,6 +218,9 @@ class Recorder:
         """Keep what is a number; the journal takes nothing else as a metric."""
         numbers: dict[str, float | str] = {}
         for name, value in metrics.items():
+            if type(value) is float and isfinite(value) and type(name) is str:  # as nearly all are
+                numbers[name] = value
+                continue
             try:
                 if isinstance(value, str):
                     raise TypeError
