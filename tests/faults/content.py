@@ -51,10 +51,14 @@ def _tensorboard_value(value: Any) -> tuple[str, str, str]:
     return "text", value.tag, _sha(b"\0".join(value.tensor.string_val))
 
 
+_SERVERS_DRAFT = ".artifact.uploading."
+"""What an MLflow server that was killed in the middle of an upload leaves of its own."""
+
+
 def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path | None = None) -> Content:
     """Return all that an MLflow store has of a run: of all its runs, should there be more than one.
 
-    Not compared: the run's id and its artifact URI, which MLflow invents.
+    Not compared: the run's id and its artifact URI, which MLflow invents; a killed server's drafts.
 
     :param client: of the database itself, so that no server that is being tormented has to answer
     :param artifacts: the folder behind a server's ``mlflow-artifacts:/``
@@ -73,7 +77,7 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
                 content["metric", key, point.step, point.timestamp, repr(point.value)] += 1
         folder = _artifact_folder(run.info.artifact_uri, artifacts)
         for path in folder.rglob("*"):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith(_SERVERS_DRAFT):
                 content["artifact", path.relative_to(folder).as_posix(), _sha(path.read_bytes())] += 1
     return content
 
