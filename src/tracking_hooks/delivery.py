@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import adoption, journal, layout
-from tracking_hooks.layout import Health, RunFolder, read_json
+from tracking_hooks.layout import Health, RelayFolder, RunFolder, read_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.settings import SELECTION, Settings, read_settings
 from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
@@ -116,9 +116,7 @@ class Watcher:
             if code == DELIVERED:
                 yield folder, label, f"complete, {cursor.delivered} events, {cursor.dead} dead letters"
             elif code != BUSY:
-                health = read_json(folder.relay(label).health, Health)
-                reason = _ENDS.get(code, f"its relay ended with exit code {code}")
-                yield folder, label, health.error if health and health.error else reason
+                yield folder, label, _why(folder.relay(label), code)
 
     def close(self) -> None:
         """End the relays that were started here: they can be ended at any moment."""
@@ -142,6 +140,12 @@ def adopt(home: Path) -> None:
 def _is_allowed(plugin: str) -> bool:
     """Whether this plugin may be loaded: that a journal, which is data, names a class is no reason to import it."""
     return ":" not in plugin or plugin in [item.strip() for item in os.environ.get(SELECTION, "").split(",")]
+
+
+def _why(files: RelayFolder, code: int) -> str:
+    """Say why a relay ended without delivering all: in its own words, or else from its exit code."""
+    health = read_json(files.health, Health)
+    return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
 
 
 def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float) -> Delivery:
@@ -169,7 +173,6 @@ def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, dea
     if code == BUSY:
         result.note = "a relay is at work on it"
     elif not result.done:
-        health = read_json(files.health, Health)
-        reason = health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
+        reason = _why(files, code)
         result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
     return result

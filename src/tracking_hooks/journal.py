@@ -191,15 +191,6 @@ def read(path: Path, offset: int, *, max_calls: int | None = None, max_bytes: in
                 return
 
 
-def last_call(path: Path) -> Call | None:
-    """Return the last readable call, or None if there is none."""
-    _, offset = read_head(path)
-    last = None
-    for entry in read(path, offset):
-        last = entry.call or last
-    return last
-
-
 class Journal:
     """The writing end. Safe to use from several threads of one process."""
 

@@ -15,11 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 import psutil
 from msgspec import Struct
 
-from tracking_hooks.layout import write_json
+from tracking_hooks.layout import read_json, write_json
 
 if sys.platform != "win32":
     import fcntl
@@ -81,10 +80,7 @@ class Lock:
 
 def read_holder(path: Path) -> Holder | None:
     """Return who took a lock last, or None if it was given back or never taken."""
-    try:
-        return msgspec.json.decode(_note(path).read_bytes(), type=Holder)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    return read_json(_note(path), Holder)
 
 
 def is_alive(path: Path, *, heartbeat: Path, silence: float) -> bool:

@@ -99,7 +99,7 @@ class Relays:
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
         for name in self.processes:
-            health = read_json(self._folder.relay(name).health, Health)
+            health = self._health(name)
             if health and health.state == "down" and name not in self._down:
                 self._down.add(name)
                 yield f"{name} is down, recording goes on: {health.error}"
@@ -154,8 +154,9 @@ class Relays:
                 line += f", {cursor.dead} not taken by it, with reasons in {files.dead_letters}"
             if not done:
                 code = self.processes[name].poll()
-                if self._is_down(name):
-                    line += f", it is down ({self._error(name)})"
+                health = self._health(name)
+                if health and health.state == "down":
+                    line += f", it is down ({health.error})"
                 elif code not in (None, DELIVERED, PENDING):
                     line += f", its relay died (exit code {code}; log: {files.log})"
                 line += f"; the rest in the background, or by: {sync}"
@@ -167,12 +168,11 @@ class Relays:
         return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
 
     def _is_down(self, name: str) -> bool:
-        health = read_json(self._folder.relay(name).health, Health)
+        health = self._health(name)
         return health is not None and health.state == "down"
 
-    def _error(self, name: str) -> str:
-        health = read_json(self._folder.relay(name).health, Health)
-        return health.error if health else ""
+    def _health(self, name: str) -> Health | None:
+        return read_json(self._folder.relay(name).health, Health)
 
 
 def wait_for_delivery(fleets: Sequence[Relays], limit: float) -> Iterator[None]:
