@@ -80,16 +80,16 @@ def record_cost() -> None:
         save_dir.mkdir()
         run = Run(uid="benchmark", name="train", project="", task="detect", save_dir=save_dir)
         recorder = Recorder.start(
-            run, [], Settings(system_every=0), logging.getLogger(), params={}, environment=describe([], [])
+            run, {}, Settings(system_every=0), logging.getLogger(), params={}, environment=describe([], [])
         )
-        recorder.begin(params={}, environment=describe([], []), resumed=False)
+        recorder.begin(params={}, environment=describe([], []))
         recorder.record("on_epoch_end", epoch=1, step=1, metrics=metrics, per_class=None)
         line = recorder.folder.journal.read_bytes().splitlines(keepends=True)[-1]
         bare, ours = [], []
         fd = os.open(Path(folder) / "bare", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         for index in range(EVENTS):
             start = time.perf_counter()
-            recorder.record("on_epoch_end", epoch=index, step=index, metrics=metrics, per_class=None)
+            recorder.record("on_epoch_end", epoch=index + 2, step=index, metrics=metrics, per_class=None)
             middle = time.perf_counter()
             os.write(fd, line)
             bare.append(time.perf_counter() - middle)

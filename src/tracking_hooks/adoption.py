@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from tracking_hooks import files, journal
+from tracking_hooks.events import Error
 from tracking_hooks.journal import Call, Journal
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.layout import RunFolder, read_json
 from tracking_hooks.liveness import Lock, is_alive
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a training on another machine is taken for dead."""
 
 
-def is_running(folder: RunFolder) -> bool:
+def is_running(folder: RunFolder, silence: float = SILENCE) -> bool:
     """Whether the training process of a run still lives."""
-    return is_alive(folder.lock, heartbeat=folder.journal, silence=SILENCE)
+    return is_alive(folder.lock, heartbeat=folder.journal, silence=silence)
+
+
+def first_crash(folder: RunFolder) -> Error | None:
+    """Return what ended another process of a distributed training, and so all of it."""
+    return next((crash for path in folder.crashes() if (crash := read_json(path, Error))), None)
 
 
 def labels(folder: RunFolder) -> list[str]:
@@ -32,7 +38,7 @@ def is_settled(folder: RunFolder, label: str) -> bool:
     return over and cursor.offset >= folder.journal.stat().st_size and not is_running(folder)
 
 
-def end_orphan(folder: RunFolder) -> bool:
+def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     """Write the end of a run whose process is gone; without effect if it is running or has ended.
 
     Its last weights and tables are recorded too: nobody rewrites them any more.
@@ -40,7 +46,7 @@ def end_orphan(folder: RunFolder) -> bool:
     :returns: whether the journal has to be looked at again
     :raises OSError: if the journal cannot be written
     """
-    if is_running(folder):
+    if is_running(folder, silence):
         return False
     lock = Lock(folder.lock)
     if not lock.acquire():
@@ -59,7 +65,8 @@ def end_orphan(folder: RunFolder) -> bool:
         try:
             for hook, args in files.final_files(folder, head.run.save_dir, epoch):
                 log.append(hook, time, args)
-            log.append("on_run_end", time, {"status": "killed", "error": None})
+            error = first_crash(folder)
+            log.append("on_run_end", time, {"status": "failed" if error else "killed", "error": error})
         finally:
             log.close()
         return True
@@ -67,12 +74,12 @@ def end_orphan(folder: RunFolder) -> bool:
         lock.release()
 
 
-def protect_files(folder: RunFolder) -> None:
-    """Copy what a later run in the same ``save_dir`` is about to overwrite and some plugin has not got yet.
+def protect_files(folder: RunFolder, silence: float = SILENCE) -> None:
+    """Copy what somebody is about to overwrite or to delete and some plugin has not got yet.
 
-    :raises OSError: if that cannot be done
+    :raises JournalError, OSError: if that cannot be done
     """
-    end_orphan(folder)
+    end_orphan(folder, silence)
     if all(is_settled(folder, label) for label in labels(folder)):
         return
     _, offset = journal.read_head(folder.journal)

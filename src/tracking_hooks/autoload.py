@@ -1,9 +1,9 @@
 """How we get into the training process, without a line of the user's code.
 
 PyTorch (2.5 and newer) calls ``install`` at ``import torch``, as an entry point of the group ``torch.backends``.
-That puts a finder on ``sys.meta_path`` which waits for ``ultralytics.utils.callbacks`` to be imported and wraps
-its ``add_integration_callbacks``: the one function through which every trainer adds its integrations. Nothing
-else happens until a trainer is built while ``TRACKING_HOOKS`` asks for a tracker.
+That puts a finder on ``sys.meta_path`` which waits for Ultralytics' modules to be imported and wraps a few of
+their functions, most of all ``add_integration_callbacks``: the one through which every trainer adds its
+integrations. Nothing else happens until one of them is called while ``TRACKING_HOOKS`` asks for a tracker.
 
 Only the standard library is imported here, and ``install`` never raises: an exception would break ``import
 torch``.
@@ -15,6 +15,7 @@ import functools
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,8 +24,22 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 VARIABLE = "TRACKING_HOOKS"
-_TARGET = "ultralytics.utils.callbacks"
-_SEAM = "add_integration_callbacks"
+_HOSTS = "tracking_hooks.hosts"
+
+_SEAMS = {
+    "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics:add_integration_callbacks"},
+    "ultralytics.engine.trainer": {
+        "generate_ddp_command": "ultralytics_ddp:generate_ddp_command",
+        "BaseTrainer.train": "ultralytics_ddp:train",
+        "MultiTrainer.train": "ultralytics_tuning:train_each",
+    },
+    "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics_tuning:tune"},
+    "ultralytics.utils.tuner": {"run_ray_tune": "ultralytics_tuning:tune_with_ray"},
+}
+"""Module of Ultralytics to its functions, and to what stands in for them: ``module:function``, called with the
+original and its arguments. Releases differ in the later ones; without the first, nothing works."""
+
+_FIRST = "add_integration_callbacks"
 
 
 def install() -> None:
@@ -33,8 +48,9 @@ def install() -> None:
         ours = (_Finder.__module__, _Finder.__qualname__)
         if not any((type(finder).__module__, type(finder).__qualname__) == ours for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
-        if module := sys.modules.get(_TARGET):
-            _wrap(module)
+        for name in _SEAMS:
+            if module := sys.modules.get(name):
+                _wrap(module)
     except Exception as error:  # noqa: BLE001 see the module's docstring
         _say(f"not active ({type(error).__name__}: {error})")
 
@@ -52,12 +68,12 @@ def attach(selection: str | None = None) -> None:
 
 
 class _Finder:
-    """Finds no module itself: it lets the other finders find Ultralytics' callbacks, and wraps what they load."""
+    """Finds no module itself: it lets the other finders find Ultralytics' modules, and wraps what they load."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != _TARGET:
+        if fullname not in _SEAMS:
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):
@@ -70,7 +86,7 @@ class _Finder:
 
 
 def _watch(spec: ModuleSpec) -> None:
-    """Wrap the seam as soon as this module has been executed."""
+    """Wrap the seams as soon as this module has been executed."""
     loader = spec.loader
     if loader is None:
         return
@@ -84,30 +100,41 @@ def _watch(spec: ModuleSpec) -> None:
     try:
         loader.exec_module = exec_module  # type: ignore[method-assign]
     except (AttributeError, TypeError):
-        _say(f"not active: the loader of {_TARGET} cannot be followed; call tracking_hooks.attach() after importing it")
+        _say(
+            f"not active: the loader of {spec.name} cannot be followed; call tracking_hooks.attach() after importing it"
+        )
 
 
 def _wrap(module: ModuleType) -> None:
-    original: Callable[[Any], None] | None = getattr(module, _SEAM, None)
-    if original is None:
-        _say(f"not active: {_TARGET} has no {_SEAM}; this release of ultralytics is not supported")
-        return
-    if getattr(original, "_tracking_hooks", False):
-        return
+    for path, stand_in in _SEAMS[module.__name__].items():
+        *outer, name = path.split(".")
+        owner: Any = module
+        for part in outer:
+            owner = getattr(owner, part, None)
+        original = getattr(owner, name, None)
+        if original is not None:
+            if not getattr(original, "_tracking_hooks", False):
+                setattr(owner, name, _wrapped(original, stand_in))
+        elif name == _FIRST:
+            _say(f"not active: {module.__name__} has no {name}; this release of ultralytics is not supported")
+
+
+def _wrapped(original: Callable[..., Any], stand_in: str) -> Callable[..., Any]:
+    module, _, name = stand_in.partition(":")
 
     @functools.wraps(original)
-    def add_integration_callbacks(instance: Any) -> None:
-        original(instance)
-        if os.environ.get(VARIABLE, "").strip().lower() not in ("", "none", "off", "0"):
-            try:
-                from tracking_hooks.hosts.ultralytics import attach_to
-            except Exception as error:  # noqa: BLE001 an Ultralytics that we do not know, a broken installation
-                _say(f"not active ({type(error).__name__}: {error})")
-            else:
-                attach_to(instance)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if os.environ.get(VARIABLE, "").strip().lower() in ("", "none", "off", "0"):
+            return original(*args, **kwargs)
+        try:
+            function = getattr(import_module(f"{_HOSTS}.{module}"), name)
+        except Exception as error:  # noqa: BLE001 an Ultralytics that we do not know, a broken installation
+            _say(f"not active ({type(error).__name__}: {error})")
+            return original(*args, **kwargs)
+        return function(original, *args, **kwargs)
 
-    add_integration_callbacks._tracking_hooks = True  # type: ignore[attr-defined]
-    setattr(module, _SEAM, add_integration_callbacks)
+    wrapper._tracking_hooks = True  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _say(sentence: str) -> None:

@@ -18,10 +18,12 @@ _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".jpg": "plot",
     ".jpeg": "plot",
     ".csv": "table",
+    ".ndjson": "table",
+    ".json": "table",
     ".yaml": "config",
 }
 
-_TEXTS = frozenset({".csv", ".yaml"})
+_TEXTS = frozenset({".csv", ".ndjson", ".json", ".yaml"})
 
 
 def digest(path: Path) -> tuple[int, str]:
@@ -133,5 +135,5 @@ def final_files(
             yield "on_checkpoint_saved", {"epoch": epoch, "checkpoint": checkpoint}
     for path in sorted(save_dir.iterdir()):
         with suppress(OSError):  # one that cannot be read does not keep the others back
-            if path.suffix in _KINDS and path.is_file() and not skip(path):
+            if path.suffix in _KINDS and path.name != POINTER and path.is_file() and not skip(path):
                 yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}

@@ -233,8 +233,9 @@ class TrainerSpecs:
     """What is asked in the training process itself. Keep it light: the training waits for it."""
 
     @hookspec(firstresult=True)
-    def capture(self, run: Run) -> Capture | None:
+    def capture(self, run: Run, parent: Destination | None) -> Capture | None:
         """The run is about to start.
 
+        :param parent: for a trial, what was captured for the tuning: a trial belongs beside it
         :returns: where this plugin will deliver, now and from another shell later
         """

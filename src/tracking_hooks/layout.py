@@ -6,12 +6,15 @@
         journal.jsonl
         trainer.lock  trainer.json        held while the training process lives, and by whom
         files/                            copies of files that would have changed before they were delivered
+        crash-<rank>.json                 what ended another process of a distributed training
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
             dead-letters.jsonl            events that the tracker did not take, with the reason
             destination.json              only for a replay to somewhere else than the run recorded
             health.json  inflight.json  relay.lock  relay.json  relay.log
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
+
+The trials of a tuning have their run folders beside that of the tuning.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +82,8 @@ class Pointer(Struct, kw_only=True):
 
     uid: str
     folder: Path
+    epoch: int = 0
+    """The last one that was settled, for a resume where only ``save_dir`` was copied to."""
     links: dict[str, str] = {}
     """Plugin name to the URL of the run."""
 
@@ -132,6 +139,14 @@ class RunFolder:
         self.journal = path / "journal.jsonl"
         self.lock = path / "trainer.lock"
         self.files = path / "files"
+
+    def crash(self, rank: int) -> Path:
+        """Return the file in which another process of a distributed training says what ended it."""
+        return self.path / f"crash-{rank}.json"
+
+    def crashes(self) -> list[Path]:
+        """Return those files, the first to crash first."""
+        return sorted(self.path.glob("crash-*.json"), key=lambda path: path.stat().st_mtime)
 
     @classmethod
     def beside(cls, save_dir: Path, uid: str) -> RunFolder:
@@ -197,6 +212,11 @@ class RunFolder:
         return known
 
 
+def new_uid() -> str:
+    """Return a uid; they sort by the time of their making."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
+
+
 def fallback_home() -> Path:
     """Return where run folders are made when the project's own folder cannot be written."""
     return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / FOLDER
@@ -236,8 +256,9 @@ def find_runs(path: Path) -> list[RunFolder]:
     if pointer := read_json(path / POINTER, Pointer):
         # Only the uid is taken from the file: a pointer that came with a copied folder leads nowhere else.
         uid = Path(pointer.uid).name
-        folders = [RunFolder.beside(path, uid), RunFolder(fallback_home() / uid)]
+        homes = [*(above / FOLDER for above in path.absolute().parents), fallback_home()]  # a trial's is further up
+        folders = [RunFolder(home / uid) for home in homes]
     else:
-        homes = [path] if path.name == FOLDER else path.rglob(FOLDER)
-        folders = [RunFolder(child.absolute()) for home in homes for child in home.iterdir()]
+        below = [path] if path.name == FOLDER else path.rglob(FOLDER)
+        folders = [RunFolder(child.absolute()) for home in below for child in home.iterdir()]
     return sorted((folder for folder in folders if folder.journal.is_file()), key=lambda folder: folder.uid)

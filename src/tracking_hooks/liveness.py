@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -99,6 +100,24 @@ def is_alive(path: Path, *, heartbeat: Path, silence: float) -> bool:
     if holder.host == here.host:
         return False
     return time.time() - heartbeat.stat().st_mtime < silence
+
+
+def request_release(path: Path, patience: float) -> None:
+    """End the process of this machine that has a lock: kindly, and if that does not help, by force.
+
+    :param patience: seconds until force is used
+    """
+    holder = read_holder(path)
+    if holder is None or holder.boot != this_boot() or not (_is_locked(path, holder) and _process_lives(holder)):
+        return
+    process = psutil.Process(holder.pid)
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+        deadline = time.monotonic() + patience
+        while _is_locked(path, holder):
+            if time.monotonic() > deadline:
+                process.kill()
+            time.sleep(0.01)
 
 
 def _note(path: Path) -> Path:

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 
 import pluggy
 
-from tracking_hooks.events import Capture, Run
+from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
@@ -91,9 +92,12 @@ def load(name: str) -> pluggy.PluginManager:
     return _check(name, plugin, LifecycleSpecs)
 
 
-def capture(names: Iterable[str], run: Run) -> dict[str, Capture]:
+def capture(
+    names: Iterable[str], run: Run, parents: Mapping[str, Destination] = MappingProxyType({})
+) -> dict[str, Capture]:
     """Ask the trainer side of each plugin, where it has one, for its destination.
 
+    :param parents: what they said for the tuning that this run is a trial of
     :raises ConfigurationError: naming the plugin that could not answer
     """
     sides = installed(TRAINER_GROUP)
@@ -103,7 +107,7 @@ def capture(names: Iterable[str], run: Run) -> dict[str, Capture]:
         if name in sides:
             manager = _check(name, _load_entry_point(sides[name]), TrainerSpecs)
             try:
-                captures[name] = manager.hook.capture(run=run) or Capture()
+                captures[name] = manager.hook.capture(run=run, parent=parents.get(name)) or Capture()
             except ConfigurationError as error:
                 raise ConfigurationError(f"plugin {name!r}: {error}") from error
             except Exception as error:

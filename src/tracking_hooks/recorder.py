@@ -14,17 +14,20 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tracking_hooks import adoption, delivery, layout, plugins, redact
+from tracking_hooks import adoption, delivery, files, layout, redact, resumption
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
 from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
 from tracking_hooks.layout import Pointer, RunFolder, write_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.relays import Relays, wait_for_delivery
+from tracking_hooks.resumption import Earlier
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.spawn import start_adopter
 from tracking_hooks.system import SystemMonitor
@@ -60,16 +63,19 @@ class Recorder:
         *,
         params: Params,
         environment: Environment,
+        earlier: Earlier | None,
+        home: Path | None,
     ) -> None:
-        """Make the run's files; see ``start``."""
+        """Make the run's files, or go on with those that are there; see ``start``."""
         self.run = run
+        self.epoch = earlier.epoch if earlier else 0  # the last settled one
+        self.resumed = earlier is not None
         self.settings = settings
         self.thread = threading.get_ident()
         self._logger = logger
         self._pid = os.getpid()
-        self._captures = dict(captures)
         self._offline = settings.mode == "offline"
-        self._early: dict[str, Any] = {"params": params, "environment": environment, "resumed": False}
+        self._early: dict[str, Any] = {"params": params, "environment": environment}
         self._begun = self._ended = False
         self._complaints: set[str] = set()
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
@@ -78,56 +84,84 @@ class Recorder:
         self._time = 0.0  # of the last event
         self._start_args: dict[str, Any] = {}
         self._stop_sampling = threading.Event()
-        self.folder = _make_folder(run, logger)
-        self.relays = Relays(self.folder, captures, settings)
-        self._lock = Lock(self.folder.lock)
-        self._lock.acquire()
-        destinations = {name: capture.destination for name, capture in captures.items()}
-        head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations)
-        self._journal = Journal.create(self.folder.journal, head)
-        write_json(run.save_dir / layout.POINTER, Pointer(uid=run.uid, folder=self.folder.path))
+        self._captures = dict(captures)
+        self._added: list[str] = []  # trackers that the run did not have before it was resumed
+        self._is_new = not (earlier and earlier.journal)
+        if earlier and earlier.journal:
+            self.folder, head = earlier.journal
+            resumption.take_over(self.folder)
+            self._lock = self._take_lock()
+            self._go_on(head)
+            self._journal = Journal.reopen(self.folder.journal)
+        else:
+            self.folder = _make_folder(run, logger, home)
+            self._lock = self._take_lock()
+            destinations = {name: capture.destination for name, capture in captures.items()}
+            head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations)
+            self._journal = Journal.create(self.folder.journal, head)
+        self.relays = Relays(self.folder, self._captures, settings)
+        self._write_pointer()
 
     @classmethod
     def start(
         cls,
         run: Run,
-        names: Sequence[str],
+        captures: Mapping[str, Capture],
         settings: Settings,
         logger: logging.Logger,
         *,
         params: Params,
         environment: Environment,
+        earlier: Earlier | None = None,
+        home: Path | None = None,
     ) -> Recorder:
-        """Begin to record a run, and start the relays.
+        """Begin to record a run, or go on with it, and start the relays.
 
-        :param names: the plugins to deliver to
+        :param captures: what the plugins to deliver to have noted down
         :param logger: where the user reads what we have to say
         :param params: as far as known; ``begin`` gives the resolved ones
-        :raises ConfigurationError: if a plugin cannot say where to deliver, or the run's files cannot be made
+        :param earlier: the run so far, if this one is resumed
+        :param home: the folder to make the run folder in; by default the one beside ``save_dir``
+        :raises ConfigurationError: if the run's files cannot be made
         """
-        captures = plugins.capture(names, run)
-        older = layout.find_runs(run.save_dir) if (run.save_dir / layout.POINTER).exists() else []
+        if earlier is None:
+            protect_older(run.save_dir, logger)
         try:
-            for folder in older:
-                adoption.protect_files(folder)
+            recorder = cls(
+                run, captures, settings, logger, params=params, environment=environment, earlier=earlier, home=home
+            )
         except (JournalError, OSError) as error:
-            logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
-        try:
-            recorder = cls(run, captures, settings, logger, params=params, environment=environment)
-        except OSError as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
         if not _recorders:
             atexit.register(_finish_all)
+        for other in [other for other in _recorders if other.run.uid == run.uid]:
+            _recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
         _recorders.append(recorder)
         try:
             recorder.relays.start()
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
-        if not recorder._offline:
-            recorder._guard(recorder._adopt, "adopting other runs")
+        recorder.adopt()
         recorder._guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
         return recorder
+
+    def _take_lock(self) -> Lock:
+        lock = Lock(self.folder.lock)
+        lock.acquire()
+        return lock
+
+    def _go_on(self, head: Head) -> None:
+        """Deliver to where the run has been delivered so far; a new tracker gets all of it."""
+        for name, capture in list(self._captures.items()):
+            known = head.plugins.get(name)
+            if known is None:
+                del self._captures[name]
+                label = self.folder.add_replay(name, capture.destination)
+                self._captures[label] = capture
+                self._added.append(label)
+            elif known != capture.destination:
+                self._complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
 
     @property
     def is_recording(self) -> bool:
@@ -147,9 +181,10 @@ class Recorder:
             f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
         )
 
-    def check(self) -> None:
-        """Wait, for a bounded time, until every relay has checked its plugin.
+    def check(self, replaced: Sequence[str] = ()) -> None:
+        """Wait, for a bounded time, until every relay has checked its plugin; then say what is attached.
 
+        :param replaced: the host's own integrations that were taken off
         :raises ConfigurationError: if a plugin cannot be used; the run is forgotten then
         """
         for sentence, is_fatal in self.relays.verdicts():
@@ -157,27 +192,40 @@ class Recorder:
                 self._forget()
                 raise ConfigurationError(sentence)
             self._complain(sentence)
+        line = f"run {self.run.uid} goes {'on ' if self.resumed else ''}to {self.describe()}"
+        if replaced:
+            line += f"; Ultralytics' own {' and '.join(replaced)} is taken off this run"
+        self._logger.info(f"tracking-hooks: {line}")
 
-    def begin(self, *, params: Params, environment: Environment, resumed: bool) -> None:
+    def begin(self, *, params: Params, environment: Environment) -> None:
         """Record the start of the run, and sample system metrics from now on."""
-        self._record_start(params=params, environment=environment, resumed=resumed)
+        self._record_start(params=params, environment=environment)
         if self.settings.system_every:
             threading.Thread(target=self._sample, name="tracking-hooks-system", daemon=True).start()
 
-    def _record_start(self, *, params: Params, environment: Environment, resumed: bool) -> None:
+    def _record_start(self, *, params: Params, environment: Environment) -> None:
         self._begun = True
         self._start_args = {"params": redact.values(params), "environment": environment}
-        self.record("on_run_start", **self._start_args, resumed=resumed)
+        self.record("on_run_start", **self._start_args, resumed=self.resumed)
 
     def record(self, hook: str, **args: Any) -> None:
         """Append one hook call to the journal. Never raises.
+
+        An epoch is settled once: after a resume from further back, the end of one that was settled is left out.
 
         :param hook: a name from ``LifecycleSpecs``
         :param args: the hook's own parameters
         """
         if self._ended or os.getpid() != self._pid:  # a forked worker has inherited us
             return
+        if hook == "on_epoch_end":
+            if args["epoch"] <= self.epoch:
+                self._complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
+                return
+            self.epoch = args["epoch"]
         self._guard(lambda: self._append(hook, args), f"recording {hook}")
+        if hook == "on_epoch_end":
+            self._guard(self._write_pointer, f"writing {layout.POINTER}")
 
     def _append(self, hook: str, args: dict[str, Any]) -> None:
         if "metrics" in args:
@@ -252,12 +300,44 @@ class Recorder:
         if self._ended or os.getpid() != self._pid:
             return
         if not self._begun:
+            if self.resumed:  # "nothing to resume": what the run has come to stands
+                self._guard(self._forget, "leaving the run as it was")
+                return
             self._record_start(**self._early)
-        self.record("on_run_end", status=status, error=_describe(error) if error and status == "failed" else None)
+        told = describe_error(error) if error and status == "failed" else None
+        # What ended another process comes first: ours has then only lost its partner.
+        self.record("on_run_end", status=status, error=told and (adoption.first_crash(self.folder) or told))
         self._stop_sampling.set()
         self._guard(self._close, "closing the journal")
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
             self.tell_outcome()
+
+    def end_by(self, error: BaseException | None) -> None:
+        """Record the end of the run, as the exception in flight tells it. Never raises."""
+        if error is None:
+            self.end("finished")
+        elif isinstance(error, KeyboardInterrupt):
+            self.end("interrupted")
+        else:
+            self.end("failed", error)
+
+    def record_final_files(self, epoch: int, skip: Callable[[Path], bool] = lambda _: False) -> None:
+        """Record what the run has left in ``save_dir``. Never raises.
+
+        :param skip: says of a file that it is recorded already, as it is now
+        """
+        self._guard(self._write_pointer, f"writing {layout.POINTER}")
+        self._guard(lambda: self._record_final_files(epoch, skip), "recording the final files")
+
+    def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
+        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, skip):
+            self.record(hook, **args)
+
+    def keep_files(self) -> None:
+        """Copy a trial's files that are not delivered yet: the tuning may delete its folder now. Never raises."""
+        if self.run.parent is None or self.relays.are_done():
+            return
+        self._guard(lambda: adoption.protect_files(self.folder), "copying files that are not delivered yet")
 
     def tell_outcome(self) -> None:
         """Say what was delivered where; the pointer file gets the links. Never raises."""
@@ -266,10 +346,17 @@ class Recorder:
     def _tell_outcome(self) -> None:
         for line in self.relays.outcome():
             self._logger.info(f"tracking-hooks: {line}")
-        links = self.relays.links()
-        if links and self.run.save_dir.is_dir():
-            pointer = Pointer(uid=self.run.uid, folder=self.folder.path, links=links)
+        self._write_pointer(self.relays.links())
+
+    def _write_pointer(self, links: Mapping[str, str] = MappingProxyType({})) -> None:
+        if self.run.save_dir.is_dir():  # that of a tuning is made later
+            pointer = Pointer(uid=self.run.uid, folder=self.folder.path, epoch=self.epoch, links=dict(links))
             write_json(self.run.save_dir / layout.POINTER, pointer)
+
+    def adopt(self) -> None:
+        """Have delivered what other trainings beside this one have left behind. Never raises."""
+        if not self._offline:
+            self._guard(self._adopt, "adopting other runs")
 
     def _adopt(self) -> None:
         home = self.folder.path.parent
@@ -292,10 +379,15 @@ class Recorder:
         self.relays.stop()
         self._journal.close()
         self._lock.release()
-        self.folder.remove()
-        (layout.index_folder() / f"{self.run.uid}.json").unlink(missing_ok=True)
-        (self.run.save_dir / layout.POINTER).unlink(missing_ok=True)
-        _recorders.remove(self)
+        for label in self._added:
+            self.folder.forget_replay(label)
+        if self._is_new:
+            self.folder.remove()
+            (layout.index_folder() / f"{self.run.uid}.json").unlink(missing_ok=True)
+        if not self.resumed:
+            (self.run.save_dir / layout.POINTER).unlink(missing_ok=True)
+        if self in _recorders:
+            _recorders.remove(self)
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -334,6 +426,7 @@ def _finish_all() -> None:
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0]._guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:
+        recorder.keep_files()
         recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
@@ -356,9 +449,19 @@ def _has_pending(folder: RunFolder) -> bool:
         return False  # it cannot be read: `status` says so
 
 
-def _make_folder(run: Run, logger: logging.Logger) -> RunFolder:
-    """Make the run folder beside ``save_dir``, or in the user's own where that cannot be written."""
-    folder = RunFolder.beside(run.save_dir, run.uid)
+def protect_older(save_dir: Path, logger: logging.Logger) -> None:
+    """Copy what an older run in the same folder has not delivered yet. Never raises."""
+    older = layout.find_runs(save_dir) if (save_dir / layout.POINTER).exists() else []
+    try:
+        for folder in older:
+            adoption.protect_files(folder)
+    except (JournalError, OSError) as error:
+        logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
+
+
+def _make_folder(run: Run, logger: logging.Logger, home: Path | None) -> RunFolder:
+    """Make the run folder, or one in the user's own folder where that cannot be written."""
+    folder = RunFolder(home / run.uid) if home else RunFolder.beside(run.save_dir, run.uid)
     try:
         folder.create()
     except OSError as error:
@@ -368,10 +471,14 @@ def _make_folder(run: Run, logger: logging.Logger) -> RunFolder:
     return folder
 
 
-def _describe(error: BaseException) -> Error:
+def describe_error(error: BaseException, where: str = "") -> Error:
+    """Describe what ended a run, without secrets.
+
+    :param where: the process, if it is not the one that records
+    """
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     return Error(
         type=type(error).__name__,
-        message=redact.text(str(error)),
+        message=redact.text(f"{where}: {error}" if where else str(error)),
         traceback=redact.text("".join(lines)),
     )

@@ -159,11 +159,15 @@ class Relay:
                     return PENDING
             elif not running and self._end_orphan():
                 time.sleep(_POLL)  # perhaps another relay is at it
-            elif self.cursor.ended or self.drain or not running:
+            elif self.drain or not running or (self.cursor.ended and not self._is_resumed()):
                 if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
                     return DELIVERED  # nothing has come since, not even from another relay that ended this run
             else:
                 time.sleep(_POLL)
+
+    def _is_resumed(self) -> bool:
+        # Its first event may be minutes away. On another machine, nothing tells before that.
+        return adoption.is_running(self.folder, silence=0)
 
     def _end_orphan(self) -> bool:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tracking_hooks.events import Capture
 from tracking_hooks.layout import Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.spawn import BUSY, DELIVERED, PENDING, REFUSED, end_process, start_relay
 
 _RESTARTS = 5
 _DOWN_WAIT = 2.0
@@ -54,6 +54,8 @@ class Relays:
             files = self._folder.relay(name)
             while (health := read_json(files.health, Health)) is None:
                 code = process.poll()
+                if code == BUSY:  # `sync`, perhaps on another machine: `restart` sees to it
+                    break
                 if code is not None and not files.health.exists():  # it may have spoken between the two looks
                     how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
                     yield f"plugin {name!r} cannot be used: {how}", True
@@ -87,13 +89,15 @@ class Relays:
                 continue
             if code == DELIVERED and self._is_done(name):
                 continue
-            if self._restarts[name] >= _RESTARTS:
+            if code == BUSY and self._size is not None:
+                continue
+            if code != BUSY and self._restarts[name] >= _RESTARTS:
                 yield (
                     f"the relay of {name} died {_RESTARTS + 1} times, last with exit code {code}, and is left alone; "
                     f"its log: {self._folder.relay(name).log}"
                 )
                 continue
-            self._restarts[name] += 1
+            self._restarts[name] += code != BUSY
             self.processes[name] = start_relay(self._folder, name, self._settings)
 
     def outages(self) -> Iterator[str]:
@@ -124,6 +128,10 @@ class Relays:
         """Return (events dealt with, events recorded), over all plugins."""
         done = sum(min(self._folder.relay(name).read_cursor().seq, self._events) for name in self.processes)
         return done, self._events * len(self.processes)
+
+    def are_done(self) -> bool:
+        """Whether everything is delivered."""
+        return all(self._is_done(name) for name in self._captures)
 
     def links(self) -> dict[str, str]:
         """Return where to look, by plugin."""

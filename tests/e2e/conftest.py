@@ -67,6 +67,18 @@ class Home:
         }
         self.processes: list[subprocess.Popen[str]] = []
 
+    @property
+    def python(self) -> str:
+        return sys.executable
+
+    def copy_of_data(self, name: str) -> Path:
+        """Return a data set of the same images under another name."""
+        folder = self.work / name
+        shutil.copytree(self.data.parent, folder)
+        yaml = folder / self.data.name
+        yaml.write_text(yaml.read_text().replace(str(self.data.parent), str(folder)))
+        return yaml
+
     def arguments(self, **more: Any) -> dict[str, Any]:
         defaults = {
             "model": "yolo26n.yaml", "data": self.data, "epochs": 2, "imgsz": 32, "batch": 16, "device": "cpu",

@@ -27,7 +27,12 @@ ATTACHED = """
 import sys, types
 host = types.ModuleType("tracking_hooks.hosts.ultralytics")
 host.attached = []
-host.attach_to = host.attached.append
+
+def add_integration_callbacks(original, instance):
+    original(instance)
+    host.attached.append(instance)
+
+host.add_integration_callbacks = add_integration_callbacks
 sys.modules[host.__name__] = host
 """
 

@@ -16,6 +16,7 @@ from tracking_hooks.cli import main
 from tracking_hooks.delivery import Watcher, deliver
 from tracking_hooks.journal import Call, Journal
 from tracking_hooks.liveness import Lock
+from tracking_hooks.plugins import capture
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import Settings
 from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter, start_relay
@@ -288,7 +289,7 @@ def start(tmp_path, environment):
         run = msgspec.structs.replace(sample_run(save_dir), uid=uid)
         settings = Settings(system_every=0, **settings)
         recorder = Recorder.start(
-            run, names, settings, logging.getLogger("test"), params={"lr0": 0.1}, environment=environment
+            run, capture(names, run), settings, logging.getLogger("test"), params={"lr0": 0.1}, environment=environment
         )
         recorders.append(recorder)
         return recorder
@@ -305,7 +306,7 @@ def start(tmp_path, environment):
 def test_offline_records_and_delivers_nothing_until_sync(start, notes, environment, cli):
     recorder = start(notes, mode="offline")
     recorder.check()
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
     recorder.end("finished")
 
     assert not recorder.folder.relay(notes).cursor.exists()
@@ -318,7 +319,7 @@ def test_a_project_folder_that_cannot_be_written_is_no_obstacle(start, tmp_path,
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / layout.FOLDER).write_text("a file where the folder should be")
     recorder = start(mode="offline")
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
 
     assert recorder.folder.path.parent == layout.fallback_home()
     assert "the run is recorded in" in caplog.text
@@ -327,7 +328,7 @@ def test_a_project_folder_that_cannot_be_written_is_no_obstacle(start, tmp_path,
 
 def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
     recorder = start(mode="offline")
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
     other = Journal.reopen(recorder.folder.journal)  # another machine, which had heard nothing for long
     other.append("on_run_end", 1.0, {"status": "killed", "error": None})
     other.close()
@@ -345,7 +346,7 @@ def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environme
     recorder = start(mode="offline")
     times = iter([100.0, 50.0, 101.0])
     monkeypatch.setattr("tracking_hooks.recorder.time.time", lambda: next(times))
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
     recorder.record("on_log", metrics={}, step=1)
     recorder.record("on_log", metrics={}, step=2)
     monkeypatch.undo()
@@ -423,7 +424,7 @@ def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, r
 
 def test_log_in_a_signal_handler_does_not_block(start, environment):
     recorder = start(mode="offline")
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
     append = recorder._journal.append
 
     def interrupted(hook, *arguments):
@@ -439,7 +440,7 @@ def test_log_in_a_signal_handler_does_not_block(start, environment):
 
 def test_nothing_stands_behind_the_end(start, environment):
     recorder = start(mode="offline")
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
     recorder.end("finished")
     recorder.record("on_log", metrics={}, step=1)
     assert [call.hook for call in read(recorder)] == ["on_run_start", "on_run_end"]
@@ -448,7 +449,7 @@ def test_nothing_stands_behind_the_end(start, environment):
 def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplog, monkeypatch):
     recorder = start(notes)
     recorder.check()
-    recorder.begin(params={}, environment=environment, resumed=False)
+    recorder.begin(params={}, environment=environment)
 
     def full(*_):
         raise OSError("no space left on device")
@@ -463,7 +464,7 @@ def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplo
 
 def test_what_is_no_utf_8_does_not_cost_the_event(start, environment):
     recorder = start(mode="offline")
-    recorder.begin(params={"data": "caf\udce9.yaml", "array": [1, {2}]}, environment=environment, resumed=False)
+    recorder.begin(params={"data": "caf\udce9.yaml", "array": [1, {2}]}, environment=environment)
     (call,) = read(recorder)
     assert call.args["params"]["data"] == "caf?.yaml"
 

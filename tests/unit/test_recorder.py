@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import tracking_hooks
-from tracking_hooks import layout, recorder
+from tracking_hooks import layout, plugins, recorder
 from tracking_hooks.events import Curve
 from tracking_hooks.journal import read, read_head
 from tracking_hooks.liveness import Holder, read_holder
@@ -35,10 +35,11 @@ def start(save_dir, environment, caplog):
     caplog.set_level(logging.INFO)
     started = []
 
-    def begin(*plugins, run=None, settings=QUIET, params=None):
+    def begin(*names, run=None, settings=QUIET, params=None, **more):
         logger = logging.getLogger("host")
-        args = {"params": params or {"lr0": 0.01}, "environment": environment}
-        started.append(Recorder.start(run or sample_run(save_dir), plugins, settings, logger, **args))
+        run = run or sample_run(save_dir)
+        args = {"params": params or {"lr0": 0.01}, "environment": environment, **more}
+        started.append(Recorder.start(run, plugins.capture(names, run), settings, logger, **args))
         return started[-1]
 
     yield begin
@@ -53,7 +54,7 @@ def start(save_dir, environment, caplog):
 def begun(start, environment):
     """A recorder in mid-training."""
     one = start()
-    one.begin(params={"lr0": 0.01}, environment=environment, resumed=False)
+    one.begin(params={"lr0": 0.01}, environment=environment)
     return one
 
 
@@ -73,7 +74,7 @@ def warnings(caplog):
 def test_a_whole_run_is_recorded_as_it_was_told(start, save_dir):
     one = start()
     told = recorded_run(save_dir)
-    one.begin(**told[0].args)
+    one.begin(params=told[0].args["params"], environment=told[0].args["environment"])
     for call in told[1:-1]:
         one.record(call.hook, **call.args)
     one.end("finished")
@@ -153,7 +154,7 @@ def test_a_failure_is_recorded_with_its_traceback_and_without_secrets(begun):
 
 def test_secrets_in_params_do_not_get_into_any_file(start, environment):
     one = start(params={"api_key": "hunter2"})
-    one.begin(params={"api_key": "hunter2", "notes": ["token=hunter2"]}, environment=environment, resumed=False)
+    one.begin(params={"api_key": "hunter2", "notes": ["token=hunter2"]}, environment=environment)
     one.end("finished")
     for path in one.folder.path.rglob("*"):
         assert path.is_dir() or b"hunter2" not in path.read_bytes()
@@ -173,7 +174,7 @@ def test_the_pointer_leads_from_the_training_to_its_journal(begun, save_dir):
 
 def test_system_metrics_are_sampled(start, environment, until):
     one = start(settings=Settings(system_every=0.01))
-    one.begin(params={}, environment=environment, resumed=False)
+    one.begin(params={}, environment=environment)
     sample = until(lambda: calls(one, "on_system_metrics"))[0]
     assert sample.args["metrics"]["system/memory_rss_mb"] > 1
 
@@ -265,8 +266,8 @@ FULL_DISK = """
     save_dir = Path(sys.argv[1])
     start = recorded_run(save_dir)[0].args
     args = {"params": start["params"], "environment": start["environment"]}
-    one = Recorder.start(sample_run(save_dir), [], Settings(system_every=0.0), logging.getLogger(), **args)
-    one.begin(**start)
+    one = Recorder.start(sample_run(save_dir), {}, Settings(system_every=0.0), logging.getLogger(), **args)
+    one.begin(**args)
     limit = one.folder.journal.stat().st_size + 50
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for epoch in range(1, 21):
@@ -413,10 +414,10 @@ def test_a_trainer_side_that_fails_stops_the_training_before_anything_is_written
     assert [path for path in (tmp_path / "project").rglob("*") if path.is_file()] == []
 
 
-def test_a_save_dir_that_cannot_be_written_is_a_configuration_error(start, tmp_path):
-    (tmp_path / "project" / "file").write_text("")
+def test_a_save_dir_that_cannot_be_written_is_a_configuration_error(start, save_dir):
+    (save_dir / layout.POINTER / "in the way").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be made"):
-        start(run=sample_run(tmp_path / "project" / "file" / "train"))
+        start()
 
 
 def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp_path, until):
@@ -433,7 +434,7 @@ def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp
     )
     one = start(plugin)
     one.check()
-    one.begin(params={}, environment=environment, resumed=False)
+    one.begin(params={}, environment=environment)
     one.relays.processes[plugin].wait()
     one.look_after_relays()
     until(lambda: one.folder.relay(plugin).read_cursor().delivered == 1)
@@ -463,7 +464,7 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         save_dir = Path(sys.argv[1])
         args = recorded_run(save_dir)[0].args
         args.pop("resumed")
-        one = Recorder.start(sample_run(save_dir), [], Settings(system_every=0.0), logging.getLogger(), **args)
+        one = Recorder.start(sample_run(save_dir), {{}}, Settings(system_every=0.0), logging.getLogger(), **args)
         {last_words}
         """,
         save_dir,

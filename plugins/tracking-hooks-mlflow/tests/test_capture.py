@@ -27,7 +27,7 @@ from pathlib import Path
 from tracking_hooks.testing import sample_run
 from tracking_hooks_mlflow.trainer import capture
 before = set(sys.modules)
-captured = capture(sample_run(Path("train")))
+captured = capture(sample_run(Path("train")), None)
 print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
     path = os.pathsep.join(sys.path)
@@ -41,20 +41,20 @@ print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name 
 
 @not_imported
 def test_names_are_those_of_ultralytics_own_integration(run, monkeypatch):
-    captured = capture(run)
+    captured = capture(run, None)
     assert captured.replaces == "mlflow"
     assert captured.destination["experiment"] == run.project
     assert captured.destination["run_name"] == run.name
-    assert capture(replace(run, project="")).destination["experiment"] == "/Shared/Ultralytics"
+    assert capture(replace(run, project=""), None).destination["experiment"] == "/Shared/Ultralytics"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     monkeypatch.setenv("MLFLOW_RUN", "first")
-    assert capture(run).destination["experiment"] == "mine"
-    assert capture(run).destination["run_name"] == "first"
+    assert capture(run, None).destination["experiment"] == "mine"
+    assert capture(run, None).destination["run_name"] == "first"
 
 
 @not_imported
 def test_an_experiment_is_named_after_the_last_part_of_an_absolute_project(run):
-    destination = capture(replace(run, project="/home/ada/shapes")).destination
+    destination = capture(replace(run, project="/home/ada/shapes"), None).destination
     assert destination["experiment"] == "shapes"
     assert destination["project"] == "/home/ada/shapes"
 
@@ -69,7 +69,7 @@ def test_the_default_is_mlflows_own(run, tmp_path, monkeypatch, folder, old_stor
         (tmp_path / folder / "mlruns/0/meta.yaml").touch()
     expected = mlflow.get_tracking_uri()
     monkeypatch.delitem(sys.modules, "mlflow")
-    assert capture(run).destination["tracking_uri"] == expected
+    assert capture(run, None).destination["tracking_uri"] == expected
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_default_is_mlflows_own(run, tmp_path, monkeypatch, folder, old_stor
 @not_imported
 def test_the_tracking_uri_is_absolute_and_without_credentials(run, tmp_path, monkeypatch, given, captured):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-    result = capture(run)
+    result = capture(run, None)
     expected = captured or "postgresql+psycopg://host:5432/mlflow?sslmode=require"
     assert result.destination["tracking_uri"] == expected.format(cwd=tmp_path, parent=tmp_path.parent)
     assert "cret" not in f"{result}"
@@ -101,10 +101,10 @@ def test_the_tracking_uri_is_absolute_and_without_credentials(run, tmp_path, mon
 
 @not_imported
 def test_the_summary_says_where_to_look(run, tmp_path, monkeypatch):
-    command = shlex.split(capture(run).summary)
+    command = shlex.split(capture(run, None).summary)
     assert command == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@host:5000")
-    assert capture(run).summary == "http://host:5000"
+    assert capture(run, None).summary == "http://host:5000"
 
 
 def test_the_users_own_active_run_is_joined(run, store):
@@ -112,7 +112,7 @@ def test_the_users_own_active_run_is_joined(run, store):
     try:
         mlflow.set_experiment("by hand")
         with mlflow.start_run() as active:
-            destination = capture(run).destination
+            destination = capture(run, None).destination
         assert destination["run_id"] == active.info.run_id
         assert destination["tracking_uri"] == store["tracking_uri"]
         assert destination["experiment_id"] == active.info.experiment_id
@@ -120,10 +120,18 @@ def test_the_users_own_active_run_is_joined(run, store):
         mlflow.set_tracking_uri(None)
 
 
+def test_a_trial_is_recorded_beside_its_tuning_and_joins_no_run(run, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
+    tuning = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": "tune", "run_id": "aa"}
+    expected = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": run.name}
+    assert capture(run, tuning).destination == expected
+
+
 @not_imported
 def test_the_run_named_in_the_environment_is_joined(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef")
-    assert capture(run).destination["run_id"] == "0123456789abcdef"
+    assert capture(run, None).destination["run_id"] == "0123456789abcdef"
 
 
 def test_without_credentials_leaves_plain_addresses_alone():

@@ -48,10 +48,11 @@ def event_file(logdir: Path) -> Path:
 
 
 def again(calls: list[Call], *, epoch: int) -> list[Call]:
-    """Return what a run adds that is resumed at the given epoch and does the rest of the calls again."""
+    """Return what a run adds that is resumed at the given epoch; those that were settled are not settled again."""
     start = next(i for i, c in enumerate(calls) if c.hook == "on_epoch_start" and c.args["epoch"] == epoch)
     resume = Call(0, 0, "on_run_start", {**calls[0].args, "resumed": True})
-    return [Call(1000 + i, STARTED + 1000 + i, call.hook, call.args) for i, call in enumerate([resume, *calls[start:]])]
+    rest = [call for call in calls[start:] if call.hook != "on_epoch_end"]
+    return [Call(1000 + i, STARTED + 1000 + i, call.hook, call.args) for i, call in enumerate([resume, *rest])]
 
 
 @pytest.fixture
@@ -222,18 +223,19 @@ def test_a_replay_into_the_same_folder_begins_the_file_again(calls, logdir, monk
     assert content(logdir) == before
 
 
-def test_a_resumed_run_shows_epochs_done_again_once(calls, logdir):
-    state = deliver(calls, logdir)
-    deliver(again(calls, epoch=2), logdir, state=state)
-    points = read(logdir).Scalars("train/box_loss")
-    assert [p.step for p in points] == [1, 2, 3]
-    assert points[0].wall_time < STARTED + 1000 < points[1].wall_time
+def resumed_in_the_third_epoch(folder: Path) -> tuple[list[Call], list[Call]]:
+    """Return the two parts of a run: until it was killed in its third epoch, and from there on."""
+    before, whole = recorded_run(folder, status="killed"), recorded_run(folder)
+    settled = {call.args["epoch"] for call in before if call.hook == "on_epoch_end"}
+    start = next(i for i, c in enumerate(whole) if c.hook == "on_epoch_start" and c.args["epoch"] == 3)
+    rest = [c for c in whole[start:] if c.hook != "on_epoch_end" or c.args["epoch"] not in settled]
+    resume = Call(0, 0, "on_run_start", {**whole[0].args, "resumed": True})
+    return before, [Call(1000 + i, STARTED + 1000 + i, c.hook, c.args) for i, c in enumerate([resume, *rest])]
 
 
-def test_a_resumed_run_that_does_no_epoch_again_keeps_all_points(tmp_path, logdir):
-    calls = recorded_run(tmp_path / "run", status="killed")  # in the third epoch
-    state = deliver(calls, logdir)
-    deliver(again(recorded_run(tmp_path / "run"), epoch=3), logdir, state=state)
+def test_a_resumed_run_keeps_all_points_and_shows_each_epoch_once(tmp_path, logdir):
+    before, after = resumed_in_the_third_epoch(tmp_path / "run")
+    deliver(after, logdir, state=deliver(before, logdir))
     events = read(logdir)
     assert [p.step for p in events.Scalars("train/box_loss")] == [1, 2, 3]
     assert [p.step for p in events.Scalars("batch/box_loss")] == [4, 8, 12, 12]
@@ -241,17 +243,26 @@ def test_a_resumed_run_that_does_no_epoch_again_keeps_all_points(tmp_path, logdi
     assert texts(events, "status") == ["killed", "finished"]
 
 
-@pytest.mark.parametrize("resumed", [False, True])
-def test_points_of_an_untracked_run_in_the_same_folder_make_way(calls, logdir, resumed):
+def test_a_run_that_is_resumed_on_another_machine_goes_on_beside_the_file_that_was_copied_there(tmp_path, logdir):
+    before, after = resumed_in_the_third_epoch(tmp_path / "run")
+    deliver(before, logdir)
+    copied = event_file(logdir).read_bytes()
+    deliver(after, logdir)  # without the state, which stayed behind
+    first, _second = sorted(logdir.iterdir())
+    assert first.read_bytes() == copied
+    assert [p.step for p in read(logdir).Scalars("train/box_loss")] == [1, 2, 3]
+
+
+def test_points_of_an_untracked_run_in_the_same_folder_make_way(calls, logdir):
     theirs = EventFile(logdir / "events.out.tfevents.1000000000.host.1.0", 0)
     logdir.mkdir()
     theirs.path.touch()
     for step in (1, 2, 3, 4):
         theirs.append(STARTED - 100, step, scalars({"train/box_loss": 9.0}))
-    deliver(again(calls, epoch=2) if resumed else calls, logdir)
+    deliver(calls, logdir)
     points = read(logdir).Scalars("train/box_loss")
     assert [p.step for p in points] == [1, 2, 3]
-    assert [p.value == 9 for p in points] == [resumed, False, False]
+    assert not [p for p in points if p.value == 9]
 
 
 def test_the_folder_may_have_any_name(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pluggy
 import pytest
+from msgspec.structs import replace
 
 from tracking_hooks.events import Run
 from tracking_hooks.hookspecs import PROJECT, TrainerSpecs
@@ -18,7 +19,7 @@ def capture(monkeypatch):
     manager.add_hookspecs(TrainerSpecs)
     manager.register(trainer)
     manager.check_pending()
-    return manager.hook.capture
+    return lambda run, parent=None: manager.hook.capture(run=run, parent=parent)
 
 
 def run_in(save_dir: Path, uid: str = "uid-1") -> Run:
@@ -52,6 +53,13 @@ def test_two_runs_of_one_name_are_kept_apart(capture, tmp_path, monkeypatch):
     (tmp_path / "train/events.out.tfevents.1760000000.host.uid-1").touch()
     assert capture(run=run_in(tmp_path, "uid-1")).destination == {"logdir": str(tmp_path / "train")}
     assert capture(run=run_in(tmp_path, "uid-2")).destination == {"logdir": str(tmp_path / "train-uid-2")}
+
+
+def test_a_trial_is_shown_with_its_tuning_in_a_folder_that_no_clean_up_deletes(capture, tmp_path, monkeypatch):
+    tuning = {"logdir": str(tmp_path / "tune")}
+    monkeypatch.setenv(trainer.LOGDIR, str(tmp_path / "elsewhere"))
+    trial = replace(run_in(tmp_path / "multitrain-2" / "shapes"), name="trial-2")
+    assert capture(trial, tuning).destination == {"logdir": str(tmp_path / "tune" / "trial-2")}
 
 
 def test_an_address_is_no_folder(capture, tmp_path, monkeypatch):

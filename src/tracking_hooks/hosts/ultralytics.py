@@ -7,30 +7,33 @@ from 0 and we from 1: that is this module's secret, as are its events that fire 
 
 from __future__ import annotations
 
-import secrets
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import environment, files, plugins, redact
-from tracking_hooks.events import Checkpoint, Params, Run
+from tracking_hooks import files
+from tracking_hooks.events import Checkpoint, Params
 from tracking_hooks.hosts import ultralytics_data as data
-from tracking_hooks.recorder import Recorder
-from tracking_hooks.settings import ConfigurationError, Settings, read_settings
+from tracking_hooks.hosts.ultralytics_run import Tracking, raise_alone
+from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
 # Module state, since the callbacks are plain functions: the trainer is all that they are given.
 
 _PLOTTING_TIMEOUT = 10.0
-_PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "tracking-hooks")
+
+
+def add_integration_callbacks(original: Callable[[Any], None], instance: Any) -> None:
+    """Stand in for the function by which every trainer adds its integrations: it adds us, too."""
+    original(instance)
+    attach_to(instance)
 
 
 def attach_to(trainer: object) -> None:
@@ -41,13 +44,12 @@ def attach_to(trainer: object) -> None:
     if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0) or _only_launches_workers(trainer):
         return
     try:
-        settings = read_settings()
-        names = plugins.select(settings.selection, plugins.installed())
-        if not names:
+        tracking = Tracking.of(trainer, data.devices(trainer))
+        if tracking is None:
             return
-        session = Session(trainer, names, settings)
+        session = Session(trainer, tracking)
     except ConfigurationError as error:
-        _raise(error)
+        raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
         LOGGER.warning(f"tracking-hooks: not active ({type(error).__name__}: {error})")
         return
@@ -67,13 +69,13 @@ def _only_launches_workers(trainer: BaseTrainer) -> bool:
 class Session:
     """What is known of one trainer's run between two of its events."""
 
-    def __init__(self, trainer: BaseTrainer, names: list[str], settings: Settings) -> None:
+    def __init__(self, trainer: BaseTrainer, tracking: Tracking) -> None:
         """Start recording.
 
-        :raises ConfigurationError: if a plugin cannot say where to deliver
+        :raises ConfigurationError: if the run's files cannot be made
         """
-        self.settings = settings
-        self.every_batches, self.every_seconds = settings.batch_rule()
+        self.environment = tracking.environment
+        self.every_batches, self.every_seconds = tracking.settings.batch_rule()
         self.epoch = 0  # the last one begun, counts from 1
         self.attempt = 0
         self.batch = 0  # within the epoch
@@ -86,28 +88,31 @@ class Session:
         self.finished = False
         self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
         self.out_of_memory = 0
-        self.environment = environment.describe(_PACKAGES, data.devices(trainer))
-        self.recorder = Recorder.start(
-            _describe_run(trainer, settings),
-            names,
-            settings,
-            LOGGER,
-            params=_params(trainer),
-            environment=self.environment,
-        )
+        self.recorder = tracking.start(_params(trainer))
         self.replaced = _take_off(trainer, self.recorder.replaced)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Set-up is done: the last moment to refuse."""
-        self.recorder.check()
-        line = f"tracking-hooks: run {self.recorder.run.uid} goes to {self.recorder.describe()}"
-        if self.replaced:
-            line += f"; Ultralytics' own {' and '.join(self.replaced)} is taken off this run"
-        LOGGER.info(line)
-        resumed = bool(getattr(trainer, "resume", False))
-        self.recorder.begin(params=_params(trainer), environment=self.environment, resumed=resumed)
+        self.recorder.check(self.replaced)
+        self.recorder.begin(params=_params(trainer), environment=self.environment)
+        if trainer.start_epoch:
+            self._settle_the_past(trainer)
+
+    def _settle_the_past(self, trainer: BaseTrainer) -> None:
+        """Record the epochs that the checkpoint is past and that were not settled.
+
+        One, if the training was killed between saving the checkpoint and its epoch's end; all, if it was not
+        tracked so far.
+        """
+        missing = range(self.recorder.epoch + 1, trainer.start_epoch + 1)
+        if not missing:
+            return
+        past = data.past_epochs(Path(trainer.csv), Path(trainer.args.resume), trainer.start_epoch)
+        for epoch in missing:
+            step = epoch * len(trainer.train_loader)
+            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=past.get(epoch, {}), per_class=None)
 
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
@@ -225,16 +230,9 @@ class Session:
         error = None if self.finished else sys.exc_info()[1]
         try:
             _wait_for_plots(_PLOTTING_TIMEOUT)
-            recorder = self.recorder
-            for hook, args in files.final_files(recorder.folder, recorder.run.save_dir, self.epoch, self._is_recorded):
-                self.recorder.record(hook, **args)
+            self.recorder.record_final_files(self.epoch, self._is_recorded)
         finally:
-            if error is None:
-                self.recorder.end("finished")
-            elif isinstance(error, KeyboardInterrupt):
-                self.recorder.end("interrupted")
-            else:
-                self.recorder.end("failed", error)
+            self.recorder.end_by(error)
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -274,7 +272,7 @@ def _callback(event: str, tell: Callable[[Session, BaseTrainer], None]) -> Calla
         try:
             tell(session, trainer)
         except ConfigurationError as error:
-            _raise(error)
+            raise_alone(error)
         except Exception as error:  # noqa: BLE001 nothing of ours may end a training
             LOGGER.warning(f"tracking-hooks: {event} failed and is left out: {type(error).__name__}: {error}")
 
@@ -329,18 +327,6 @@ _CALLBACKS: dict[str, Callable[[Any], None]] = {
 # -- what is read off a trainer -------------------------------------------------------------------------------
 
 
-def _describe_run(trainer: BaseTrainer, settings: Settings) -> Run:
-    args = trainer.args
-    return Run(
-        uid=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4),
-        name=str(args.name or Path(trainer.save_dir).name),
-        project=str(args.project or ""),
-        task=str(args.task or ""),
-        save_dir=Path(trainer.save_dir).absolute(),
-        tags=redact.values(settings.tags_dict()),
-    )
-
-
 def _params(trainer: BaseTrainer) -> Params:
     return dict(vars(trainer.args))
 
@@ -364,17 +350,3 @@ def _wait_for_plots(timeout: float) -> None:
     deadline = time.monotonic() + timeout
     for thread in _plotting_threads():
         thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _raise(error: ConfigurationError) -> None:
-    """Raise a configuration error so that, if nobody catches it, its message is all that is printed."""
-    previous = sys.excepthook
-
-    def print_message(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-        if value is error:
-            print(f"tracking-hooks: {error}", file=sys.stderr)  # noqa: T201 it is the end of the program
-        else:
-            previous(kind, value, trace)
-
-    sys.excepthook = print_message
-    raise error from None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.torch_utils import get_flops, get_gpu_info, get_num_gradients, get_num_params
 
-from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Model, Split
+from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Metrics, Model, Split
 
 _CURVE_POINTS = 101
 
@@ -91,6 +94,26 @@ def confusion_matrix(validator: Any) -> ConfusionMatrix | None:
     ]
     labels = names + ["background"] * (len(matrix) - len(names))
     return ConfusionMatrix(labels=labels, matrix=[[float(value) for value in row] for row in matrix])
+
+
+def past_epochs(table: Path, checkpoint: Path, epoch: int) -> dict[int, Metrics]:
+    """Return the metrics of epochs that were trained before a resume, by epoch.
+
+    They are those of ``results.csv``, which has six digits; for the checkpoint's own epoch, the validation's are in
+    the checkpoint as they were.
+
+    :param epoch: the checkpoint's
+    """
+    past: dict[int, Metrics] = {}
+    with suppress(OSError), table.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = {name.strip(): float(value) for name, value in row.items() if name and value}
+            if "time" in values:
+                values["time/total"] = values.pop("time")
+            past[int(values.pop("epoch"))] = values
+    _, saved = load_checkpoint(checkpoint)
+    past.setdefault(epoch, {}).update(saved.get("train_metrics") or {})
+    return past
 
 
 def _classes(described: dict[str, Any]) -> dict[int, str]:

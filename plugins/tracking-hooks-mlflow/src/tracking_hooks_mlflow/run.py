@@ -13,6 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tracking_hooks.events import Destination, Rejected, Run, State, Status, Unavailable
 from tracking_hooks_mlflow import uris
@@ -23,6 +24,12 @@ from tracking_hooks_mlflow.trainer import DEFAULT_EXPERIMENT
 
 RUN_UID = "tracking_hooks.run_uid"
 """The tag by which a run is found again."""
+
+PARENT_UID = "tracking_hooks.parent_uid"
+"""The tag by which the trials of a tuning are found."""
+
+SESSION = "tracking_hooks.session"
+"""The tag that says when the run was begun or resumed last: what a killed part of it has to say comes too late."""
 
 MAX_PARAM = 6000
 MAX_TAG = 5000
@@ -48,10 +55,11 @@ class MLflowRun:
         self.run_id = run_id
 
     @classmethod
-    def open(cls, run: Run, time: float, state: State, destination: Destination) -> MLflowRun:
+    def open(cls, run: Run, time: float, state: State, destination: Destination, *, resumed: bool = False) -> MLflowRun:
         """Return the run named in ``state``, or the one to join, or the one with our uid, or a new one.
 
         :param time: when the run began, should it be a new one
+        :param resumed: it may have been begun on another machine, in another experiment
         """
         uri = destination["tracking_uri"]
         client = connect(uri)
@@ -60,7 +68,9 @@ class MLflowRun:
                 if joined := destination.get("run_id"):
                     info = client.get_run(joined).info
                 else:
-                    info = _find_or_create(client, run, time, destination)
+                    info = (resumed and _find_anywhere(client, run.uid)) or _find_or_create(
+                        client, run, time, destination
+                    )
                 if uris.is_web(uri):
                     state["url"] = f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
                 state["run_id"] = info.run_id
@@ -112,6 +122,24 @@ class MLflowRun:
         with told_to_relay(self.uri):
             self.client.log_text(self.run_id, text, name)
 
+    def session(self) -> float:
+        """Return when the run was begun or resumed last, in seconds since the epoch."""
+        with told_to_relay(self.uri):
+            return float(self.client.get_run(self.run_id).data.tags.get(SESSION, 0))
+
+    def nest(self, run: Run) -> None:
+        """Put a trial below its tuning, or below a tuning the trials that were here before it."""
+        with told_to_relay(self.uri):
+            experiment = self.client.get_run(self.run_id).info.experiment_id
+            if run.parent is not None:
+                parents = self.client.search_runs([experiment], f"tags.`{RUN_UID}` = '{run.parent}'", max_results=1)
+                pairs = [(self.run_id, parent.info.run_id) for parent in parents]
+            else:
+                trials = self.client.search_runs([experiment], f"tags.`{PARENT_UID}` = '{run.uid}'", max_results=1000)
+                pairs = [(trial.info.run_id, self.run_id) for trial in trials]
+            for child, parent in pairs:
+                self.client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
+
     def reopen(self) -> None:
         """Set the run going again."""
         with told_to_relay(self.uri):
@@ -135,6 +163,19 @@ class MLflowRun:
 def milliseconds(seconds: float) -> int:
     """Return a time as MLflow counts it."""
     return round(seconds * 1000)
+
+
+def _find_anywhere(client: MlflowClient, uid: str) -> Any:
+    experiments: list[str] = []
+    token = None
+    while True:
+        page = client.search_experiments(page_token=token)
+        experiments += [experiment.experiment_id for experiment in page]
+        token = page.token
+        if not token:
+            break
+    found = client.search_runs(experiments, f"tags.`{RUN_UID}` = '{uid}'", max_results=1)
+    return found[0].info if found else None
 
 
 def _find_or_create(client: MlflowClient, run: Run, time: float, destination: Destination) -> Any:

@@ -23,7 +23,7 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_mlflow.names import Names
-from tracking_hooks_mlflow.run import RUN_UID, MLflowRun, milliseconds
+from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, MLflowRun, milliseconds
 
 METRICS_PER_BATCH = 1000
 
@@ -32,8 +32,8 @@ class MLflowTracker:
     """Records one training as one MLflow run.
 
     A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
-    first. In ``state`` are ``run_id`` and ``url``, the last ``epoch``, and the ``keys`` of metrics whose name
-    MLflow does not take.
+    first. In ``state`` are ``run_id`` and ``url``, when this ``session`` of it began, the last ``epoch``, and the
+    ``keys`` of metrics whose name MLflow does not take.
     """
 
     def __init__(self) -> None:
@@ -46,14 +46,18 @@ class MLflowTracker:
         destination: Destination,
     ) -> None:  # fmt: skip
         """Params, and where they came from as tags."""
-        mlflow_run = self._open(run, time, state, destination)
-        tags = _tags(run, environment, destination)
+        self._run = mlflow_run = MLflowRun.open(run, time, state, destination, resumed=resumed)
+        state["session"] = time
+        if mlflow_run.session() > time:
+            return  # it was resumed elsewhere before this came
+        tags = _tags(run, environment, destination) | {SESSION: str(time)}
         if not _is_joined(destination):
             tags |= _source(environment)
             if resumed:
                 mlflow_run.reopen()
         mlflow_run.tag(tags)
         mlflow_run.set_params(params)
+        mlflow_run.nest(run)
 
     @hookimpl
     def on_train_start(
@@ -139,7 +143,7 @@ class MLflowTracker:
         if error is not None:
             mlflow_run.write(error.traceback, "traceback.txt")
             mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
-        if not _is_joined(destination):
+        if not _is_joined(destination) and mlflow_run.session() <= state.get("session", time):
             mlflow_run.drop_others(run.uid)
             mlflow_run.end(status, time)
 
@@ -189,7 +193,7 @@ def _tags(run: Run, environment: Environment, destination: Destination) -> dict[
         **run.tags,
     }
     if run.parent is not None:
-        tags["tracking_hooks.parent_uid"] = run.parent
+        tags[PARENT_UID] = run.parent
     if "project" in destination:
         tags["tracking_hooks.project"] = destination["project"]
     return tags

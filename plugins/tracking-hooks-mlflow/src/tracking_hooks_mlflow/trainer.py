@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tracking_hooks.events import Capture, Run
+from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_mlflow import uris
 
@@ -17,8 +17,23 @@ DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 
 
 @hookimpl
-def capture(run: Run) -> Capture:
-    """Note where MLflow would record this run: its environment variables, else the user's own session."""
+def capture(run: Run, parent: Destination | None) -> Capture:
+    """Note where MLflow would record this run: its environment variables, else the user's own session.
+
+    A trial belongs beside its tuning, which has joined the user's own run if there is one.
+    """
+    destination = _beside(parent, run) if parent else _destination(run)
+    return Capture(destination=destination, replaces="mlflow", summary=_where_to_look(destination["tracking_uri"]))
+
+
+def _beside(parent: Destination, run: Run) -> Destination:
+    place: Destination = {
+        key: parent[key] for key in ("tracking_uri", "experiment", "experiment_id", "project") if key in parent
+    }
+    return {**place, "run_name": run.name}
+
+
+def _destination(run: Run) -> Destination:
     mlflow = _imported_by_user()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or (mlflow and mlflow.get_tracking_uri())
     uri = uris.absolute(uri, Path.cwd()) if uri else uris.default(Path.cwd())
@@ -32,7 +47,7 @@ def capture(run: Run) -> Capture:
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
-    return Capture(destination=destination, replaces="mlflow", summary=_where_to_look(uri))
+    return destination
 
 
 def _imported_by_user() -> Any:

@@ -33,9 +33,12 @@ class EventFile:
 
     @classmethod
     def create(cls, folder: Path, uid: str, opened: float) -> EventFile:
-        """Begin the file of a run; from its start again, if the folder holds one of that run."""
+        """Begin the file of a run; from its start again, if the folder holds one that was begun at this time.
+
+        One of another time is that of the run's first part, copied here from the machine that it was trained on.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"events.out.tfevents.*.{glob.escape(uid)}"):
+        for path in folder.glob(f"events.out.tfevents.{int(opened):010}.*.{glob.escape(uid)}"):
             return cls(path, 0)
         # Readers take the files of a folder in the order of their names.
         path = folder / f"events.out.tfevents.{int(opened):010}.{socket.gethostname()}.{uid}"

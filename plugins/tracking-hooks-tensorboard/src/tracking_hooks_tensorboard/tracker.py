@@ -2,7 +2,7 @@
 
 What has to survive a restart is in ``state``: ``file`` and ``size`` (how much of the file is delivered),
 ``started`` (when the run began), ``epoch`` (the last settled one), ``second`` (the last step of the system
-metrics), ``resumed`` (whether the next epoch may be one that is done again).
+metrics).
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class TensorBoardTracker:
     ) -> None:  # fmt: skip
         """Write the parameters, and where and how they are used."""
         file = self._file(run, time, state, destination)
-        if resumed:
-            state["resumed"] = True
-        else:
+        if not resumed:  # its epochs are settled once: there is nothing to drop
             file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
         texts = [
             text("params", table(["parameter", "value"], params.items())),
@@ -68,15 +66,6 @@ class TensorBoardTracker:
         """Write what is trained, and on what."""
         texts = [text("model", _model(model)), text("dataset", _dataset(dataset))]
         self._file(run, time, state, destination).append(time, 0, texts)
-
-    @hookimpl
-    def on_epoch_start(self, epoch: int, run: Run, time: float, state: State, destination: Destination) -> None:
-        """Drop the points of epochs that a resumed run does again.
-
-        Only then: the order to drop holds for all curves, those over batches and seconds too.
-        """
-        if state.pop("resumed", False) and state.get("epoch", epoch) >= epoch:
-            self._file(run, time, state, destination).start_session(time, epoch)
 
     @hookimpl
     def on_batch_end(

@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from tracking_hooks.events import Capture, Run
+from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
 
 LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
@@ -14,9 +14,9 @@ LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
 
 
 @hookimpl
-def capture(run: Run) -> Capture:
-    """Note down the folder of the event file."""
-    logdir = _logdir(run)
+def capture(run: Run, parent: Destination | None) -> Capture:
+    """Note down the folder of the event file; a trial's is in that of its tuning, which no clean-up deletes."""
+    logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent else _logdir(run)
     return Capture(
         destination={"logdir": str(logdir)},
         replaces="tensorboard",
@@ -30,7 +30,10 @@ def _logdir(run: Run) -> Path:
         return run.save_dir.absolute()
     if "://" in folder:
         raise ValueError(f"{LOGDIR} must be a folder of this machine, not an address: {folder!r}")
-    logdir = Path(folder).expanduser().absolute() / run.name
+    return _own_folder(Path(folder).expanduser().absolute() / run.name, run)
+
+
+def _own_folder(logdir: Path, run: Run) -> Path:
     # Two projects may each have a run "train", and TensorBoard shows all files of a folder as one run.
     files = [path.name for path in logdir.glob("*tfevents*")]
     if files and not any(name.endswith(run.uid) for name in files):

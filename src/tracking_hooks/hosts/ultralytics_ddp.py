@@ -1,0 +1,53 @@
+"""Distributed training with Ultralytics: what its launching process and its ranks above 0 have to do for rank 0.
+
+Rank 0 records the run. The launching process has the user's script, and deletes ``save_dir`` before the workers
+start; a rank above 0 that fails takes rank 0 with it, which then cannot say why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import LOGGER, RANK
+
+from tracking_hooks import layout
+from tracking_hooks.hosts.ultralytics_run import LAUNCHED, Launch, Tracking, raise_alone
+from tracking_hooks.layout import write_json
+from tracking_hooks.recorder import describe_error, protect_older
+from tracking_hooks.settings import ConfigurationError
+
+
+def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> Any:
+    """Note down what the workers need to know, and save an older run's files from being deleted."""
+    os.environ.pop(LAUNCHED, None)
+    try:
+        tracking = Tracking.of(trainer, [])
+        if tracking is not None:
+            if not trainer.resume:
+                protect_older(Path(trainer.save_dir), LOGGER)
+            launch = Launch(tracking.run.uid, tracking.captures)
+            os.environ[LAUNCHED] = msgspec.json.encode(launch, enc_hook=str).decode()
+    except ConfigurationError as error:
+        raise_alone(error)
+    except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+        LOGGER.warning(f"tracking-hooks: {type(error).__name__} before the workers start: {error}")
+    return original(trainer)
+
+
+def train(original: Callable[..., Any], trainer: BaseTrainer, *args: Any, **kwargs: Any) -> Any:
+    """Train; on a rank above 0, leave behind what ended it."""
+    if RANK <= 0:
+        return original(trainer, *args, **kwargs)
+    try:
+        return original(trainer, *args, **kwargs)
+    except BaseException as error:
+        with suppress(Exception):  # the error itself is what counts
+            for folder in layout.find_runs(Path(trainer.save_dir)):
+                write_json(folder.crash(RANK), describe_error(error, where=f"rank {RANK}"))
+        raise

@@ -1,0 +1,159 @@
+"""Which run an Ultralytics training is: a new one, one that is gone on with, a trial of a tuning."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+
+import msgspec
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import LOGGER, RANK
+
+from tracking_hooks import parents, plugins, redact, resumption
+from tracking_hooks.environment import describe
+from tracking_hooks.events import Capture, Environment, Params, Run
+from tracking_hooks.journal import JournalError
+from tracking_hooks.layout import new_uid
+from tracking_hooks.parents import Parent
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.resumption import Earlier
+from tracking_hooks.settings import ConfigurationError, Settings, read_settings
+
+LAUNCHED = "TRACKING_HOOKS_LAUNCHED"
+"""What the process that launches distributed workers has noted down for them."""
+
+_PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "tracking-hooks")
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What only the launching process knows: the user's script runs there, which may have a run of its own open."""
+
+    uid: str
+    captures: dict[str, Capture]
+
+
+class Tracking(msgspec.Struct, frozen=True, kw_only=True):
+    """A run, and how it is tracked."""
+
+    run: Run
+    settings: Settings
+    captures: dict[str, Capture]
+    environment: Environment
+    earlier: Earlier | None = None
+    home: Path | None = None
+
+    @classmethod
+    def of(cls, trainer: BaseTrainer, devices: list[str]) -> Tracking | None:
+        """Read the configuration for a training; None if it asks for no tracker.
+
+        :raises ConfigurationError: if it is at fault
+        """
+        run = _describe(trainer.args, Path(trainer.save_dir).absolute())
+        return cls.of_run(run, devices, _places(trainer) if trainer.resume else ())
+
+    @classmethod
+    def of_run(cls, run: Run, devices: list[str], resumed_from: tuple[Path, ...] = ()) -> Tracking | None:
+        """Read the configuration for a run.
+
+        :param resumed_from: the folders where the run may be that this one goes on with
+        :raises ConfigurationError: if it is at fault
+        """
+        settings = read_settings()
+        names = plugins.select(settings.selection, plugins.installed())
+        if not names:
+            return None
+        parent = _parent()
+        if parent:
+            name = parents.trial_name(run.name)
+            run = msgspec.structs.replace(run, name=name, project=parent.run.project, parent=parent.run.uid)
+        run = msgspec.structs.replace(run, tags=redact.values(settings.tags_dict()))
+        launch = _launch()
+        if launch:
+            run = msgspec.structs.replace(run, uid=launch.uid)
+        earlier = _earlier(run, resumed_from) if resumed_from else None
+        run = earlier.run if earlier else run
+        captures = launch.captures if launch else plugins.capture(names, run, parent.destinations if parent else {})
+        return cls(
+            run=run,
+            settings=settings,
+            captures=captures,
+            environment=describe(_PACKAGES, devices),
+            earlier=earlier,
+            home=parent.folder.path.parent if parent else None,
+        )
+
+    def start(self, params: Params) -> Recorder:
+        """Begin to record.
+
+        :raises ConfigurationError: if the run's files cannot be made
+        """
+        return Recorder.start(
+            self.run,
+            self.captures,
+            self.settings,
+            LOGGER,
+            params=params,
+            environment=self.environment,
+            earlier=self.earlier,
+            home=self.home,
+        )
+
+
+def new_run(args: SimpleNamespace, save_dir: Path, name: str) -> Run:
+    """Describe a new run."""
+    return Run(
+        uid=new_uid(),
+        name=name,
+        project=str(args.project or ""),
+        task=str(args.task or ""),
+        save_dir=save_dir.absolute(),
+    )
+
+
+def raise_alone(error: ConfigurationError) -> None:
+    """Raise a configuration error so that, if nobody catches it, its message is all that is printed."""
+    previous = sys.excepthook
+
+    def print_message(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is error:
+            print(f"tracking-hooks: {error}", file=sys.stderr)  # noqa: T201 it is the end of the program
+        else:
+            previous(kind, value, trace)
+
+    sys.excepthook = print_message
+    raise error from None
+
+
+def _describe(args: SimpleNamespace, save_dir: Path) -> Run:
+    return new_run(args, save_dir, str(args.name or save_dir.name))
+
+
+def _places(trainer: BaseTrainer) -> tuple[Path, ...]:
+    # The second if the folder was copied to another place: Ultralytics goes on in the old one, if not told otherwise.
+    return Path(trainer.save_dir).absolute(), Path(trainer.args.resume).absolute().parent.parent
+
+
+def _launch() -> Launch | None:
+    text = os.environ.get(LAUNCHED) if RANK == 0 else None
+    return msgspec.json.decode(text, type=Launch) if text else None
+
+
+def _parent() -> Parent | None:
+    try:
+        return parents.current()
+    except (JournalError, OSError) as error:
+        LOGGER.warning(f"tracking-hooks: recorded on its own, without the tuning that it belongs to: {error}")
+        return None
+
+
+def _earlier(run: Run, places: tuple[Path, ...]) -> Earlier | None:
+    try:
+        earlier = resumption.find(run, places)
+    except (JournalError, OSError) as error:
+        LOGGER.warning(f"tracking-hooks: the run that is resumed cannot be read, this is a new one: {error}")
+        return None
+    if earlier is None:
+        LOGGER.warning("tracking-hooks: no tracked run is found that this one goes on with: it is a new one")
+    return earlier

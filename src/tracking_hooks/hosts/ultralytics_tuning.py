@@ -1,0 +1,194 @@
+"""Ultralytics runs that consist of others: a tuning and its trials, one training after the other on many data sets.
+
+The process that tunes records a run of its own: what is tried, one row a trial, the best of them. Its trials are
+trainings like any other, in processes of their own or not, which find it by environment. Ultralytics announces
+none of this by events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.cfg import TASK2METRIC, get_cfg, get_save_dir
+from ultralytics.utils import DEFAULT_CFG, LOGGER
+
+from tracking_hooks import parents
+from tracking_hooks.events import Params
+from tracking_hooks.hosts.ultralytics_run import Tracking, new_run, raise_alone
+from tracking_hooks.parents import PARENT, TRIAL
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import ConfigurationError
+
+
+def tune(original: Callable[..., Any], tuner: Any, *args: Any, **kwargs: Any) -> Any:
+    """Tune with Ultralytics' own tuner (``Tuner.__call__``), each trial in a process of its own."""
+    place = Path(tuner.tune_dir)
+    params = {**vars(tuner.args), **kwargs, "space": {name: list(limits) for name, limits in tuner.space.items()}}
+    with _parent_run(tuner.args, place, params, resumed=Path(tuner.tune_file).exists()) as recorder:
+        if recorder is None:
+            return original(tuner, *args, **kwargs)
+        rows = _Rows(recorder, Path(tuner.tune_file), several=_several(tuner.args.data))
+        mutate = tuner._mutate
+
+        def mutate_and_record(*args: Any, **kwargs: Any) -> Any:
+            rows.record()
+            return mutate(*args, **kwargs)
+
+        tuner._mutate = mutate_and_record  # what the tuner calls at the start of each trial
+        try:
+            return original(tuner, *args, **kwargs)
+        finally:
+            del tuner._mutate
+            rows.record()
+            rows.record_best()
+
+
+def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Train on one data set after the other (``MultiTrainer.train``), as ``model.train(data=[a, b])`` does."""
+    if PARENT in os.environ:  # it is a trial of a tuning: its trainings are known
+        return original(trainer, *args, **kwargs)
+    given = SimpleNamespace(**{"project": None, "task": None, "exist_ok": False, "mode": "train", **trainer.args})
+    with _parent_run(given, _save_dir(given, "multitrain"), trainer.args) as recorder:
+        metrics: Mapping[str, Mapping[str, float] | None] = original(trainer, *args, **kwargs)
+        if recorder is not None:
+            for number, (name, values) in enumerate(metrics.items(), 1):
+                _record(recorder, number, {f"{name}/{metric}": value for metric, value in (values or {}).items()})
+            _record(recorder, len(metrics), {f"mean/{metric}": v for metric, v in trainer.mean_metrics.items()})
+        return metrics
+
+
+def tune_with_ray(original: Callable[..., Any], model: Any, space: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Tune with Ray Tune (``run_ray_tune``), whose trials find the tuning by its folder (see ``ray_tuning``)."""
+    given = get_cfg(DEFAULT_CFG, {name: value for name, value in kwargs.items() if hasattr(DEFAULT_CFG, name)})
+    given.task, given.exist_ok = model.task, bool(kwargs.get("resume"))
+    place = _save_dir(given, str(kwargs.get("name") or "tune"))
+    params = {**kwargs, "space": {name: str(domain) for name, domain in (space or {}).items()}}
+    with _parent_run(given, place, params, resumed=given.exist_ok and place.exists()) as recorder:
+        results = original(model, space, *args, **kwargs)
+        if recorder is not None:
+            _record_ray(recorder, results, TASK2METRIC[model.task])
+        return results
+
+
+@contextmanager
+def _parent_run(
+    args: SimpleNamespace, save_dir: Path, params: Params, *, resumed: bool = False
+) -> Iterator[Recorder | None]:
+    """Record a run for the time of a tuning, whose trials are handed on to it; None if no tracker is asked for.
+
+    :param save_dir: it need not exist yet
+    :raises ConfigurationError: if the configuration is at fault
+    """
+    recorder = None
+    with ExitStack() as stack:
+        try:
+            recorder = _begin(args, save_dir, params, resumed)
+        except ConfigurationError as error:
+            raise_alone(error)
+        except Exception as error:  # noqa: BLE001 nothing of ours may end a tuning
+            LOGGER.warning(f"tracking-hooks: the tuning itself is not recorded ({type(error).__name__}: {error})")
+        if recorder is not None:
+            stack.enter_context(parents.handed_on(recorder.folder))
+        try:
+            yield recorder
+        except BaseException as error:
+            if recorder is not None:
+                _end(recorder, error)
+            raise
+        if recorder is not None:
+            _end(recorder, None)
+
+
+def _begin(args: SimpleNamespace, save_dir: Path, params: Params, resumed: bool) -> Recorder | None:
+    run = new_run(args, save_dir, save_dir.name)
+    tracking = Tracking.of_run(run, [str(args.device)] if getattr(args, "device", None) else [], (save_dir,) * resumed)
+    if tracking is None:
+        return None
+    recorder = tracking.start(params)
+    recorder.check()
+    recorder.begin(params=params, environment=tracking.environment)
+    return recorder
+
+
+def _end(recorder: Recorder, error: BaseException | None) -> None:
+    recorder.record_final_files(0)
+    recorder.end_by(error)
+    recorder.adopt()  # what the processes of trials have left to do
+
+
+def _save_dir(args: SimpleNamespace, name: str) -> Path:
+    """Return the folder that Ultralytics is about to make for a tuning."""
+    place = SimpleNamespace(project=args.project, task=args.task, mode="train", exist_ok=args.exist_ok)
+    return Path(get_save_dir(place, name=name))
+
+
+def _several(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and len(data) > 1
+
+
+def _record(recorder: Recorder, trial: int, metrics: Mapping[str, Any]) -> None:
+    recorder.record("on_log", metrics=dict(metrics), step=trial)
+
+
+class _Rows:
+    """The rows of a tuner's results file, of which each is recorded once."""
+
+    def __init__(self, recorder: Recorder, table: Path, *, several: bool) -> None:
+        self._recorder = recorder
+        self._table = table
+        self._several = several
+        self._rows: list[Any] = []
+        self._read()  # those of a tuning that is gone on with are recorded already
+        self._name_next()
+
+    def record(self) -> None:
+        """Record the trials that have ended since."""
+        for row in self._read():
+            number, metrics = row["iteration"], {"tune/fitness": row["fitness"]}
+            metrics["tune/best_fitness"] = self._best(number)["fitness"]
+            metrics |= {f"tune/{name}": value for name, value in row["hyperparameters"].items()}
+            for name, values in row["datasets"].items():
+                metrics |= {f"{name}/{key}" if self._several else key: value for key, value in values.items()}
+            _record(self._recorder, number, metrics)
+        self._name_next()
+
+    def record_best(self) -> None:
+        """Record which trial was the best."""
+        if self._rows:
+            best = self._best(len(self._rows))
+            metrics = {"best/trial": best["iteration"], "best/fitness": best["fitness"]}
+            metrics |= {f"best/{name}": value for name, value in best["hyperparameters"].items()}
+            _record(self._recorder, len(self._rows), metrics)
+
+    def _read(self) -> list[Any]:
+        """Return the rows that are new."""
+        if not self._table.exists():
+            return []
+        rows = [json.loads(line) for line in self._table.read_text(encoding="utf-8").splitlines() if line.strip()]
+        new, self._rows = rows[len(self._rows) :], rows
+        return new
+
+    def _best(self, number: int) -> Any:
+        return max((row for row in self._rows if row["iteration"] <= number), key=lambda row: row["fitness"])
+
+    def _name_next(self) -> None:
+        os.environ[TRIAL] = f"trial-{len(self._rows) + 1}" + "-*" * self._several
+
+
+def _record_ray(recorder: Recorder, results: Sequence[Any], metric: str) -> None:
+    best: dict[str, Any] = {}
+    for number, result in enumerate(results, 1):
+        tried = {name: value for name, value in (result.config or {}).items() if isinstance(value, (int, float))}
+        reached = {name: value for name, value in (result.metrics or {}).items() if "/" in name}
+        _record(recorder, number, {**{f"tune/{name}": value for name, value in tried.items()}, **reached})
+        if reached.get(metric, 0.0) >= best.get(f"best/{metric}", 0.0):
+            best = {"best/trial": number, f"best/{metric}": reached.get(metric, 0.0)}
+            best |= {f"best/{name}": value for name, value in tried.items()}
+    if best:
+        _record(recorder, len(results), best)

@@ -1,0 +1,62 @@
+"""What a resumed training goes on with: the run that it began, found by the pointer file in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from tracking_hooks import adoption, journal, layout
+from tracking_hooks.events import Run
+from tracking_hooks.journal import Head
+from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
+from tracking_hooks.liveness import request_release
+
+
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """The run so far."""
+
+    run: Run
+    epoch: int
+    """The last one that was settled; 0 if none was."""
+    journal: tuple[RunFolder, Head] | None = None
+    """None: on another machine, only ``save_dir`` was copied here."""
+
+
+def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
+    """Find the run that a training goes on with.
+
+    :param run: as it would be if it were a new one
+    :param save_dirs: where its pointer may be
+    :returns: None if it was not tracked, or if another process is recording it right now
+    :raises JournalError, OSError: if its journal cannot be read
+    """
+    for save_dir in save_dirs:
+        pointer = read_json(save_dir / POINTER, Pointer)
+        if pointer is None:
+            continue
+        for folder in layout.find_runs(save_dir):
+            if adoption.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
+                return None
+            head, offset = journal.read_head(folder.journal)
+            calls = (entry.call for entry in journal.read(folder.journal, offset) if entry.call)
+            epoch = max((call.args["epoch"] for call in calls if call.hook == "on_epoch_end"), default=0)
+            same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
+            return Earlier(run=same, epoch=epoch, journal=(folder, head))
+        return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
+    return None
+
+
+def take_over(folder: RunFolder) -> None:
+    """Make a run folder ready to be recorded to again: the run so far gets its end, its pending files are copied.
+
+    Relays that are still at work are ended: those of the resumed training go on with a fresh configuration.
+
+    :raises JournalError, OSError: if that cannot be done
+    """
+    for label in adoption.labels(folder):
+        request_release(folder.relay(label).lock, patience=5.0)
+    adoption.protect_files(folder, silence=0)
+    for crash in folder.crashes():
+        crash.unlink(missing_ok=True)
