@@ -64,6 +64,7 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
         log = Journal.reopen(folder.journal)
         try:
             for hook, args in files.final_files(folder, head.run.save_dir, epoch):
+                files.keep_if_outside(folder, args)
                 log.append(hook, time, args)
             error = first_crash(folder)
             log.append("on_run_end", time, {"status": "failed" if error else "killed", "error": error})

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tracking_hooks import adoption, journal, layout
 from tracking_hooks.layout import Health, RelayFolder, RunFolder, read_json
-from tracking_hooks.liveness import Lock
+from tracking_hooks.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
 from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
 
@@ -55,7 +55,8 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
 
     Where a tracker is down, the other runs that go to the same place are not tried.
 
-    :param busy_wait: seconds to wait, in all, for relays that are at work already
+    :param busy_wait: seconds to wait, in all, for relays that are at work already on runs that are over; one that
+        waits for a tracker that is down is replaced, then
     """
     deadline = time.monotonic() + busy_wait
     down: dict[str, str] = {}
@@ -73,7 +74,7 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
                 yield Delivery(folder=folder, label=label, note=down[place])
                 continue
             plugin = replays[label].plugin if label in replays else label
-            result = _deliver(folder, label, plugin, settings, deadline)
+            result = _deliver(folder, label, plugin, settings, deadline if busy_wait else None)
             health = read_json(folder.relay(label).health, Health)
             if not result.done and health and health.state == "down":
                 down[place] = health.error
@@ -148,7 +149,7 @@ def _why(files: RelayFolder, code: int) -> str:
     return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
 
 
-def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float) -> Delivery:
+def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float | None) -> Delivery:
     files = folder.relay(label)
     before = files.read_cursor()
     result = Delivery(folder=folder, label=label, dead=before.dead)
@@ -163,8 +164,10 @@ def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, dea
         except KeyboardInterrupt:
             end_process(relay)  # it has a session of its own, where Ctrl-C does not reach
             raise
-        if code != BUSY or time.monotonic() > deadline:
+        if code != BUSY or deadline is None or time.monotonic() > deadline or adoption.is_running(folder):
             break
+        if (health := read_json(files.health, Health)) and health.state == "down":
+            request_release(files.lock, patience=5.0)
         time.sleep(_POLL)
     cursor = files.read_cursor()
     result.delivered = cursor.delivered - before.delivered

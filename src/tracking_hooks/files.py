@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
-from tracking_hooks.layout import POINTER, Pointer, RunFolder, fallback_home, read_json
+from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".png": "plot",
@@ -69,23 +69,23 @@ def _copy_of(folder: RunFolder, sha: str | None, path: Path) -> Path:
     return folder.files / f"{sha}{path.suffix}"
 
 
-def locate(folder: RunFolder, save_dir: Path, file: Artifact | Checkpoint) -> Path:
+def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) -> Path:
     """Find the content that was recorded, and nothing else.
 
-    It may be where it was recorded, beside the run folder (which was moved together with ``save_dir``), or among
-    the run's own copies. A journal is data: no path in it leads out of the project's folder.
+    It may be where it was recorded, in the project's folder that was moved since, or among the run's own copies. A
+    journal is data: no path in it leads out of the project's folder.
 
+    :param recorded_in: where the project's folder was then
     :raises Rejected: saying what has become of the file
     """
     project = folder.path.parent.parent
-    homes = [project, save_dir.parent] if folder.path.parent == fallback_home() else [project]
     candidates = [file.path, _copy_of(folder, file.digest, file.path)]
-    if file.path.is_relative_to(save_dir):
-        candidates.append(project / save_dir.name / file.path.relative_to(save_dir))
+    if file.path.is_relative_to(recorded_in):
+        candidates.append(project / file.path.relative_to(recorded_in))
     reason = f"{file.path} is gone"
     for path in candidates:
         real = path.resolve()
-        if not any(real.is_relative_to(home.resolve()) for home in homes):
+        if not real.is_relative_to(project.resolve()):
             reason = f"{file.path} is outside of the run's project folder"
             continue
         try:
@@ -113,6 +113,16 @@ def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:
         shutil.copyfile(file.path, draft)
         draft.chmod(0o600)
         draft.replace(copy)
+
+
+def keep_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
+    """Copy the file of a call if it is outside of the project's folder, where nobody looks for it later.
+
+    :raises OSError: if that cannot be done
+    """
+    file = args.get("artifact") or args.get("checkpoint")
+    if file and file.digest and not file.path.is_relative_to(folder.path.parent.parent):
+        keep(folder, file)
 
 
 def final_files(

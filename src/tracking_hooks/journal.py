@@ -41,6 +41,13 @@ class Head(Struct, frozen=True, kw_only=True):
     run: Run
     plugins: dict[str, Destination]
     """Plugin name to the destination captured when the run was started."""
+    home: Path | None = None
+    """The folder of run folders that this one was made in. None: beside ``save_dir``."""
+
+    @property
+    def project(self) -> Path:
+        """The project's folder when the run was started."""
+        return self.home.parent if self.home else self.run.save_dir.parent
 
 
 class Call(Struct, frozen=True):

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tracking_hooks import journal
 from tracking_hooks.events import Destination, Run
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.layout import FOLDER, RunFolder, find_runs
 
 PARENT = "TRACKING_HOOKS_PARENT"
 """The run folder of the tuning, set while it lasts."""
@@ -45,6 +45,16 @@ def current() -> Parent | None:
     """
     folder = os.environ.get(PARENT)
     return read(RunFolder(Path(folder))) if folder else None
+
+
+def saved_to(save_dir: Path) -> Parent | None:
+    """Find the tuning that keeps its results in a folder: the last one, if there were several.
+
+    :raises JournalError, OSError: if a journal beside it cannot be read
+    """
+    home = save_dir.parent / FOLDER
+    found = (read(folder) for folder in reversed(find_runs(home))) if home.is_dir() else iter(())
+    return next((parent for parent in found if parent.run.save_dir == save_dir), None)
 
 
 def trial_name(name: str) -> str:

@@ -70,6 +70,8 @@ class Recorder:
         self.run = run
         self.epoch = earlier.epoch if earlier else 0  # the last settled one
         self.resumed = earlier is not None
+        self.status_at_exit: Status = "failed"
+        """How the run has ended if its process comes to an end without having said so."""
         self.settings = settings
         self.thread = threading.get_ident()
         self._logger = logger
@@ -97,7 +99,7 @@ class Recorder:
             self.folder = _make_folder(run, logger, home)
             self._lock = self._take_lock()
             destinations = {name: capture.destination for name, capture in captures.items()}
-            head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations)
+            head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations, home=self.folder.path.parent)
             self._journal = Journal.create(self.folder.journal, head)
         self.relays = Relays(self.folder, self._captures, settings)
         self._write_pointer()
@@ -230,6 +232,7 @@ class Recorder:
     def _append(self, hook: str, args: dict[str, Any]) -> None:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
+        files.keep_if_outside(self.folder, args)
         with self._writing:
             if self._ended:  # while this thread waited
                 return
@@ -330,6 +333,8 @@ class Recorder:
         self._guard(lambda: self._record_final_files(epoch, skip), "recording the final files")
 
     def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
+        if not self._begun:
+            return
         for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, skip):
             self.record(hook, **args)
 
@@ -349,7 +354,7 @@ class Recorder:
         self._write_pointer(self.relays.links())
 
     def _write_pointer(self, links: Mapping[str, str] = MappingProxyType({})) -> None:
-        if self.run.save_dir.is_dir():  # that of a tuning is made later
+        if self.run.save_dir.is_dir():  # that of a trial may be deleted by now
             pointer = Pointer(uid=self.run.uid, folder=self.folder.path, epoch=self.epoch, links=dict(links))
             write_json(self.run.save_dir / layout.POINTER, pointer)
 
@@ -421,8 +426,9 @@ def _finish_all() -> None:
     if not mine:
         return
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    for recorder in mine:
-        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+    for recorder in (recorder for recorder in mine if recorder.is_recording):
+        recorder.record_final_files(recorder.epoch)
+        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else recorder.status_at_exit, error)
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0]._guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:

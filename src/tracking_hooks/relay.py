@@ -107,7 +107,7 @@ class Relay:
 
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
-        self.recorded_save_dir = head.run.save_dir
+        self.recorded_in = head.project
         self.run_info = head.run
         self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})
         self._follow_a_move()
@@ -129,10 +129,12 @@ class Relay:
 
     def _follow_a_move(self) -> None:
         """See where things are if the project's folder was moved or copied together with its journals."""
-        old, new = self.recorded_save_dir.parent, self.folder.path.parent.parent
+        old, new = self.recorded_in, self.folder.path.parent.parent
         if old == new or self.folder.path.parent == fallback_home():
             return
-        self.run_info = msgspec.structs.replace(self.run_info, save_dir=new / self.recorded_save_dir.name)
+        save_dir = self.run_info.save_dir
+        if save_dir.is_relative_to(old):
+            self.run_info = msgspec.structs.replace(self.run_info, save_dir=new / save_dir.relative_to(old))
         for key, value in self.destination.items() if not self.replay else ():
             if isinstance(value, str) and Path(value).is_relative_to(old):
                 self.destination = {**self.destination, key: str(new / Path(value).relative_to(old))}
@@ -264,7 +266,7 @@ class Relay:
         for name in ("artifact", "checkpoint"):
             file = args.get(name)
             if file is not None and file.digest is not None:
-                path = files.locate(self.folder, self.recorded_save_dir, file)
+                path = files.locate(self.folder, self.recorded_in, file)
                 args[name] = msgspec.structs.replace(file, path=path)
         return args
 

@@ -1,10 +1,11 @@
 """A tuning is one run, and each of its trials a run below it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tracking_hooks import layout
+from tracking_hooks import adoption, layout
 
 pytestmark = pytest.mark.e2e
 
@@ -18,16 +19,14 @@ model.tune(iterations={iterations}, **arguments)
 
 
 def tuning(home, *, iterations=2, afterwards="", **arguments):
-    arguments = {
-        name: [str(item) for item in value] if isinstance(value, list) else str(value) if name in PATHS else value
-        for name, value in home.arguments(epochs=1, name="tune", **arguments).items()
-    }
+    arguments = as_text(home.arguments(epochs=1, name="tune", **arguments))
     text = TUNE.format(arguments=arguments, iterations=iterations, afterwards=afterwards)
     (home.work / "tune.py").write_text(text)
     return [home.python, "tune.py"]
 
 
-PATHS = {"data", "project"}
+def as_text(arguments):
+    return {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
 
 
 def family(reader):
@@ -99,7 +98,10 @@ def test_trials_whose_folders_were_deleted_while_the_tracker_was_down_are_delive
 
 def test_a_training_on_several_data_sets_is_a_run_with_one_below_it_for_each(home, scalars):
     other = home.copy_of_data("other")
-    home.run(home.script(data=[str(home.data), str(other)], epochs=1, name=None), "mlflow,tensorboard")
+    command = home.script(data=[str(home.data), str(other)], epochs=1)
+    text = (home.work / command[1]).read_text().replace("'name': 'train'", "'name': None")
+    (home.work / command[1]).write_text(text)
+    home.run(command, "mlflow,tensorboard")
     reader = home.reader()
     parent, trainings = family(reader)
     assert parent.info.run_name == "multitrain"
@@ -120,3 +122,39 @@ def test_a_tuning_that_is_resumed_goes_on_with_its_run(home):
     assert set(trials) == {"trial-1", "trial-2"}
     assert [step for step, _ in reader.history(parent, "tune/fitness")] == [1, 2]
     assert len(layout.find_runs(home.work)) == 3
+
+
+RAY = """
+from ray import tune
+from ultralytics import YOLO
+if __name__ == "__main__":
+    arguments = {arguments!r}
+    model = YOLO(arguments.pop("model"))
+    space = {{"lr0": tune.uniform(1e-4, 1e-2)}}
+    model.tune(use_ray=True, iterations=2, grace_period=1, search_alg="random", space=space, **arguments)
+"""
+
+
+def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, await_):
+    pytest.importorskip("ray.tune", reason="Ray Tune is not installed")
+    (home.work / "ray_tune.py").write_text(RAY.format(arguments=as_text(home.arguments(epochs=2, name="tune"))))
+    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    home.run([home.python, "ray_tune.py"], "mlflow,tensorboard", **ray)
+    for folder in home.runs():
+        await_(lambda folder=folder: adoption.is_settled(folder, "mlflow"), f"delivery of {folder.uid}")
+    reader = home.reader()
+    parent, trials = family(reader)
+    assert parent.info.run_name == "tune"
+    assert set(trials) == {"tune_00000", "tune_00001"}
+    assert parent.info.status == "FINISHED"
+    assert [step for step, _ in reader.history(parent, "tune/lr0")] == [1, 2]
+    assert {value for _, value in reader.history(parent, "tune/lr0")} == {
+        pytest.approx(float(trial.data.params["lr0"])) for trial in trials.values()
+    }
+    assert "best/trial" in parent.data.metrics
+    assert "FINISHED" in {trial.info.status for trial in trials.values()}, "the better one was trained to its end"
+    for name, trial in trials.items():
+        curve = [(epoch, pytest.approx(row["train/box_loss"], rel=1e-4)) for epoch, row in home.results(name).items()]
+        assert reader.history(trial, "train/box_loss") == curve
+        assert scalars(home.work / "runs/tune" / name)["train/box_loss"] == curve
+        assert {"weights/best.pt", "results.csv"} <= reader.artifacts(trial)

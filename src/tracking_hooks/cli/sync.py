@@ -48,7 +48,7 @@ def command(
         raise click.ClickException(str(error)) from None
     if watch:
         _watch(paths, settings)
-    elif _report(deliver(folders, settings), len(folders), run_paths.where(paths)):
+    elif _report(deliver(folders, settings, busy_wait=settings.exit_wait), len(folders), run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 

@@ -27,6 +27,7 @@ from tracking_hooks.settings import ConfigurationError
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
 # Module state, since the callbacks are plain functions: the trainer is all that they are given.
 
+_INTEGRATIONS = "ultralytics.utils.callbacks."
 _PLOTTING_TIMEOUT = 10.0
 
 
@@ -57,8 +58,15 @@ def attach_to(trainer: object) -> None:
     for event, callback in _CALLBACKS.items():
         listeners = trainer.callbacks[event]
         if callback not in listeners:
-            # First in teardown: a user's callback that raises there would keep ours from being called.
-            listeners.insert(0, callback) if event == "teardown" else listeners.append(callback)
+            # First in teardown: a user's callback that raises there would keep ours from being called. Else before
+            # Ultralytics' own: that of Ray Tune does not return when the scheduler stops the trial.
+            listeners.insert(0 if event == "teardown" else _first_of_their_own(listeners), callback)
+
+
+def _first_of_their_own(listeners: list[Any]) -> int:
+    modules = [getattr(listener, "__module__", None) or "" for listener in listeners]
+    theirs = (i for i, name in enumerate(modules) if name.startswith(_INTEGRATIONS) and not name.endswith(".base"))
+    return next(theirs, len(listeners))
 
 
 def _only_launches_workers(trainer: BaseTrainer) -> bool:
@@ -89,6 +97,9 @@ class Session:
         self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
         self.out_of_memory = 0
         self.recorder = tracking.start(_params(trainer))
+        self.is_ray_trial = tracking.is_ray_trial
+        if self.is_ray_trial:
+            self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
         self.replaced = _take_off(trainer, self.recorder.replaced)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
@@ -208,6 +219,8 @@ class Session:
         self.recorder.record(
             "on_epoch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics, per_class=None
         )
+        if self.is_ray_trial and self.epoch >= trainer.epochs:
+            self.recorder.status_at_exit = "finished"
         self._record_plots(trainer)
         self.recorder.look_after_relays()
 
@@ -232,7 +245,10 @@ class Session:
             _wait_for_plots(_PLOTTING_TIMEOUT)
             self.recorder.record_final_files(self.epoch, self._is_recorded)
         finally:
-            self.recorder.end_by(error)
+            if self.is_ray_trial and isinstance(error, SystemExit):
+                self.recorder.end(self.recorder.status_at_exit)
+            else:
+                self.recorder.end_by(error)
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -333,7 +349,7 @@ def _params(trainer: BaseTrainer) -> Params:
 
 def _take_off(trainer: BaseTrainer, names: list[str]) -> list[str]:
     """Take Ultralytics' own integrations off this trainer; return those that were there."""
-    modules = {f"ultralytics.utils.callbacks.{name}": name for name in names}
+    modules = {f"{_INTEGRATIONS}{name}": name for name in names}
     found = []
     for event, listeners in trainer.callbacks.items():
         found += [modules[listener.__module__] for listener in listeners if listener.__module__ in modules]

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
+from typing import Any
 
 import msgspec
 from ultralytics.engine.trainer import BaseTrainer
@@ -43,6 +44,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     earlier: Earlier | None = None
     home: Path | None = None
+    is_ray_trial: bool = False
 
     @classmethod
     def of(cls, trainer: BaseTrainer, devices: list[str]) -> Tracking | None:
@@ -82,6 +84,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
             environment=describe(_PACKAGES, devices),
             earlier=earlier,
             home=parent.folder.path.parent if parent else None,
+            is_ray_trial=_ray_experiment() is not None,
         )
 
     def start(self, params: Params) -> Recorder:
@@ -142,10 +145,18 @@ def _launch() -> Launch | None:
 
 def _parent() -> Parent | None:
     try:
-        return parents.current()
+        experiment = _ray_experiment()
+        return parents.saved_to(experiment) if experiment else parents.current()
     except (JournalError, OSError) as error:
         LOGGER.warning(f"tracking-hooks: recorded on its own, without the tuning that it belongs to: {error}")
         return None
+
+
+def _ray_experiment() -> Path | None:
+    """Return the folder of the tuning that this process runs a trial of with Ray Tune."""
+    tune: Any = sys.modules.get("ray.tune")
+    context = tune.get_context() if hasattr(tune, "get_context") else None
+    return Path(context.get_storage().experiment_fs_path) if context and context.get_trial_id() else None
 
 
 def _earlier(run: Run, places: tuple[Path, ...]) -> Earlier | None:

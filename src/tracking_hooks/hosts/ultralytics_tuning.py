@@ -16,7 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.cfg import TASK2METRIC, get_cfg, get_save_dir
+from ultralytics.engine import trainer as engine
 from ultralytics.utils import DEFAULT_CFG, LOGGER
+from ultralytics.utils import tuner as ray_tuner
 
 from tracking_hooks import parents
 from tracking_hooks.events import Params
@@ -54,7 +56,9 @@ def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs:
     if PARENT in os.environ:  # it is a trial of a tuning: its trainings are known
         return original(trainer, *args, **kwargs)
     given = SimpleNamespace(**{"project": None, "task": None, "exist_ok": False, "mode": "train", **trainer.args})
-    with _parent_run(given, _save_dir(given, "multitrain"), trainer.args) as recorder:
+    name = "multitrain"  # as Ultralytics names it
+    place = _save_dir(given, name)
+    with _parent_run(given, place, trainer.args) as recorder, _made_here(engine, name, place):
         metrics: Mapping[str, Mapping[str, float] | None] = original(trainer, *args, **kwargs)
         if recorder is not None:
             for number, (name, values) in enumerate(metrics.items(), 1):
@@ -64,12 +68,14 @@ def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs:
 
 
 def tune_with_ray(original: Callable[..., Any], model: Any, space: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """Tune with Ray Tune (``run_ray_tune``), whose trials find the tuning by its folder (see ``ray_tuning``)."""
+    """Tune with Ray Tune (``run_ray_tune``), whose trials find the tuning by its folder (see ``parents.saved_to``)."""
     given = get_cfg(DEFAULT_CFG, {name: value for name, value in kwargs.items() if hasattr(DEFAULT_CFG, name)})
     given.task, given.exist_ok = model.task, bool(kwargs.get("resume"))
-    place = _save_dir(given, str(kwargs.get("name") or "tune"))
+    name = kwargs.get("name", "tune")
+    place = _save_dir(given, name)
     params = {**kwargs, "space": {name: str(domain) for name, domain in (space or {}).items()}}
-    with _parent_run(given, place, params, resumed=given.exist_ok and place.exists()) as recorder:
+    resumed = given.exist_ok and place.exists()
+    with _parent_run(given, place, params, resumed=resumed) as recorder, _made_here(ray_tuner, name, place):
         results = original(model, space, *args, **kwargs)
         if recorder is not None:
             _record_ray(recorder, results, TASK2METRIC[model.task])
@@ -82,7 +88,6 @@ def _parent_run(
 ) -> Iterator[Recorder | None]:
     """Record a run for the time of a tuning, whose trials are handed on to it; None if no tracker is asked for.
 
-    :param save_dir: it need not exist yet
     :raises ConfigurationError: if the configuration is at fault
     """
     recorder = None
@@ -110,6 +115,7 @@ def _begin(args: SimpleNamespace, save_dir: Path, params: Params, resumed: bool)
     tracking = Tracking.of_run(run, [str(args.device)] if getattr(args, "device", None) else [], (save_dir,) * resumed)
     if tracking is None:
         return None
+    save_dir.mkdir(parents=True, exist_ok=True)
     recorder = tracking.start(params)
     recorder.check()
     recorder.begin(params=params, environment=tracking.environment)
@@ -120,6 +126,25 @@ def _end(recorder: Recorder, error: BaseException | None) -> None:
     recorder.record_final_files(0)
     recorder.end_by(error)
     recorder.adopt()  # what the processes of trials have left to do
+
+
+@contextmanager
+def _made_here(module: Any, name: str, save_dir: Path) -> Iterator[None]:
+    """Let Ultralytics take the folder that its tuning is already recorded to, rather than the next free one.
+
+    :param module: the one that asks for it, by that name
+    """
+    original = module.get_save_dir
+
+    def get_save_dir(args: Any, name_asked_for: str | None = None, **kwargs: Any) -> Path:
+        asked = kwargs.get("name", name_asked_for)
+        return save_dir if asked == name else Path(original(args, asked))
+
+    module.get_save_dir = get_save_dir
+    try:
+        yield
+    finally:
+        module.get_save_dir = original
 
 
 def _save_dir(args: SimpleNamespace, name: str) -> Path:
