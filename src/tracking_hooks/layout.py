@@ -197,12 +197,11 @@ class RunFolder:
     def add_replay(self, plugin: str, destination: Destination) -> str:
         """Add a destination, unless it is there already; return its label."""
         digest = hashlib.sha256(msgspec.json.encode(destination, order="sorted")).hexdigest()[:8]
-        label = f"{plugin}@{digest}"
-        files = self.relay(label)
+        files = self.relay(f"{plugin}@{digest}")
         files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not files.destination.exists():
             write_json(files.destination, Replay(plugin=plugin, destination=destination))
-        return label
+        return files.path.name
 
     def forget_replay(self, label: str) -> bool:
         """Drop an additional destination; return whether there was one of that label."""

@@ -194,6 +194,21 @@ def test_of_many_relays_that_wait_for_a_tracker_only_the_last_runs_lingers(recor
         lock.release()
 
 
+def test_of_many_trials_against_a_dead_tracker_one_relay_is_left_and_one_sync_delivers_all(
+    record_run, make_plugin, tmp_path, until, cli, monkeypatch
+):
+    plugin = make_plugin(OUTAGE)
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    trials = [record_run(plugin, name=f"trial-{number}") for number in range(8)]
+    relays = [start_relay(trial.folder, plugin, Settings(linger=3600.0)) for trial in trials]
+    until(lambda: sum(relay.poll() is None for relay in relays) == 1)
+    assert relays[-1].poll() is None, "the last one lingers"
+    (tmp_path / "up").touch()
+    assert cli("sync", tmp_path / "project").exit_code == 0
+    for trial in trials:
+        assert set(trial.noted()) == {call.seq for call in trial.calls()}
+
+
 def test_a_run_of_a_machine_that_went_down_is_killed(record_run, notes, tmp_path):
     run = record_run(notes, calls=unfinished(tmp_path / "project/train"))
     here = liveness.Holder.this()

@@ -184,6 +184,39 @@ def test_a_resumed_run_goes_on_and_tells_what_changed(store, client, save_dir):
     }
 
 
+def resumed(calls, seconds=99):
+    return Call(99, STARTED + seconds, "on_run_start", {**calls[0].args, "resumed": True})
+
+
+def test_a_run_that_is_resumed_on_another_machine_is_found_wherever_it_is(store, client, save_dir):
+    calls = recorded_run(save_dir, status="killed")
+    deliver(calls, store)
+    deliver([resumed(calls)], {**store, "experiment": "another"})
+    assert the_run(client).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("delivered", [0, 5], ids=["all of it", "the rest of it"])
+def test_what_a_killed_part_has_to_say_too_late_does_not_end_the_resumed_run(store, client, save_dir, delivered):
+    calls = recorded_run(save_dir, status="killed")
+    state = deliver(calls[:delivered], store) if delivered else {}
+    deliver([resumed(calls)], store)  # on another machine, which has no state
+    deliver(calls[delivered:], store, state)
+    assert the_run(client).info.status == "RUNNING"
+    assert len(points(client)["train/box_loss"]) == 2
+
+
+@pytest.mark.parametrize("first", ["the tuning", "the trial"])
+def test_a_trial_is_nested_below_its_tuning_whichever_arrives_first(store, client, save_dir, first):
+    calls = recorded_run(save_dir)
+    tuning = replace(sample_run(save_dir), uid="tuning", name="tune")
+    trial = replace(sample_run(save_dir), uid="trial", name="trial-1", parent="tuning")
+    for run in (tuning, trial) if first == "the tuning" else (trial, tuning):
+        deliver(calls, {**store, "run_name": run.name}, run=run)
+    runs = {run.info.run_name: run for run in all_runs(client)}
+    assert runs["trial-1"].data.tags["mlflow.parentRunId"] == runs["tune"].info.run_id
+    assert "mlflow.parentRunId" not in runs["tune"].data.tags
+
+
 def test_params_of_any_number_length_and_shape_are_taken(store, client, save_dir):
     start = recorded_run(save_dir)[0]
     params = {**{f"p{i}": i for i in range(250)}, "names": "é" * 7000, "nested": {"a": {"b": [1]}}, "a(b)": 1, "ab": 2}

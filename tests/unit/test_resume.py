@@ -1,0 +1,185 @@
+"""A run that goes on: one journal, one end for each start, every epoch settled once."""
+
+import logging
+import shutil
+
+import msgspec
+import pytest
+
+from tracking_hooks import files, journal, layout, parents, recorder, resumption
+from tracking_hooks.events import Capture
+from tracking_hooks.layout import POINTER, Pointer, read_json
+from tracking_hooks.plugins import capture
+from tracking_hooks.recorder import Recorder
+from tracking_hooks.settings import ConfigurationError, Settings
+from tracking_hooks.testing import sample_run
+
+
+@pytest.fixture
+def save_dir(tmp_path):
+    folder = tmp_path / "project" / "train"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def train(save_dir, environment):
+    """Record the training of some epochs, each time in a recorder of its own; it ends unless told otherwise."""
+    started = []
+
+    def train(*names, epochs=(), resumed=False, end="finished", captures=None, begin=True):
+        run = msgspec.structs.replace(sample_run(save_dir), uid=layout.new_uid())
+        earlier = resumption.find(run, [save_dir]) if resumed else None
+        run = earlier.run if earlier else run
+        one = Recorder.start(
+            run, captures or capture(names, run), Settings(system_every=0.0), logging.getLogger("host"),
+            params={}, environment=environment, earlier=earlier,
+        )  # fmt: skip
+        started.append(one)
+        if begin:
+            one.begin(params={}, environment=environment)
+            for epoch in epochs:
+                one.record("on_epoch_end", epoch=epoch, step=epoch, metrics={"loss": 1.0 / epoch}, per_class=None)
+        if end:
+            one.end(end)
+        return one
+
+    yield train
+    for one in started:
+        one.end("finished")
+        one.relays.stop()
+    recorder._recorders.clear()
+
+
+def calls(one):
+    path = one.folder.journal
+    return [entry.call for entry in journal.read(path, journal.read_head(path)[1])]
+
+
+def told(one):
+    """Return what a run has come to, in short."""
+    words = {"on_run_start": "resumed", "on_epoch_end": "epoch", "on_run_end": "status"}
+    return [call.args[words[call.hook]] for call in calls(one) if call.hook in words]
+
+
+def die(one):
+    """Leave a recorder as a killed process leaves it."""
+    one._journal.close()
+    one._lock.release()
+    one._ended = True
+
+
+def test_a_resumed_run_is_told_in_the_same_journal(train):
+    first = train(epochs=[1, 2], end="interrupted")
+    second = train(epochs=[3], resumed=True)
+    assert second.run.uid == first.run.uid
+    assert told(second) == [False, 1, 2, "interrupted", True, 3, "finished"]
+    assert [call.seq for call in calls(second)] == list(range(1, 8))
+
+
+def test_the_part_that_was_killed_gets_its_end_before_the_run_goes_on(train):
+    die(train(epochs=[1], end=None))
+    assert told(train(epochs=[2], resumed=True)) == [False, 1, "killed", True, 2, "finished"]
+
+
+def test_an_epoch_is_settled_once(train, caplog):
+    train(epochs=[1, 2, 3])
+    again = train(epochs=[2, 3, 4], resumed=True)
+    assert [call.args["epoch"] for call in calls(again) if call.hook == "on_epoch_end"] == [1, 2, 3, 4]
+    assert caplog.text.count("epochs up to 3 were settled before the resume") == 1
+
+
+def test_where_only_save_dir_was_copied_to_the_run_keeps_its_uid_and_its_epochs(train, save_dir):
+    first = train(epochs=[1, 2])
+    shutil.rmtree(first.folder.path.parent)
+    second = train(epochs=[2, 3], resumed=True)
+    assert second.run.uid == first.run.uid
+    assert told(second) == [True, 3, "finished"]
+    assert read_json(save_dir / POINTER, Pointer).epoch == 3
+
+
+def test_a_run_that_another_process_is_recording_is_not_gone_on_with(train, save_dir):
+    one = train(epochs=[1], end=None)
+    assert resumption.find(one.run, [save_dir]) is None
+
+
+def test_a_resume_that_comes_to_nothing_leaves_the_run_as_it_was(train, save_dir):
+    first = train(epochs=[1])
+    before = first.folder.journal.read_bytes()
+    train(resumed=True, begin=False, end="failed")
+    assert first.folder.journal.read_bytes() == before
+    assert read_json(save_dir / POINTER, Pointer).uid == first.run.uid
+
+
+def test_a_resume_with_a_plugin_that_is_at_fault_leaves_the_run_as_it_was(train, make_plugin):
+    first = train(epochs=[1])
+    before = first.folder.journal.read_bytes()
+    plugin = make_plugin("class Plugin:\n    pass\n")
+    broken = train(plugin, resumed=True, begin=False, end=None)
+    with pytest.raises(ConfigurationError, match="no hook"):
+        broken.check()
+    assert first.folder.journal.read_bytes() == before
+    assert not first.folder.replays()
+
+
+def test_a_tracker_that_is_new_gets_the_whole_run(train, installed, save_dir):
+    train(epochs=[1])
+    second = train("notes", epochs=[2], resumed=True)
+    for process in second.relays.processes.values():
+        assert process.wait() == 0
+    noted = [int(line.split()[0]) for line in (save_dir / "notes").read_text().splitlines()]
+    assert noted == [call.seq for call in calls(second)]
+
+
+def test_a_run_goes_on_where_it_was_begun_and_says_so_if_that_is_elsewhere_now(train, caplog):
+    here, there = Capture(destination={"uri": "here"}), Capture(destination={"uri": "there"})
+    train(captures={"notes": here}, epochs=[1])
+    second = train(captures={"notes": there}, epochs=[2], resumed=True)
+    assert journal.read_head(second.folder.journal)[0].plugins == {"notes": {"uri": "here"}}
+    assert "goes on where this run was begun" in caplog.text
+
+
+def test_the_relay_of_the_earlier_part_makes_way(train, make_plugin, until):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_start(self):
+                raise Unavailable("down")
+        """
+    )
+    first = train(plugin, epochs=[1])
+    relay = first.relays.processes[plugin]
+    until(first.folder.relay(plugin).health.exists)
+    second = train(plugin, epochs=[2], resumed=True, end=None)
+    assert relay.wait() != 0
+    assert second.relays.processes[plugin].poll() is None
+
+
+def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, environment, tmp_path):
+    tuning = train(end=None)
+    elsewhere = tmp_path / "elsewhere" / "trial"
+    elsewhere.mkdir(parents=True)
+    with parents.handed_on(tuning.folder):
+        parent = parents.current()
+    assert parents.current() is None
+    assert parent.run.uid == tuning.run.uid
+    run = msgspec.structs.replace(sample_run(elsewhere), uid=layout.new_uid(), parent=parent.run.uid)
+    trial = Recorder.start(
+        run, {}, Settings(system_every=0.0), logging.getLogger("host"), params={}, environment=environment,
+        home=parent.folder.path.parent,
+    )  # fmt: skip
+    trial.begin(params={}, environment=environment)
+    (elsewhere / "results.csv").write_text("epoch\n1\n")
+    trial.record_final_files(1)
+    trial.end("finished")
+    assert trial.folder.path.parent == tuning.folder.path.parent
+    (artifact,) = [call.args["artifact"] for call in calls(trial) if call.hook == "on_artifact"]
+    shutil.rmtree(elsewhere)
+    assert files.locate(trial.folder, trial.folder.path.parent.parent, artifact).read_text() == "epoch\n1\n"
+
+
+def test_the_tuning_that_keeps_its_results_in_a_folder_is_found_by_it(train, save_dir):
+    tuning = train()
+    assert parents.saved_to(save_dir).run.uid == tuning.run.uid
+    assert parents.saved_to(save_dir.parent / "other") is None
