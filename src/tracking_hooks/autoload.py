@@ -30,6 +30,7 @@ _SEAMS = {
     "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics:add_integration_callbacks"},
     "ultralytics.engine.trainer": {
         "generate_ddp_command": "ultralytics_ddp:generate_ddp_command",
+        "ddp_cleanup": "ultralytics_ddp:ddp_cleanup",
         "BaseTrainer.train": "ultralytics_ddp:train",
         "MultiTrainer.train": "ultralytics_tuning:train_each",
     },

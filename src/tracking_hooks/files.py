@@ -45,19 +45,16 @@ def artifact(folder: RunFolder, save_dir: Path, path: Path, epoch: int | None) -
 
     :raises OSError: if it cannot be read
     """
-    source = _without_secrets(folder, path) if path.suffix in _TEXTS else path
+    source = _snapshot(folder, path) if path.suffix in _TEXTS else path
     size, sha = digest(source)
     name = path.relative_to(save_dir).as_posix()
     return Artifact(path=source, kind=_KINDS.get(path.suffix, "file"), name=name, size=size, digest=sha, epoch=epoch)
 
 
-def _without_secrets(folder: RunFolder, path: Path) -> Path:
-    """Return the path itself, or that of a copy with secrets masked if there were any."""
+def _snapshot(folder: RunFolder, path: Path) -> Path:
+    """Return the path of a copy, with secrets masked. A next training overwrites such files before it says a word."""
     content = path.read_text(encoding="utf-8", errors="surrogateescape")
-    masked = redact.text(content)
-    if masked == content:
-        return path
-    data = masked.encode("utf-8", errors="surrogateescape")
+    data = redact.text(content).encode("utf-8", errors="surrogateescape")
     folder.files.mkdir(mode=0o700, exist_ok=True)
     copy = _copy_of(folder, hashlib.sha256(data).hexdigest(), path)
     copy.touch(mode=0o600)

@@ -214,9 +214,12 @@ class Journal:
     def create(cls, path: Path, head: Head) -> Journal:
         """Begin a new journal.
 
-        :raises OSError: if the file cannot be written
+        :raises OSError: if the file cannot be written, or is another run's already
         """
         journal = cls(path, 0)
+        if journal._size:
+            journal.close()
+            raise FileExistsError(f"{path} is the journal of another run")
         journal._write(_seal(_encoder.encode(head)))
         return journal
 

@@ -358,3 +358,10 @@ TestAnyAccident = AnyAccident.TestCase
 TestAnyAccident.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, database=None, derandomize=True
 )
+
+
+def test_a_new_journal_does_not_go_into_that_of_another_run(log):
+    before = log.path.read_bytes()
+    with pytest.raises(FileExistsError, match="another run"):
+        Journal.create(log.path, read_head(log.path)[0])
+    assert log.path.read_bytes() == before

@@ -17,7 +17,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks import layout
-from tracking_hooks.hosts.ultralytics_run import LAUNCHED, Launch, Tracking, raise_alone
+from tracking_hooks.hosts.ultralytics_run import LAUNCHED, Launch, Tracking, describe_run, raise_alone
 from tracking_hooks.layout import write_json
 from tracking_hooks.recorder import describe_error, protect_older
 from tracking_hooks.settings import ConfigurationError
@@ -25,13 +25,12 @@ from tracking_hooks.settings import ConfigurationError
 
 def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> Any:
     """Note down what the workers need to know, and save an older run's files from being deleted."""
-    os.environ.pop(LAUNCHED, None)
     try:
-        tracking = Tracking.of(trainer, [])
+        tracking = Tracking.of_run(describe_run(trainer), [])
         if tracking is not None:
             if not trainer.resume:
                 protect_older(Path(trainer.save_dir), LOGGER)
-            launch = Launch(tracking.run.uid, tracking.captures)
+            launch = Launch(tracking.run.uid, tracking.captures, tracking.environment.argv)
             os.environ[LAUNCHED] = msgspec.json.encode(launch, enc_hook=str).decode()
     except ConfigurationError as error:
         raise_alone(error)
@@ -40,13 +39,19 @@ def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> 
     return original(trainer)
 
 
+def ddp_cleanup(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Take back what was noted down for workers that are gone."""
+    os.environ.pop(LAUNCHED, None)
+    return original(*args, **kwargs)
+
+
 def train(original: Callable[..., Any], trainer: BaseTrainer, *args: Any, **kwargs: Any) -> Any:
     """Train; on a rank above 0, leave behind what ended it."""
     if RANK <= 0:
         return original(trainer, *args, **kwargs)
     try:
         return original(trainer, *args, **kwargs)
-    except BaseException as error:
+    except Exception as error:
         with suppress(Exception):  # the error itself is what counts
             for folder in layout.find_runs(Path(trainer.save_dir)):
                 write_json(folder.crash(RANK), describe_error(error, where=f"rank {RANK}"))

@@ -33,6 +33,7 @@ class Launch(msgspec.Struct, frozen=True):
 
     uid: str
     captures: dict[str, Capture]
+    argv: list[str]
 
 
 class Tracking(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +53,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
 
         :raises ConfigurationError: if it is at fault
         """
-        run = _describe(trainer.args, Path(trainer.save_dir).absolute())
-        return cls.of_run(run, devices, _places(trainer) if trainer.resume else ())
+        return cls.of_run(describe_run(trainer), devices, _places(trainer) if trainer.resume else ())
 
     @classmethod
     def of_run(cls, run: Run, devices: list[str], resumed_from: tuple[Path, ...] = ()) -> Tracking | None:
@@ -77,11 +77,14 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         earlier = _earlier(run, resumed_from) if resumed_from else None
         run = earlier.run if earlier else run
         captures = launch.captures if launch else plugins.capture(names, run, parent.destinations if parent else {})
+        environment = describe(_PACKAGES, devices)
+        if launch:
+            environment = msgspec.structs.replace(environment, argv=launch.argv)
         return cls(
             run=run,
             settings=settings,
             captures=captures,
-            environment=describe(_PACKAGES, devices),
+            environment=environment,
             earlier=earlier,
             home=parent.folder.path.parent if parent else None,
             is_ray_trial=_ray_experiment() is not None,
@@ -115,6 +118,12 @@ def new_run(args: SimpleNamespace, save_dir: Path, name: str) -> Run:
     )
 
 
+def describe_run(trainer: BaseTrainer) -> Run:
+    """Describe a trainer's run as a new one."""
+    save_dir = Path(trainer.save_dir)
+    return new_run(trainer.args, save_dir, str(trainer.args.name or save_dir.name))
+
+
 def raise_alone(error: ConfigurationError) -> None:
     """Raise a configuration error so that, if nobody catches it, its message is all that is printed."""
     previous = sys.excepthook
@@ -127,10 +136,6 @@ def raise_alone(error: ConfigurationError) -> None:
 
     sys.excepthook = print_message
     raise error from None
-
-
-def _describe(args: SimpleNamespace, save_dir: Path) -> Run:
-    return new_run(args, save_dir, str(args.name or save_dir.name))
 
 
 def _places(trainer: BaseTrainer) -> tuple[Path, ...]:
