@@ -7,6 +7,7 @@ from tracking_hooks.events import Error
 from tracking_hooks.journal import Call, Journal
 from tracking_hooks.layout import RunFolder, read_json
 from tracking_hooks.liveness import Lock, is_alive
+from tracking_hooks.settings import Settings
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a training on another machine is taken for dead."""
@@ -61,9 +62,10 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
                 is_open = call.hook != "on_run_end"
         if not is_open:
             return False
+        kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
         log = Journal.reopen(folder.journal)
         try:
-            for hook, args in files.final_files(folder, head.run.save_dir, epoch):
+            for hook, args in files.final_files(folder, head.run.save_dir, epoch, kinds):
                 files.keep_if_outside(folder, args)
                 log.append(hook, time, args)
             error = first_crash(folder)

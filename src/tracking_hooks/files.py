@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from tracking_hooks import redact
+from tracking_hooks import console, redact
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 
@@ -38,6 +38,16 @@ def digest(path: Path) -> tuple[int, str]:
             sha.update(chunk)
             size += len(chunk)
     return size, sha.hexdigest()
+
+
+def config(folder: RunFolder, path: Path, name: str) -> Artifact:
+    """Describe a text file from anywhere, as it is now, by a copy without secrets.
+
+    :raises OSError: if it cannot be read
+    """
+    source = _snapshot(folder, path)
+    size, sha = digest(source)
+    return Artifact(path=source, kind="config", name=name, size=size, digest=sha)
 
 
 def artifact(folder: RunFolder, save_dir: Path, path: Path, epoch: int | None) -> Artifact:
@@ -122,19 +132,35 @@ def keep_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
         keep(folder, file)
 
 
+def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
+    """Copy weights that are about to be overwritten.
+
+    :raises OSError: if that cannot be done
+    """
+    size, sha = digest(path)
+    keep(folder, Checkpoint(path=path, kind="periodic", size=size, digest=sha))
+    return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
+
+
 def final_files(
-    folder: RunFolder, save_dir: Path, epoch: int, skip: Callable[[Path], bool] = lambda _: False
+    folder: RunFolder,
+    save_dir: Path,
+    epoch: int,
+    kinds: Container[str] = ("best", "last"),
+    skip: Callable[[Path], bool] = lambda _: False,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record.
+    """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record; and its console log.
 
     Nothing is found if that folder belongs to another run by now.
 
+    :param kinds: the checkpoints that are wanted
     :param skip: says of a file that it is recorded already, as it is now
     """
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
         return
-    for kind in ("best", "last"):
+    weights: tuple[Literal["best", "last"], ...] = ("best", "last")
+    for kind in (kind for kind in weights if kind in kinds):
         path = save_dir / "weights" / f"{kind}.pt"
         with suppress(FileNotFoundError):
             size, sha = digest(path)
@@ -144,3 +170,8 @@ def final_files(
         with suppress(OSError):  # one that cannot be read does not keep the others back
             if path.suffix in _KINDS and path.name != POINTER and path.is_file() and not skip(path):
                 yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}
+    with suppress(FileNotFoundError):
+        path = folder.files / console.NAME
+        size, sha = digest(path)
+        log = Artifact(path=path, kind="file", name=console.NAME, size=size, digest=sha, epoch=epoch)
+        yield "on_artifact", {"artifact": log}

@@ -41,6 +41,9 @@ class Head(Struct, frozen=True, kw_only=True):
     run: Run
     plugins: dict[str, Destination]
     """Plugin name to the destination captured when the run was started."""
+    metrics: str = ""
+    checkpoints: str = "best,last"
+    """These settings as they were then."""
     home: Path | None = None
     """The folder of run folders that this one was made in. None: beside ``save_dir``."""
 

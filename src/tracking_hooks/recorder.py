@@ -21,7 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tracking_hooks import adoption, delivery, files, layout, redact, resumption
+from tracking_hooks import adoption, console, delivery, files, layout, redact, resumption
+from tracking_hooks.console import ConsoleLog
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
 from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
 from tracking_hooks.layout import Pointer, RunFolder, write_json
@@ -99,8 +100,20 @@ class Recorder:
             self.folder = _make_folder(run, logger, home)
             self._lock = self._take_lock()
             destinations = {name: capture.destination for name, capture in captures.items()}
-            head = Head(format=FORMAT, created=time.time(), run=run, plugins=destinations, home=self.folder.path.parent)
+            head = Head(
+                format=FORMAT,
+                created=time.time(),
+                run=run,
+                plugins=destinations,
+                metrics=settings.metrics,
+                checkpoints=settings.checkpoints,
+                home=self.folder.path.parent,
+            )
             self._journal = Journal.create(self.folder.journal, head)
+        self._console: ConsoleLog | None = None
+        if settings.console == "on":
+            self._console = ConsoleLog(self.folder.files / console.NAME)
+            logger.addHandler(self._console)
         self.relays = Relays(self.folder, self._captures, settings)
         self._write_pointer()
 
@@ -283,6 +296,7 @@ class Recorder:
     def look_after_relays(self) -> None:
         """Start relays again that died, and say what has changed with the trackers. Never raises."""
         if os.getpid() == self._pid:
+            self._record_console()
             self._guard(self._restart_relays, "looking after the relays")
             if not self._ended:  # at the end, the end line tells
                 self._guard(self._tell_of_outages, "reading what the relays say")
@@ -307,6 +321,7 @@ class Recorder:
                 self._guard(self._forget, "leaving the run as it was")
                 return
             self._record_start(**self._early)
+        self._close_console()
         told = describe_error(error) if error and status == "failed" else None
         # What ended another process comes first: ours has then only lost its partner.
         self.record("on_run_end", status=status, error=told and (adoption.first_crash(self.folder) or told))
@@ -330,12 +345,14 @@ class Recorder:
         :param skip: says of a file that it is recorded already, as it is now
         """
         self._guard(self._write_pointer, f"writing {layout.POINTER}")
+        self._close_console()
         self._guard(lambda: self._record_final_files(epoch, skip), "recording the final files")
 
     def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
         if not self._begun:
             return
-        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, skip):
+        kinds = self.settings.checkpoint_rule().kinds
+        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip):
             self.record(hook, **args)
 
     def keep_files(self) -> None:
@@ -381,6 +398,7 @@ class Recorder:
     def _forget(self) -> None:
         """Undo ``start``: nothing was recorded."""
         self._ended = True
+        self._close_console()
         self.relays.stop()
         self._journal.close()
         self._lock.release()
@@ -406,6 +424,18 @@ class Recorder:
                 self._complain(f"system metrics are left out: {type(error).__name__}: {error}")
                 metrics = {}  # still a sign of life
             self.record("on_system_metrics", metrics=metrics)
+            self._record_console()
+
+    def _record_console(self) -> None:
+        if self._console and self._begun and (lines := self._console.take()):
+            self.record("on_console", lines=lines)
+
+    def _close_console(self) -> None:
+        if self._console:
+            self._logger.removeHandler(self._console)
+            self._record_console()
+            self._console.close()
+            self._console = None
 
     def _guard(self, action: Any, what: str) -> None:
         try:

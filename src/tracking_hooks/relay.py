@@ -31,6 +31,7 @@ from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
 from tracking_hooks.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
 from tracking_hooks.liveness import Lock, is_alive, this_boot
+from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
@@ -108,6 +109,7 @@ class Relay:
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
         self.recorded_in = head.project
+        self.metric_rules = MetricRules(head.metrics)
         self.run_info = head.run
         self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})
         self._follow_a_move()
@@ -246,7 +248,7 @@ class Relay:
                 logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
                 cursor.damaged += 1
                 continue
-            args = self._with_files(call)
+            args = self._arguments(call)
             with self._watch.watching(f"{self.name}, {call.hook}"):
                 getattr(manager.hook, call.hook)(**args, **common, time=call.time, seq=call.seq)
             cursor.seq = call.seq
@@ -257,12 +259,16 @@ class Relay:
         cursor.offset = entries[-1].end
         self._save(cursor)
 
-    def _with_files(self, call: Call) -> dict[str, Any]:
-        """Return a call's arguments, with the path where a final file is now.
+    def _arguments(self, call: Call) -> dict[str, Any]:
+        """Return a call's arguments, with the metrics that are wanted and the path where a final file is now.
 
         :raises Rejected: if the content that was recorded is no more
         """
         args = dict(call.args)
+        if self.metric_rules and "metrics" in args:
+            args["metrics"] = self.metric_rules.apply(args["metrics"])
+        if self.metric_rules and args.get("per_class"):
+            args["per_class"] = self.metric_rules.filter_classes(args["per_class"])
         for name in ("artifact", "checkpoint"):
             file = args.get(name)
             if file is not None and file.digest is not None:

@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tracking_hooks.metricrules import MetricRules
+
 SELECTION = "TRACKING_HOOKS"
 OFF = frozenset({"", "none", "off", "0"})
+
+_BATCH_EVERY = re.compile(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0")
+_CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
 
 
 class ConfigurationError(Exception):
     """A mistake in the set-up, told before the training starts. The message says what to do."""
+
+
+class CheckpointRule(Struct, frozen=True, kw_only=True):
+    """Which checkpoints go to the trackers; those of control actions always do."""
+
+    kinds: frozenset[str] = frozenset({"best", "last"})
+    every: int | None = None
+    """The weights after so many epochs, again and again."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,11 +60,30 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         300.0
     )
     tags: Annotated[str, Meta(description="Tags for the run: `team=vision,stage=2`.")] = ""
+    metrics: Annotated[
+        str,
+        Meta(description="Which metrics go to trackers: `-lr/*` drops, `val/*` keeps only these, `a/*=b/*` renames."),
+    ] = ""
+    checkpoints: Annotated[
+        str,
+        Meta(description="Which weights go to the trackers: `best`, `last`, `every:N` epochs, `all` or `none`."),
+    ] = "best,last"
+    console: Annotated[
+        Literal["on", "off"], Meta(description="Whether the trainer's log is recorded, as `console.log` too.")
+    ] = "on"
 
     def tags_dict(self) -> dict[str, str]:
         """Return ``tags`` by name."""
-        pairs = (item.partition("=") for item in self.tags.split(",") if item.strip())
+        pairs = (item.partition("=") for item in _items(self.tags))
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def checkpoint_rule(self) -> CheckpointRule:
+        """Return which checkpoints are uploaded."""
+        names = [item.lower() for item in _items(self.checkpoints)]
+        every = next((int(name.removeprefix("every:")) for name in names if name.startswith("every:")), None)
+        if "all" in names:
+            return CheckpointRule(kinds=frozenset({"best", "last", "periodic"}), every=every)
+        return CheckpointRule(kinds=frozenset(names) & {"best", "last"}, every=every)
 
     def batch_rule(self) -> tuple[int | None, float | None]:
         """Return (every so many batches, every so many seconds); both None: never."""
@@ -85,22 +117,37 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
                 f"{variable(field.name)}={given[field.name]!r} is not a valid value. {_help(field)}"
             ) from None
     settings = msgspec.convert(given, Settings, strict=False)
-    if not re.fullmatch(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0", settings.batch_every.strip().lower()):
-        raise ConfigurationError(
-            f"{variable('batch_every')}={settings.batch_every!r} is neither seconds nor a number of batches. "
-            + _help(next(f for f in fields if f.name == "batch_every"))
-        )
-    if any(not item.partition("=")[0].strip() or "=" not in item for item in settings.tags.split(",") if item.strip()):
-        raise ConfigurationError(
-            f"{variable('tags')}={settings.tags!r} is not of the form name=value,name=value. "
-            + _help(next(f for f in fields if f.name == "tags"))
-        )
+    for name, fault in _faults(settings):
+        text = getattr(settings, name)
+        raise ConfigurationError(f"{variable(name)}={text!r} {fault}. {_meaning(name)}")
     return settings
+
+
+def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Say of the settings with a grammar of their own what is wrong with them."""
+    if not _BATCH_EVERY.fullmatch(settings.batch_every.strip().lower()):
+        yield "batch_every", "is neither seconds nor a number of batches"
+    if any(not item.partition("=")[0].strip() or "=" not in item for item in _items(settings.tags)):
+        yield "tags", "is not of the form name=value,name=value"
+    if not all(_CHECKPOINTS.fullmatch(item.lower()) for item in _items(settings.checkpoints)):
+        yield "checkpoints", "is not a list of best, last, every:N, all and none"
+    try:
+        MetricRules(settings.metrics)
+    except ValueError as error:
+        yield "metrics", f"cannot be read: {error}"
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def describe() -> list[tuple[str, str, str]]:
     """Return (variable, default, meaning) of each setting, for ``--help`` and the docs."""
     return [(variable(f.name), str(f.default), _help(f)) for f in msgspec.structs.fields(Settings)]
+
+
+def _meaning(name: str) -> str:
+    return _help(next(field for field in msgspec.structs.fields(Settings) if field.name == name))
 
 
 def _help(field: msgspec.structs.FieldInfo) -> str:

@@ -200,6 +200,9 @@ class MLflowReader:
         history = self.client.get_metric_history(run.info.run_id, key)
         return sorted((metric.step, metric.value) for metric in history)
 
+    def text(self, run: Any, name: str) -> str:
+        return Path(self.client.download_artifacts(run.info.run_id, name)).read_text(encoding="utf-8")
+
     def artifacts(self, run: Any, path: str | None = None) -> set[str]:
         found: set[str] = set()
         for item in self.client.list_artifacts(run.info.run_id, path):

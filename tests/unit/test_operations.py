@@ -302,7 +302,7 @@ def start(tmp_path, environment):
         save_dir = tmp_path / "project/train"
         save_dir.mkdir(parents=True, exist_ok=True)
         run = msgspec.structs.replace(sample_run(save_dir), uid=uid)
-        settings = Settings(system_every=0, **settings)
+        settings = Settings(system_every=0, console="off", **settings)
         recorder = Recorder.start(
             run, capture(names, run), settings, logging.getLogger("test"), params={"lr0": 0.1}, environment=environment
         )

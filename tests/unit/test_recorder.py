@@ -19,7 +19,7 @@ from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
-QUIET = Settings(system_every=0.0)
+QUIET = Settings(system_every=0.0, console="off")
 
 
 @pytest.fixture
@@ -266,7 +266,8 @@ FULL_DISK = """
     save_dir = Path(sys.argv[1])
     start = recorded_run(save_dir)[0].args
     args = {"params": start["params"], "environment": start["environment"]}
-    one = Recorder.start(sample_run(save_dir), {}, Settings(system_every=0.0), logging.getLogger(), **args)
+    quiet = Settings(system_every=0.0, console="off")
+    one = Recorder.start(sample_run(save_dir), {}, quiet, logging.getLogger(), **args)
     one.begin(**args)
     limit = one.folder.journal.stat().st_size + 50
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -464,7 +465,8 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         save_dir = Path(sys.argv[1])
         args = recorded_run(save_dir)[0].args
         args.pop("resumed")
-        one = Recorder.start(sample_run(save_dir), {{}}, Settings(system_every=0.0), logging.getLogger(), **args)
+        quiet = Settings(system_every=0.0, console="off")
+        one = Recorder.start(sample_run(save_dir), {{}}, quiet, logging.getLogger(), **args)
         {last_words}
         """,
         save_dir,

@@ -14,6 +14,8 @@ from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import sample_run
 
+QUIET = Settings(system_every=0.0, console="off")
+
 
 @pytest.fixture
 def save_dir(tmp_path):
@@ -32,7 +34,7 @@ def train(save_dir, environment):
         earlier = resumption.find(run, [save_dir]) if resumed else None
         run = earlier.run if earlier else run
         one = Recorder.start(
-            run, captures or capture(names, run), Settings(system_every=0.0), logging.getLogger("host"),
+            run, captures or capture(names, run), QUIET, logging.getLogger("host"),
             params={}, environment=environment, earlier=earlier,
         )  # fmt: skip
         started.append(one)
@@ -166,7 +168,7 @@ def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, envir
     assert parent.run.uid == tuning.run.uid
     run = msgspec.structs.replace(sample_run(elsewhere), uid=layout.new_uid(), parent=parent.run.uid)
     trial = Recorder.start(
-        run, {}, Settings(system_every=0.0), logging.getLogger("host"), params={}, environment=environment,
+        run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment,
         home=parent.folder.path.parent,
     )  # fmt: skip
     trial.begin(params={}, environment=environment)

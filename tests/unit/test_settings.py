@@ -114,3 +114,32 @@ def test_asks_for_nothing(value):
 @pytest.mark.parametrize("value", ["mlflow", "all", "1", "none,mlflow"])
 def test_asks_for_something(value):
     assert not is_off(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "every"),
+    [
+        ("", {"best", "last"}, None),
+        ("best", {"best"}, None),
+        ("none", set(), None),
+        ("last, every:5", {"last"}, 5),
+        ("all", {"best", "last", "periodic"}, None),
+    ],
+)
+def test_checkpoints_are_chosen_by_a_list(text, kinds, every):
+    rule = read_settings({"TRACKING_HOOKS_CHECKPOINTS": text}).checkpoint_rule()
+    assert (rule.kinds, rule.every) == (kinds, every)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TRACKING_HOOKS_CHECKPOINTS", "bets"),
+        ("TRACKING_HOOKS_CHECKPOINTS", "every:0"),
+        ("TRACKING_HOOKS_METRICS", "a=b=c"),
+        ("TRACKING_HOOKS_CONSOLE", "maybe"),
+    ],
+)
+def test_a_rule_that_cannot_be_read_is_an_error_before_the_training(name, text):
+    with pytest.raises(ConfigurationError, match=f"{name}='{text}'"):
+        read_settings({name: text})

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from msgspec.structs import replace
 
-from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks.events import Checkpoint, Rejected, Unavailable
 from tracking_hooks.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_mlflow.tracker import MLflowTracker
@@ -113,9 +114,65 @@ def test_the_run_says_what_it_is(store, client, save_dir, run):
 
 def test_files_have_the_names_of_ultralytics_own_integration(store, client, save_dir):
     deliver(recorded_run(save_dir), store)
-    assert artifacts(client) == ["args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt"]
+    theirs = ["args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt"]
+    assert [name for name in artifacts(client) if not name.startswith("tables/")] == theirs
     path = client.download_artifacts(the_run(client).info.run_id, "weights/best.pt")
     assert Path(path).read_bytes() == b"best weights"
+
+
+def test_curves_and_confusion_matrix_are_tables(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    deliver(calls, store)
+    run = the_run(client)
+    (final,) = [call.args for call in calls if call.hook == "on_final_validation"]
+    tables = {item["path"] for item in json.loads(run.data.tags["mlflow.loggedArtifacts"])}
+    assert tables == {name for name in artifacts(client) if name.startswith("tables/")}
+    curve = final["curves"][0]
+    table = read_json(client, run, f"tables/{curve.name}.json")
+    assert table["columns"] == ["class", curve.x_label, curve.y_label]
+    assert table["data"] == [[label, x, y] for label, values in curve.y.items() for x, y in zip(curve.x, values)]
+    matrix = final["confusion_matrix"]
+    assert sum(count for _, _, count in read_json(client, run, "tables/confusion_matrix.json")["data"]) == sum(
+        map(sum, matrix.matrix)
+    )
+
+
+def read_json(client, run, name):
+    return json.loads(Path(client.download_artifacts(run.info.run_id, name)).read_text("utf-8"))
+
+
+def test_metrics_of_classes_whose_names_mlflow_does_not_tell_apart_are_kept_apart(store, client, save_dir):
+    start, *_ = recorded_run(save_dir)
+    per_class = {"a(b)": {"mAP50": 0.25}, "ab": {"mAP50": 0.5}}
+    settled = {"epoch": 1, "step": 1, "metrics": {"fitness": 0.1}, "per_class": per_class}
+    deliver([start, Call(2, STARTED, "on_epoch_end", settled)], store)
+    values = [value for key, value in the_run(client).data.metrics.items() if key.startswith("per_class/")]
+    assert sorted(values) == [0.25, 0.5]
+    assert the_run(client).data.metrics["per_class/ab/mAP50"] == 0.5
+
+
+def test_the_description_tells_command_model_data_and_result(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    deliver(calls[:2], store)
+    assert "**Model:**" in the_run(client).data.tags["mlflow.note.content"]
+    deliver(calls, store)
+    text = the_run(client).data.tags["mlflow.note.content"]
+    for part in ("yolo", "**Data set:** shapes", "**Result:** finished after 3 epochs", "| metrics/mAP50(B) |"):
+        assert part in text
+
+
+def test_weights_of_an_epoch_are_named_after_it(store, client, save_dir):
+    start, *_ = recorded_run(save_dir)
+    kept = save_dir / "abc.pt"
+    kept.write_bytes(b"weights")
+    checkpoint = Checkpoint(path=kept, kind="periodic", size=7, digest="00")
+    deliver([start, Call(2, STARTED, "on_checkpoint_saved", {"epoch": 5, "checkpoint": checkpoint})], store)
+    assert artifacts(client) == ["weights/epoch5.pt"]
+
+
+def test_a_run_that_is_to_be_kept_active_is_left_running(store, client, save_dir):
+    deliver(recorded_run(save_dir), {**store, "keep_active": True})
+    assert the_run(client).info.status == "RUNNING"
 
 
 def test_a_file_is_named_by_the_event_not_by_where_it_is_kept(store, client, save_dir):
@@ -329,8 +386,8 @@ def test_a_file_that_vanished_is_rejected(store, save_dir, name):
 
 def test_weights_that_may_still_change_are_left_alone(store, client, save_dir):
     calls = recorded_run(save_dir)
-    deliver([call for call in calls if "digest=None" in repr(call.args)], store)
-    assert artifacts(client) == []
+    deliver([call for call in calls if call.hook == "on_checkpoint_saved" and "digest=None" in repr(call.args)], store)
+    assert all_runs(client) == [], "nothing was to be written"
 
 
 def test_state_is_small_json(store, save_dir):

@@ -87,6 +87,7 @@ class Session:
         self.epoch = 0  # the last one begun, counts from 1
         self.attempt = 0
         self.batch = 0  # within the epoch
+        self.epoch_seconds = 0.0  # that its batches took
         self.unrecorded = 0  # batches since the last record
         self.training_time = 0.0  # seconds that they took
         self.batch_began = self.recorded_at = time.monotonic()
@@ -127,7 +128,11 @@ class Session:
 
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
-        self.recorder.record("on_train_start", model=data.model(trainer), dataset=data.dataset(trainer))
+        dataset = data.dataset(trainer)
+        self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
+        if dataset.yaml and dataset.yaml.is_file():
+            artifact = files.config(self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}")
+            self.recorder.record("on_artifact", artifact=artifact)
 
     def epoch_started(self, trainer: BaseTrainer) -> None:
         """Record an epoch's start, or that it begins again."""
@@ -140,7 +145,7 @@ class Session:
             self.attempt += 1
         else:
             self.attempt = 1
-        self.epoch, self.batch = epoch, 0
+        self.epoch, self.batch, self.epoch_seconds = epoch, 0, 0.0
         self.open, self.trained, self.validated = True, False, False
         self.batch_began = time.monotonic()
         self.recorder.record("on_epoch_start", epoch=epoch, attempt=self.attempt)
@@ -151,6 +156,7 @@ class Session:
         self.batch += 1
         self.unrecorded += 1
         self.training_time += now - self.batch_began
+        self.epoch_seconds += now - self.batch_began
         self.batch_began = now
         if self.every_batches is not None:
             if self.unrecorded < self.every_batches:
@@ -185,7 +191,7 @@ class Session:
             epoch=self.epoch,
             attempt=self.attempt,
             metrics=dict(trainer.validator.metrics.results_dict),
-            per_class=None,
+            per_class=data.per_class(trainer.validator),
         )
 
     def model_saved(self, trainer: BaseTrainer) -> None:
@@ -193,10 +199,13 @@ class Session:
         saved = [Checkpoint(path=Path(trainer.last), kind="last")]
         if trainer.best_fitness == trainer.fitness:
             saved.append(Checkpoint(path=Path(trainer.best), kind="best"))
+        rule = self.recorder.settings.checkpoint_rule()
         periodic = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
         if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and periodic.is_file():
-            size, digest = files.digest(periodic)  # never rewritten
+            size, digest = files.digest(periodic) if "periodic" in rule.kinds else (None, None)  # never rewritten
             saved.append(Checkpoint(path=periodic, kind="periodic", size=size, digest=digest))
+        elif rule.every and self.epoch % rule.every == 0:
+            saved.append(files.checkpoint_copy(self.recorder.folder, Path(trainer.last)))
         for checkpoint in saved:
             self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
 
@@ -208,16 +217,18 @@ class Session:
         if not self.trained:
             self._final_validation(trainer)
             return
-        metrics = self._training_metrics(trainer)
+        metrics, per_class = self._training_metrics(trainer), None
         if self.validated:  # else they are placeholder zeros, or another epoch's
             metrics.update(trainer.metrics)
             metrics["fitness"] = trainer.fitness
+            per_class = data.per_class(trainer.validator)
         if trainer.epoch_time is not None:
             metrics["time/epoch"] = trainer.epoch_time
         metrics["time/total"] = time.time() - trainer.train_time_start
+        metrics["time/images_per_s"] = self.batch * trainer.batch_size / max(self.epoch_seconds, 1e-9)
         self.open = self.trained = self.validated = False
         self.recorder.record(
-            "on_epoch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics, per_class=None
+            "on_epoch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics, per_class=per_class
         )
         if self.is_ray_trial and self.epoch >= trainer.epochs:
             self.recorder.status_at_exit = "finished"
@@ -228,7 +239,7 @@ class Session:
         self.recorder.record(
             "on_final_validation",
             metrics=dict(trainer.metrics),
-            per_class=None,
+            per_class=data.per_class(trainer.validator),
             curves=data.curves(trainer.validator),
             confusion_matrix=data.confusion_matrix(trainer.validator),
             checkpoint=Checkpoint(path=Path(trainer.best), kind="best"),

@@ -13,7 +13,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.torch_utils import get_flops, get_gpu_info, get_num_gradients, get_num_params
 
-from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Metrics, Model, Split
+from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Metrics, Model, PerClass, Split
 
 _CURVE_POINTS = 101
 
@@ -94,6 +94,18 @@ def confusion_matrix(validator: Any) -> ConfusionMatrix | None:
     ]
     labels = names + ["background"] * (len(matrix) - len(names))
     return ConfusionMatrix(labels=labels, matrix=[[float(value) for value in row] for row in matrix])
+
+
+def per_class(validator: Any) -> PerClass | None:
+    """Return the last validation's metrics of each class that it had instances of, named as those of all classes."""
+    metrics = validator.metrics
+    result = getattr(metrics, "class_result", None)
+    if result is None:  # a classifier
+        return None
+    return {
+        str(metrics.names[int(index)]): dict(zip(metrics.keys, map(float, result(position))))
+        for position, index in enumerate(metrics.ap_class_index)
+    }
 
 
 def past_epochs(table: Path, checkpoint: Path, epoch: int) -> dict[int, Metrics]:

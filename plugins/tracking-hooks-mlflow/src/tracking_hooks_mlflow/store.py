@@ -28,6 +28,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay's own back-off takes its place
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")  # where the artifact store can
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     complete = given if uris.without_credentials(given) == uri else uri
     try:

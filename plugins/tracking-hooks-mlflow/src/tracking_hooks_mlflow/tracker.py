@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -10,6 +11,8 @@ from mlflow.entities import Metric
 from tracking_hooks.events import (
     Artifact,
     Checkpoint,
+    ConfusionMatrix,
+    Curve,
     Dataset,
     Destination,
     Environment,
@@ -17,11 +20,13 @@ from tracking_hooks.events import (
     Metrics,
     Model,
     Params,
+    PerClass,
     Run,
     State,
     Status,
 )
 from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_mlflow import note, tables
 from tracking_hooks_mlflow.names import Names
 from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, MLflowRun, milliseconds
 
@@ -32,8 +37,9 @@ class MLflowTracker:
     """Records one training as one MLflow run.
 
     A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
-    first. In ``state`` are ``run_id`` and ``url``, when this ``session`` of it began, the last ``epoch``, and the
-    ``keys`` of metrics whose name MLflow does not take.
+    first. In ``state`` are ``run_id`` and ``url``, when this ``session`` of it began, the last ``epoch``, the ``keys``
+    of metrics whose name MLflow does not take, and for the description its parts so far (``note``) and the metrics of
+    the ``best`` checkpoint.
     """
 
     def __init__(self) -> None:
@@ -58,6 +64,7 @@ class MLflowTracker:
         mlflow_run.tag(tags)
         mlflow_run.set_params(params)
         mlflow_run.nest(run)
+        self._describe(mlflow_run, state, destination, command=note.command(environment))
 
     @hookimpl
     def on_train_start(
@@ -74,6 +81,7 @@ class MLflowTracker:
             "gflops": model.gflops,
         }
         mlflow_run.set_params({"model": summary})
+        self._describe(mlflow_run, state, destination, summary=note.summary(model, dataset))
 
     @hookimpl
     def on_batch_end(
@@ -84,11 +92,12 @@ class MLflowTracker:
 
     @hookimpl
     def on_epoch_end(
-        self, epoch: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
-        """The curves, by epoch."""
+        self, epoch: int, metrics: Metrics, per_class: PerClass | None, run: Run, time: float, state: State,
+        destination: Destination,
+    ) -> None:  # fmt: skip
+        """The curves, by epoch; those of a class are named ``per_class/…``."""
         state["epoch"] = epoch
-        self._record(metrics, epoch, run, time, state, destination)
+        self._record({**metrics, **_flat(per_class)}, epoch, run, time, state, destination)
 
     @hookimpl
     def on_system_metrics(
@@ -107,20 +116,32 @@ class MLflowTracker:
 
     @hookimpl
     def on_final_validation(
-        self, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
-        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves."""
-        best = {f"best/{name}": value for name, value in metrics.items()}
+        self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+        confusion_matrix: ConfusionMatrix | None, run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves. Its curves as tables."""
+        best = {f"best/{name}": value for name, value in {**metrics, **_flat(per_class)}.items()}
         self._record(best, state.get("epoch", 0), run, time, state, destination)
+        state["best"] = metrics
+        mlflow_run = self._open(run, time, state, destination)
+        texts = {f"tables/{_file_name(curve.name)}.json": tables.curve(curve) for curve in curves}
+        if confusion_matrix:
+            texts["tables/confusion_matrix.json"] = tables.confusion_matrix(confusion_matrix)
+        for name, text in texts.items():
+            mlflow_run.write(text, name)
+        if texts:
+            mlflow_run.tag({tables.LOGGED: tables.logged(texts)})
 
     @hookimpl
     def on_checkpoint_saved(
-        self, checkpoint: Checkpoint, run: Run, time: float, state: State, destination: Destination
+        self, epoch: int, checkpoint: Checkpoint, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """The final weights, as ``weights/best.pt`` and ``weights/last.pt``."""
-        if checkpoint.digest is not None and checkpoint.kind in {"best", "last"}:
-            name = f"weights/{checkpoint.kind}.pt"
-            self._open(run, time, state, destination).upload(checkpoint.path, name)
+        """The weights that are final, as ``weights/best.pt``, ``weights/last.pt``, ``weights/epoch5.pt``."""
+        if checkpoint.digest is not None:
+            name = {"periodic": f"epoch{epoch}.pt", "action": checkpoint.path.name}.get(
+                checkpoint.kind, f"{checkpoint.kind}.pt"
+            )
+            self._open(run, time, state, destination).upload(checkpoint.path, f"weights/{name}")
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
@@ -143,14 +164,22 @@ class MLflowTracker:
         if error is not None:
             mlflow_run.write(error.traceback, "traceback.txt")
             mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
+        text = note.result(status, state.get("epoch", 0), state.get("best", {}))
+        self._describe(mlflow_run, state, destination, result=text)
         if not _is_joined(destination) and mlflow_run.session() <= state.get("session", time):
             mlflow_run.drop_others(run.uid)
-            mlflow_run.end(status, time)
+            if status != "finished" or not destination.get("keep_active"):
+                mlflow_run.end(status, time)
 
     @hookimpl
     def flush(self) -> None:
         """Send the metrics."""
         self._send()
+
+    def _describe(self, mlflow_run: MLflowRun, state: State, destination: Destination, **parts: str) -> None:
+        state["note"] = {**state.get("note", {}), **parts}
+        if not _is_joined(destination):
+            mlflow_run.tag({note.DESCRIPTION: note.whole(state["note"])})
 
     def _open(self, run: Run, time: float, state: State, destination: Destination) -> MLflowRun:
         if self._run is None:
@@ -174,6 +203,15 @@ class MLflowTracker:
             assert self._run is not None, "opened before anything is recorded"
             self._run.log(metrics=self._buffer)
             self._buffer = []
+
+
+def _flat(per_class: PerClass | None) -> Metrics:
+    classes = (per_class or {}).items()
+    return {f"per_class/{label}/{name}": value for label, metrics in classes for name, value in metrics.items()}
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
 
 def _is_joined(destination: Destination) -> bool:

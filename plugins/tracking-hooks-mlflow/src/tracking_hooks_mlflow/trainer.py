@@ -47,6 +47,8 @@ def _destination(run: Run) -> Destination:
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
+    if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in {"1", "true", "yes"}:
+        destination["keep_active"] = True
     return destination
 
 

@@ -1,0 +1,41 @@
+"""The description of a run, as MLflow shows it above its metrics: Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from tracking_hooks.events import Dataset, Environment, Metrics, Model
+
+DESCRIPTION = "mlflow.note.content"
+"""The tag in which MLflow keeps it."""
+
+
+def command(environment: Environment) -> str:
+    """Say how the training was started."""
+    return f"```\n{shlex.join(environment.argv)}\n```"
+
+
+def summary(model: Model, dataset: Dataset) -> str:
+    """Say what was trained, and on what."""
+    size = f"{model.parameters / 1e6:.2f} M parameters"
+    gflops = "" if model.gflops is None else f", {model.gflops:.1f} GFLOPs"
+    images = ", ".join(f"{split.images:,} {name}" for name, split in dataset.splits.items())
+    return (
+        f"**Model:** {model.name} ({size}{gflops})\n\n"
+        f"**Data set:** {dataset.name} ({images} images, {len(dataset.classes)} classes)"
+    )
+
+
+def result(text: str, epochs: int, metrics: Metrics) -> str:
+    """Say how it ended, with a table of the best checkpoint's metrics."""
+    said = f"**Result:** {text} after {epochs} epoch{'s' * (epochs != 1)}"
+    if not metrics:
+        return said
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
+    return f"{said}\n\n| Best checkpoint | |\n| --- | ---: |\n{rows}"
+
+
+def whole(parts: Mapping[str, str]) -> str:
+    """Put the parts together that are known so far."""
+    return "\n\n".join(parts[name] for name in ("command", "summary", "result") if name in parts)

@@ -1,0 +1,73 @@
+"""``TRACKING_HOOKS_METRICS``: which metrics go to the trackers, and under which names.
+
+The journal holds them all. A relay applies the rules that were in force when the run was started.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import translate
+from functools import lru_cache
+from typing import TypeVar
+
+_V = TypeVar("_V")
+
+
+class MetricRules:
+    """Drops and renames metrics by glob, in the order in which the rules stand.
+
+    ``-lr/*`` drops; ``metrics/*`` keeps these and drops what no such rule names; ``metrics/*=val/*`` renames, the
+    asterisk standing for the same text on both sides.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read the rules.
+
+        :param text: rules separated by commas
+        :raises ValueError: naming the rule that is none
+        """
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        self._dropped = [re.compile(translate(item[1:])) for item in items if item.startswith("-")]
+        self._kept = [re.compile(translate(item)) for item in items if "=" not in item and not item.startswith("-")]
+        self._renamed: list[tuple[re.Pattern[str], str]] = []
+        for item in items:
+            if "=" in item and not item.startswith("-"):
+                self._renamed.append(_renaming(item))
+            elif item == "-" or (item.startswith("-") and "=" in item):
+                raise ValueError(f"{item!r} drops nothing that can be named")
+        self._name = lru_cache(maxsize=10_000)(self._rename)
+
+    def __bool__(self) -> bool:
+        """Whether there is a rule."""
+        return bool(self._dropped or self._kept or self._renamed)
+
+    def apply(self, metrics: Mapping[str, _V]) -> dict[str, _V]:
+        """Return the metrics that go to a tracker, by the name that they have there."""
+        return {new: value for name, value in metrics.items() if (new := self._name(name)) is not None}
+
+    def filter_classes(self, per_class: Mapping[str, Mapping[str, _V]]) -> dict[str, dict[str, _V]]:
+        """Return the metrics by class that go to a tracker; the rules know them as ``per_class/CLASS/METRIC``."""
+        kept = {
+            label: {name: value for name, value in metrics.items() if self._name(f"per_class/{label}/{name}")}
+            for label, metrics in per_class.items()
+        }
+        return {label: metrics for label, metrics in kept.items() if metrics}
+
+    def _rename(self, name: str) -> str | None:
+        if self._kept and not any(pattern.match(name) for pattern in self._kept):
+            return None
+        if any(pattern.match(name) for pattern in self._dropped):
+            return None
+        for pattern, new in self._renamed:
+            if found := pattern.fullmatch(name):
+                return new.replace("*", found[1] if pattern.groups else "")
+        return name
+
+
+def _renaming(item: str) -> tuple[re.Pattern[str], str]:
+    old, _, new = item.partition("=")
+    old, new = old.strip(), new.strip()
+    if not old or not new or "=" in new or old.count("*") > 1 or new.count("*") > old.count("*"):
+        raise ValueError(f"{item!r} is not of the form old/*=new/*, with one asterisk at most on each side")
+    return re.compile("(.*)".join(re.escape(part) for part in old.split("*"))), new
