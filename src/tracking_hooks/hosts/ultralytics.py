@@ -122,9 +122,9 @@ class Session:
         if not missing:
             return
         past = data.past_epochs(Path(trainer.csv), Path(trainer.args.resume), trainer.start_epoch)
-        for epoch in missing:
+        for epoch in (epoch for epoch in missing if epoch in past):
             step = epoch * len(trainer.train_loader)
-            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=past.get(epoch, {}), per_class=None)
+            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=past[epoch], per_class=None)
 
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""

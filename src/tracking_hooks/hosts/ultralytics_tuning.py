@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ultralytics.cfg import TASK2METRIC, get_cfg, get_save_dir
 from ultralytics.engine import trainer as engine
@@ -28,25 +28,38 @@ from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
 
 
+class _Tuning(NamedTuple):
+    """What is read off a tuning before it begins."""
+
+    args: SimpleNamespace
+    save_dir: Path
+    params: Params
+    resumed: bool = False
+
+
 def tune(original: Callable[..., Any], tuner: Any, *args: Any, **kwargs: Any) -> Any:
     """Tune with Ultralytics' own tuner (``Tuner.__call__``), each trial in a process of its own."""
-    place = Path(tuner.tune_dir)
-    params = {**vars(tuner.args), **kwargs, "space": {name: list(limits) for name, limits in tuner.space.items()}}
-    with _parent_run(tuner.args, place, params, resumed=Path(tuner.tune_file).exists()) as recorder:
+
+    def describe() -> _Tuning:
+        space = {name: list(limits) for name, limits in tuner.space.items()}
+        params = {**vars(tuner.args), **kwargs, "space": space}
+        return _Tuning(tuner.args, Path(tuner.tune_dir), params, resumed=Path(tuner.tune_file).exists())
+
+    with _parent_run(describe) as recorder:
         if recorder is None:
             return original(tuner, *args, **kwargs)
         rows = _Rows(recorder, Path(tuner.tune_file), several=_several(tuner.args.data))
-        mutate = tuner._mutate
+        rows.skip()  # those of a tuning that is gone on with
+        if mutate := getattr(tuner, "_mutate", None):  # what the tuner calls at the start of each trial
 
-        def mutate_and_record(*args: Any, **kwargs: Any) -> Any:
-            rows.record()
-            return mutate(*args, **kwargs)
+            def mutate_and_record(*args: Any, **kwargs: Any) -> Any:
+                rows.record()
+                return mutate(*args, **kwargs)
 
-        tuner._mutate = mutate_and_record  # what the tuner calls at the start of each trial
+            tuner._mutate = mutate_and_record
         try:
             return original(tuner, *args, **kwargs)
         finally:
-            del tuner._mutate
             rows.record()
             rows.record_best()
 
@@ -55,48 +68,56 @@ def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs:
     """Train on one data set after the other (``MultiTrainer.train``), as ``model.train(data=[a, b])`` does."""
     if PARENT in os.environ:  # it is a trial of a tuning: its trainings are known
         return original(trainer, *args, **kwargs)
-    given = SimpleNamespace(**{"project": None, "task": None, "exist_ok": False, "mode": "train", **trainer.args})
     name = "multitrain"  # as Ultralytics names it
-    place = _save_dir(given, name)
-    with _parent_run(given, place, trainer.args) as recorder, _made_here(engine, name, place):
-        metrics: Mapping[str, Mapping[str, float] | None] = original(trainer, *args, **kwargs)
+
+    def describe() -> _Tuning:
+        given = SimpleNamespace(**{"project": None, "task": None, "exist_ok": False, **trainer.args})
+        return _Tuning(given, _save_dir(given, name), trainer.args)
+
+    with _parent_run(describe) as recorder:
+        with _made_here(engine, name, recorder):
+            metrics = original(trainer, *args, **kwargs)
         if recorder is not None:
-            for number, (name, values) in enumerate(metrics.items(), 1):
-                _record(recorder, number, {f"{name}/{metric}": value for metric, value in (values or {}).items()})
-            _record(recorder, len(metrics), {f"mean/{metric}": v for metric, v in trainer.mean_metrics.items()})
+            with _harmless("what the trainings came to"):
+                for number, (label, values) in enumerate(metrics.items(), 1):
+                    _record(recorder, number, {f"{label}/{metric}": value for metric, value in (values or {}).items()})
+                _record(recorder, len(metrics), {f"mean/{metric}": v for metric, v in trainer.mean_metrics.items()})
         return metrics
 
 
 def tune_with_ray(original: Callable[..., Any], model: Any, space: Any = None, *args: Any, **kwargs: Any) -> Any:
     """Tune with Ray Tune (``run_ray_tune``), whose trials find the tuning by its folder (see ``parents.saved_to``)."""
-    given = get_cfg(DEFAULT_CFG, {name: value for name, value in kwargs.items() if hasattr(DEFAULT_CFG, name)})
-    given.task, given.exist_ok = model.task, bool(kwargs.get("resume"))
     name = kwargs.get("name", "tune")
-    place = _save_dir(given, name)
-    params = {**kwargs, "space": {name: str(domain) for name, domain in (space or {}).items()}}
-    resumed = given.exist_ok and place.exists()
-    with _parent_run(given, place, params, resumed=resumed) as recorder, _made_here(ray_tuner, name, place):
-        results = original(model, space, *args, **kwargs)
+
+    def describe() -> _Tuning:
+        given = get_cfg(DEFAULT_CFG, {name: value for name, value in kwargs.items() if hasattr(DEFAULT_CFG, name)})
+        given.task, given.exist_ok = model.task, bool(kwargs.get("resume"))
+        place = _save_dir(given, name)
+        params = {**kwargs, "space": {name: str(domain) for name, domain in (space or {}).items()}}
+        return _Tuning(given, place, params, resumed=given.exist_ok and place.exists())
+
+    with _parent_run(describe) as recorder:
+        with _made_here(ray_tuner, name, recorder):
+            results = original(model, space, *args, **kwargs)
         if recorder is not None:
-            _record_ray(recorder, results, TASK2METRIC[model.task])
+            with _harmless("the trials"):
+                _record_ray(recorder, results, TASK2METRIC[model.task])
         return results
 
 
 @contextmanager
-def _parent_run(
-    args: SimpleNamespace, save_dir: Path, params: Params, *, resumed: bool = False
-) -> Iterator[Recorder | None]:
+def _parent_run(describe: Callable[[], _Tuning]) -> Iterator[Recorder | None]:
     """Record a run for the time of a tuning, whose trials are handed on to it; None if no tracker is asked for.
 
-    :raises ConfigurationError: if the configuration is at fault
+    :raises ConfigurationError: if the configuration is at fault; nothing else of ours ends a tuning
     """
     recorder = None
     with ExitStack() as stack:
         try:
-            recorder = _begin(args, save_dir, params, resumed)
+            recorder = _begin(describe())
         except ConfigurationError as error:
             raise_alone(error)
-        except Exception as error:  # noqa: BLE001 nothing of ours may end a tuning
+        except Exception as error:  # noqa: BLE001 see above
             LOGGER.warning(f"tracking-hooks: the tuning itself is not recorded ({type(error).__name__}: {error})")
         if recorder is not None:
             stack.enter_context(parents.handed_on(recorder.folder))
@@ -110,9 +131,11 @@ def _parent_run(
             _end(recorder, None)
 
 
-def _begin(args: SimpleNamespace, save_dir: Path, params: Params, resumed: bool) -> Recorder | None:
+def _begin(tuning: _Tuning) -> Recorder | None:
+    args, save_dir, params, resumed = tuning
+    device = getattr(args, "device", None)
     run = new_run(args, save_dir, save_dir.name)
-    tracking = Tracking.of_run(run, [str(args.device)] if getattr(args, "device", None) else [], (save_dir,) * resumed)
+    tracking = Tracking.of_run(run, [str(device)] if device else [], (save_dir,) * resumed)
     if tracking is None:
         return None
     save_dir.mkdir(parents=True, exist_ok=True)
@@ -129,16 +152,27 @@ def _end(recorder: Recorder, error: BaseException | None) -> None:
 
 
 @contextmanager
-def _made_here(module: Any, name: str, save_dir: Path) -> Iterator[None]:
+def _harmless(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 nothing of ours may end a tuning
+        LOGGER.warning(f"tracking-hooks: {what} cannot be recorded ({type(error).__name__}: {error})")
+
+
+@contextmanager
+def _made_here(module: Any, name: str, recorder: Recorder | None) -> Iterator[None]:
     """Let Ultralytics take the folder that its tuning is already recorded to, rather than the next free one.
 
     :param module: the one that asks for it, by that name
     """
-    original = module.get_save_dir
+    original = getattr(module, "get_save_dir", None)
+    if recorder is None or original is None:
+        yield
+        return
 
     def get_save_dir(args: Any, name_asked_for: str | None = None, **kwargs: Any) -> Path:
         asked = kwargs.get("name", name_asked_for)
-        return save_dir if asked == name else Path(original(args, asked))
+        return recorder.run.save_dir if asked == name else Path(original(args, asked))
 
     module.get_save_dir = get_save_dir
     try:
@@ -169,27 +203,35 @@ class _Rows:
         self._table = table
         self._several = several
         self._rows: list[Any] = []
-        self._read()  # those of a tuning that is gone on with are recorded already
-        self._name_next()
+
+    def skip(self) -> None:
+        """Leave out the rows that are there."""
+        with _harmless("the table of trials"):
+            self._read()
+            self._name_next()
 
     def record(self) -> None:
         """Record the trials that have ended since."""
-        for row in self._read():
-            number, metrics = row["iteration"], {"tune/fitness": row["fitness"]}
-            metrics["tune/best_fitness"] = self._best(number)["fitness"]
-            metrics |= {f"tune/{name}": value for name, value in row["hyperparameters"].items()}
-            for name, values in row["datasets"].items():
-                metrics |= {f"{name}/{key}" if self._several else key: value for key, value in values.items()}
-            _record(self._recorder, number, metrics)
-        self._name_next()
+        with _harmless("a trial's row"):
+            for row in self._read():
+                _record(self._recorder, row["iteration"], self._metrics(row))
+            self._name_next()
 
     def record_best(self) -> None:
         """Record which trial was the best."""
-        if self._rows:
-            best = self._best(len(self._rows))
-            metrics = {"best/trial": best["iteration"], "best/fitness": best["fitness"]}
-            metrics |= {f"best/{name}": value for name, value in best["hyperparameters"].items()}
-            _record(self._recorder, len(self._rows), metrics)
+        with _harmless("the best trial"):
+            if self._rows:
+                best = self._best(len(self._rows))
+                metrics = {"best/trial": best["iteration"], "best/fitness": best["fitness"]}
+                metrics |= {f"best/{name}": value for name, value in best["hyperparameters"].items()}
+                _record(self._recorder, len(self._rows), metrics)
+
+    def _metrics(self, row: Any) -> dict[str, Any]:
+        metrics = {"tune/fitness": row["fitness"], "tune/best_fitness": self._best(row["iteration"])["fitness"]}
+        metrics |= {f"tune/{name}": value for name, value in row["hyperparameters"].items()}
+        for name, values in row["datasets"].items():
+            metrics |= {f"{name}/{key}" if self._several else key: value for key, value in values.items()}
+        return metrics
 
     def _read(self) -> list[Any]:
         """Return the rows that are new."""
