@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
+from tracking_hooks import recorder
 from tracking_hooks.hosts import ultralytics_tuning as tuning
 
 
@@ -15,12 +16,13 @@ def tuner(tmp_path, monkeypatch, installed):
     monkeypatch.setenv("TRACKING_HOOKS", "notes")
     monkeypatch.setenv("TRACKING_HOOKS_MODE", "offline")
     args = SimpleNamespace(project=str(tmp_path), task="detect", device="cpu", data="a.yaml", name=None)
-    return SimpleNamespace(
+    yield SimpleNamespace(
         args=args,
         tune_dir=tmp_path / "tune",
         tune_file=tmp_path / "tune" / "tune_results.ndjson",
         space={"lr0": (0, 1)},
     )
+    recorder._recorders.clear()
 
 
 @pytest.mark.parametrize("text", ["", "no JSON\n", json.dumps({"iteration": 1}) + "\n"])
