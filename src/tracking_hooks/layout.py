@@ -5,6 +5,7 @@
     <project>/.tracking-hooks/<uid>/      the run folder, beside save_dir: trainers delete save_dir itself
         journal.jsonl
         trainer.lock  trainer.json        held while the training process lives, and by whom
+        commands.jsonl                    what was asked of the training from outside
         files/                            copies of files that would have changed before they were delivered
         crash-<rank>.json                 what ended another process of a distributed training
         relays/<plugin>/
@@ -138,6 +139,7 @@ class RunFolder:
         self.path = path
         self.journal = path / "journal.jsonl"
         self.lock = path / "trainer.lock"
+        self.commands = path / "commands.jsonl"
         self.files = path / "files"
 
     def crash(self, rank: int) -> Path:

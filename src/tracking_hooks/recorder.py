@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tracking_hooks import adoption, console, delivery, files, layout, redact, resumption
+from tracking_hooks.commands import Command, Commands
 from tracking_hooks.console import ConsoleLog
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
 from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
@@ -110,6 +111,7 @@ class Recorder:
                 home=self.folder.path.parent,
             )
             self._journal = Journal.create(self.folder.journal, head)
+        self._commands = Commands(self.folder.commands)
         self._console: ConsoleLog | None = None
         if settings.console == "on":
             self._console = ConsoleLog(self.folder.files / console.NAME)
@@ -292,6 +294,12 @@ class Recorder:
             except Exception:  # noqa: BLE001 a tensor of two elements says RuntimeError, a large int OverflowError
                 self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
         return numbers
+
+    def take_commands(self) -> list[Command]:
+        """Return what was asked of the training from outside since the last call. Never raises."""
+        commands: list[Command] = []
+        self._guard(lambda: commands.extend(self._commands.take()), "reading what is asked of the training")
+        return commands
 
     def look_after_relays(self) -> None:
         """Start relays again that died, and say what has changed with the trackers. Never raises."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import math
 import os
 import signal
 import sys
@@ -26,8 +27,9 @@ import pluggy
 from msgspec import Struct
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from tracking_hooks import adoption, files, journal, plugins, redact
-from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks import adoption, commands, files, journal, plugins, redact
+from tracking_hooks.commands import Command
+from tracking_hooks.events import Action, Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
 from tracking_hooks.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
 from tracking_hooks.liveness import Lock, is_alive, this_boot
@@ -44,6 +46,8 @@ _BATCH_CALLS = (2000, 50, 1)
 _BATCH_BYTES = 4 << 20
 _DRAIN_PATIENCE = 5.0
 """Seconds that `sync` waits for a tracker that is down."""
+_ASK_EVERY = 5.0
+"""Seconds between two calls of ``poll``."""
 _POLL = 0.2
 """Seconds between two looks at a journal that has nothing new."""
 
@@ -88,6 +92,8 @@ class Relay:
         self._deaths = 0
         self._suspect_until = 0
         self._progress = time.monotonic()
+        self._next_question = 0.0
+        self._asked: Action | None = None
         self._watch = _Watchdog(settings.call_timeout)
 
     def run(self) -> int:
@@ -153,6 +159,8 @@ class Relay:
                     max_bytes=_BATCH_BYTES,
                 )
             )
+            if running and not self.drain:
+                self._ask()
             if entries:
                 self._sync_journal()
                 try:
@@ -168,6 +176,30 @@ class Relay:
                     return DELIVERED  # nothing has come since, not even from another relay that ended this run
             else:
                 time.sleep(_POLL)
+
+    def _ask(self) -> None:
+        """Ask the plugin every few seconds what was asked for in its tracker, and pass it on to the training."""
+        if time.monotonic() < self._next_question or self.cursor.ended:
+            return
+        self._next_question = time.monotonic() + _ASK_EVERY
+        manager = self._manager or self._load()
+        if not manager.hook.poll.get_hookimpls():
+            self._next_question = math.inf
+            return
+        try:
+            with self._watch.watching(f"{self.name}, poll"):
+                action = manager.hook.poll(
+                    run=self.run_info, state=copy.deepcopy(self.cursor.state), destination=self.destination
+                )
+            if action is not None and action != self._asked:
+                self._asked = action
+                commands.send(self.folder.commands, Command(plugin=self.name, action=action))
+        except _OUTAGE:
+            self._manager = None  # the next delivery tells of it
+        except Exception:
+            self._manager = None
+            self._next_question = math.inf
+            logger.exception("plugin %r failed in poll, and is not asked any more in this run", self.name)
 
     def _is_resumed(self) -> bool:
         # Its first event may be minutes away. On another machine, nothing tells before that.

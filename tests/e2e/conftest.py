@@ -21,7 +21,7 @@ from tracking_hooks import journal, layout
 from tracking_hooks.shapes import make_shapes
 
 BIN = Path(sys.executable).parent
-PATIENCE = 120.0  # seconds until an awaited event counts as never coming
+PATIENCE = 240.0  # seconds until an awaited event counts as never coming
 
 _NOT_INHERITED = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
 

@@ -19,8 +19,10 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks import files
-from tracking_hooks.events import Checkpoint, Params
+from tracking_hooks.commands import Command
+from tracking_hooks.events import Checkpoint, Params, SaveCheckpoint
 from tracking_hooks.hosts import ultralytics_data as data
+from tracking_hooks.hosts.ultralytics_actions import DONE, carry_out, is_safe_in_mid_epoch, keep_learning_rate
 from tracking_hooks.hosts.ultralytics_run import Tracking, raise_alone
 from tracking_hooks.settings import ConfigurationError
 
@@ -29,6 +31,8 @@ _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDict
 
 _INTEGRATIONS = "ultralytics.utils.callbacks."
 _PLOTTING_TIMEOUT = 10.0
+_ASK_EVERY = 1.0
+"""Seconds between two looks at what is asked of the training, within an epoch."""
 
 
 def add_integration_callbacks(original: Callable[[Any], None], instance: Any) -> None:
@@ -90,7 +94,8 @@ class Session:
         self.epoch_seconds = 0.0  # that its batches took
         self.unrecorded = 0  # batches since the last record
         self.training_time = 0.0  # seconds that they took
-        self.batch_began = self.recorded_at = time.monotonic()
+        self.batch_began = self.recorded_at = self.asked_at = time.monotonic()
+        self.asked: list[Command] = []  # that wait for the end of the epoch
         self.open = False  # an epoch has begun and is not settled
         self.trained = False  # its batches are done
         self.validated = False
@@ -128,6 +133,8 @@ class Session:
 
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
+        if self.recorder.resumed:
+            keep_learning_rate(trainer)
         dataset = data.dataset(trainer)
         self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
         if dataset.yaml and dataset.yaml.is_file():
@@ -155,6 +162,9 @@ class Session:
         now = time.monotonic()
         self.batch += 1
         self.unrecorded += 1
+        if now - self.asked_at >= _ASK_EVERY:
+            self.asked_at = now
+            self._act(trainer, in_mid_epoch=True)
         self.training_time += now - self.batch_began
         self.epoch_seconds += now - self.batch_began
         self.batch_began = now
@@ -233,6 +243,7 @@ class Session:
         if self.is_ray_trial and self.epoch >= trainer.epochs:
             self.recorder.status_at_exit = "finished"
         self._record_plots(trainer)
+        self._act(trainer)
         self.recorder.look_after_relays()
 
     def _final_validation(self, trainer: BaseTrainer) -> None:
@@ -260,6 +271,23 @@ class Session:
                 self.recorder.end(self.recorder.status_at_exit)
             else:
                 self.recorder.end_by(error)
+
+    def _act(self, trainer: BaseTrainer, *, in_mid_epoch: bool = False) -> None:
+        """Carry out what was asked for, as soon as that is safe."""
+        waiting, self.asked = [*self.asked, *self.recorder.take_commands()], []
+        for command in waiting:
+            action = command.action
+            if in_mid_epoch and not is_safe_in_mid_epoch(action):
+                self.asked.append(command)
+                continue
+            outcome = carry_out(trainer, action)
+            self.recorder.record("on_action", action=action, plugin=command.plugin, outcome=outcome)
+            LOGGER.info(f"tracking-hooks: {command.plugin} asked: {action}: {outcome}")
+            if isinstance(action, SaveCheckpoint) and outcome == DONE:
+                path = Path(trainer.wdir) / f"{action.name}.pt"
+                size, digest = files.digest(path)
+                checkpoint = Checkpoint(path=path, kind="action", size=size, digest=digest)
+                self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
 
     # -- helpers ----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,9 @@ RUN_UID = "tracking_hooks.run_uid"
 PARENT_UID = "tracking_hooks.parent_uid"
 """The tag by which the trials of a tuning are found."""
 
+STOP = "tracking_hooks.stop"
+"""Set this tag in MLflow's UI, to a reason, and the training ends."""
+
 SESSION = "tracking_hooks.session"
 """The tag that says when the run was begun or resumed last: what a killed part of it has to say comes too late."""
 
@@ -127,6 +130,12 @@ class MLflowRun:
         with told_to_relay(self.uri):
             return float(self.client.get_run(self.run_id).data.tags.get(SESSION, 0))
 
+    def stop_asked_for(self) -> str | None:
+        """Return the reason why somebody wants the training to end, if somebody does."""
+        with told_to_relay(self.uri):
+            tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
+        return tags.get(STOP)
+
     def nest(self, run: Run) -> None:
         """Put a trial below its tuning, or below a tuning the trials that were here before it."""
         with told_to_relay(self.uri):
@@ -141,9 +150,11 @@ class MLflowRun:
                 self.client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
 
     def reopen(self) -> None:
-        """Set the run going again."""
+        """Set the run going again, also if it was stopped."""
         with told_to_relay(self.uri):
             self.client.update_run(self.run_id, status="RUNNING")
+            if STOP in self.client.get_run(self.run_id).data.tags:
+                self.client.delete_tag(self.run_id, STOP)
 
     def drop_others(self, uid: str) -> None:
         """Delete what a server made of a ``create_run`` that it got to only after it had been given up."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from mlflow.entities import Metric
 
 from tracking_hooks.events import (
+    Action,
     Artifact,
     Checkpoint,
     ConfusionMatrix,
@@ -24,11 +25,12 @@ from tracking_hooks.events import (
     Run,
     State,
     Status,
+    Stop,
 )
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_mlflow import note, tables
 from tracking_hooks_mlflow.names import Names
-from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, MLflowRun, milliseconds
+from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, STOP, MLflowRun, milliseconds
 
 METRICS_PER_BATCH = 1000
 
@@ -170,6 +172,23 @@ class MLflowTracker:
             mlflow_run.drop_others(run.uid)
             if status != "finished" or not destination.get("keep_active"):
                 mlflow_run.end(status, time)
+
+    @hookimpl
+    def poll(self, run: Run, state: State, destination: Destination) -> Action | None:
+        """A tag ``tracking_hooks.stop`` that was set in MLflow ends the training."""
+        if "run_id" not in state:
+            return None
+        reason = self._open(run, 0.0, state, destination).stop_asked_for()
+        return None if reason is None else Stop(reason=reason or f"the tag {STOP} was set in MLflow")
+
+    @hookimpl
+    def on_action(
+        self, action: Action, plugin: str, outcome: str, run: Run, time: float, seq: int, state: State,
+        destination: Destination,
+    ) -> None:  # fmt: skip
+        """What was done to the training, by whom and why, as a tag."""
+        text = f"{type(action).__name__} by {plugin}: {action.reason} ({outcome})"
+        self._open(run, time, state, destination).tag({f"tracking_hooks.action.{seq}": text})
 
     @hookimpl
     def flush(self) -> None:

@@ -1,0 +1,65 @@
+"""What is asked of a running training from outside: a file in its run folder, one action a line.
+
+A relay writes to it what was asked for in its tracker's UI, ``tracking-hooks stop`` what was asked for in a shell. The
+training process reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tracking_hooks.events import Action
+
+
+class Command(Struct, frozen=True, kw_only=True):
+    """An action, and who asks for it."""
+
+    plugin: str
+    action: Action
+
+
+def send(path: Path, command: Command) -> None:
+    """Ask for an action.
+
+    :param path: the run folder's ``commands``
+    :raises OSError: if it cannot be written
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, msgspec.json.encode(command) + b"\n")
+    finally:
+        os.close(fd)
+
+
+class Commands:
+    """The reading end: each command once."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin behind what is there: that was for an earlier part of the run."""
+        self._path = path
+        self._read = self._size()
+
+    def take(self) -> list[Command]:
+        """Return the commands since the last call."""
+        if self._size() == self._read:
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read().splitlines(keepends=True)
+        commands = []
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break  # still being written
+            self._read += len(line)
+            commands.append(msgspec.json.decode(line, type=Command))
+        return commands
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0

@@ -1,0 +1,221 @@
+"""Beside Ultralytics' own MLflow integration: the same seeded trainings with each, into one real server.
+
+What is different, and meant to be:
+
+* Their epochs count from 0, ours from 1, as in ``results.csv`` and in TensorBoard.
+* They append the validation of the best checkpoint to the curves, as one epoch more; with us it is ``best/…``.
+* They name an experiment after an absolute ``project`` as a whole; we take its last part and keep the path as a tag.
+* ``mlflow.source.name`` is a file of Ultralytics with them, the command line with us.
+* With ``MLFLOW_KEEP_RUN_ACTIVE`` their run is the active one of the process, and MLflow ends it when the process ends.
+  Ours stays open, since nobody else ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Home, MLflowReader
+from tests.e2e.mlflow_server import mlflow_server
+from tracking_hooks.layout import find_runs
+
+pytestmark = pytest.mark.e2e
+
+EPOCHS = 2
+EXPERIMENT, RUN = "by MLFLOW_EXPERIMENT_NAME", "by MLFLOW_RUN"
+OWN_FOLDER = {"save_dir"}
+"""Params that differ, since each of the two sides trains in a home folder of its own."""
+
+TRAININGS = """
+import os
+from ultralytics import YOLO
+for variables, arguments in {trainings!r}:
+    os.environ.update(variables)
+    YOLO("yolo26n.yaml").train(**arguments)
+    for name in variables:
+        del os.environ[name]
+"""
+
+IN_A_RUN_OF_ONES_OWN = """
+import mlflow
+mlflow.set_experiment({experiment!r})
+with mlflow.start_run(run_name="mine") as run:
+    mlflow.log_param("mine", 1)
+    model.train(**{arguments!r})
+    assert mlflow.active_run().info.run_id == run.info.run_id
+    print("afterwards it is", mlflow.get_run(run.info.run_id).info.status)
+    mlflow.log_metric("after", 1.0)
+raise SystemExit
+"""
+
+
+def plain(home, **more):
+    """The arguments of a training as text and numbers."""
+    arguments = home.arguments(epochs=1, **more)
+    del arguments["model"]
+    return {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+
+
+def train(home, trainings, trackers=None, **env):
+    (home.work / "trainings.py").write_text(TRAININGS.format(trainings=trainings))
+    return home.run([sys.executable, "trainings.py"], trackers, **env)
+
+
+def four_trainings(home):
+    """Four ways to name an experiment and a run; the first of them is compared in all that it logs."""
+    return [
+        ({}, plain(home, project="shapes", name="first") | {"epochs": EPOCHS, "plots": True}),
+        ({}, plain(home, project=None, name=None)),
+        ({}, plain(home, project=home.work / "absolute", name="third")),
+        ({"MLFLOW_EXPERIMENT_NAME": EXPERIMENT, "MLFLOW_RUN": RUN}, plain(home, project="shapes", name="fourth")),
+    ]
+
+
+class Sides:
+    """What both have logged to the server."""
+
+    def __init__(self, address, homes):
+        self.address = address
+        self.homes = homes
+        self.reader = MLflowReader(address)
+        client = self.reader.client
+        self.experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        self.joined = {}
+
+    def runs(self, side):
+        is_ours = {"ours": True, "theirs": False}[side]
+        runs = [run for run in self.reader.runs() if ("tracking_hooks.run_uid" in run.data.tags) is is_ours]
+        return sorted(runs, key=lambda run: run.info.start_time)
+
+    def names(self, side):
+        return [(self.experiments[run.info.experiment_id], run.info.run_name) for run in self.runs(side)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def sides(server, tmp_path_factory, shapes):
+    """Both sides' trainings; their integration is on, as it is where mlflow is installed."""
+    folder = tmp_path_factory.mktemp("homes")
+    homes = {side: Home(folder / side, shapes) for side in ("theirs", "ours")}
+    for side, trackers in {"theirs": None, "ours": "mlflow"}.items():
+        train(homes[side], four_trainings(homes[side]), trackers, MLFLOW_TRACKING_URI=server)
+    yield Sides(server, homes)
+    for home in homes.values():
+        home.close()
+
+
+@pytest.fixture
+def first(sides):
+    return sides.runs("theirs")[0], sides.runs("ours")[0]
+
+
+def test_experiments_and_runs_are_named_by_the_same_rules(sides):
+    absolute = str(sides.homes["theirs"].work / "absolute")
+    assert sides.names("theirs") == [
+        ("shapes", "first"), ("/Shared/Ultralytics", "train"), (absolute, "third"), (EXPERIMENT, RUN),
+    ]  # fmt: skip
+    assert sides.names("ours") == [
+        ("shapes", "first"), ("/Shared/Ultralytics", "train"), ("absolute", "third"), (EXPERIMENT, RUN),
+    ]  # fmt: skip
+    third = sides.runs("ours")[2]
+    assert third.data.tags["tracking_hooks.project"] == str(sides.homes["ours"].work / "absolute")
+    assert {run.info.status for side in ("theirs", "ours") for run in sides.runs(side)} == {"FINISHED"}
+
+
+def test_every_metric_of_theirs_is_in_ours_with_the_same_points(sides, first):
+    theirs, ours = first
+    assert len(theirs.data.metrics) >= 13
+    assert set(theirs.data.metrics) <= set(ours.data.metrics)
+    for key in theirs.data.metrics:
+        points = [(step + 1, value) for step, value in sides.reader.history(theirs, key)]
+        epochs = [(step, pytest.approx(value)) for step, value in points if step <= EPOCHS]
+        assert sides.reader.history(ours, key) == epochs, key
+        assert [step for step, _ in epochs] == list(range(1, EPOCHS + 1)), key
+        for step, value in points[EPOCHS:]:
+            assert step == EPOCHS + 1, key
+            assert ours.data.metrics[f"best/{key}"] == pytest.approx(value), key
+
+
+def test_every_param_of_theirs_is_in_ours_with_the_same_value(sides, first):
+    theirs, ours = first
+    assert len(theirs.data.params) >= 110
+    same = set(theirs.data.params) - OWN_FOLDER
+    assert {key: ours.data.params.get(key) for key in same} == {key: theirs.data.params[key] for key in same}
+    for key, home in zip(("theirs", "ours"), sides.homes.values()):
+        (run,) = [found for found in first if (found is ours) is (key == "ours")]
+        assert Path(run.data.params["save_dir"]).is_relative_to(home.folder)
+
+
+def test_every_artifact_of_theirs_is_in_ours_under_the_same_name(sides, first):
+    theirs, ours = (sides.reader.artifacts(run) for run in first)
+    assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml", "results.png", "labels.jpg"} <= theirs
+    assert len(theirs) >= 15
+    assert theirs <= ours
+
+
+def test_every_tag_of_theirs_is_in_ours(first):
+    theirs, ours = first
+    assert set(theirs.data.tags) <= set(ours.data.tags)
+    for key in ("mlflow.user", "mlflow.source.type", "mlflow.runName"):
+        assert ours.data.tags[key] == theirs.data.tags[key]
+
+
+def test_their_integration_is_off_where_ours_records(sides):
+    assert len(sides.runs("theirs")) == len(sides.runs("ours")) == 4
+    assert len(find_runs(sides.homes["ours"].folder)) == 4
+    assert find_runs(sides.homes["theirs"].folder) == []
+
+
+@pytest.mark.parametrize("trackers", [None, "mlflow"], ids=["theirs", "ours"])
+def test_a_run_that_the_script_has_open_is_joined_and_left_open(server, fresh_home, trackers):
+    home = fresh_home
+    experiment = f"by hand, {trackers}"
+    command = home.script(IN_A_RUN_OF_ONES_OWN.format(experiment=experiment, arguments=plain(home)))
+    output = home.run(command, trackers, MLFLOW_TRACKING_URI=server)
+
+    assert "afterwards it is RUNNING" in output
+    client = MLflowReader(server).client
+    (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
+    assert {"mine": "1", "epochs": "1"}.items() <= run.data.params.items()
+    assert {"after", "train/box_loss", "metrics/mAP50B"} <= set(run.data.metrics)
+    assert "weights/best.pt" in MLflowReader(server).artifacts(run)
+    assert "mlflow.note.content" not in run.data.tags
+
+
+def test_a_run_that_is_to_stay_open_stays_open(server, fresh_home):
+    home = fresh_home
+    client = MLflowReader(server).client
+    begun = client.create_run(client.create_experiment("stay"), run_name="begun elsewhere")
+    trainings = [
+        ({"MLFLOW_KEEP_RUN_ACTIVE": "True", "MLFLOW_EXPERIMENT_NAME": "stay"}, plain(home, name="kept")),
+        ({"MLFLOW_RUN_ID": begun.info.run_id}, plain(home, name="joined")),
+    ]
+    train(home, trainings, "mlflow", MLFLOW_TRACKING_URI=server)
+
+    runs = {run.info.run_name: run for run in client.search_runs([begun.info.experiment_id])}
+    assert set(runs) == {"kept", "begun elsewhere"}
+    for run in runs.values():
+        assert run.info.status == "RUNNING"
+        assert "weights/best.pt" in MLflowReader(server).artifacts(run), "all of it is there"
+    assert runs["begun elsewhere"].data.params["name"] == "joined"
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", "on", "y", "T", " true ", "0", "false", "off", "no", "", "2"])
+def test_the_variable_for_that_is_read_as_theirs(value, monkeypatch, tmp_path):
+    from ultralytics.utils import env_bool
+
+    from tracking_hooks.testing import sample_run
+    from tracking_hooks_mlflow.trainer import capture
+
+    monkeypatch.setenv("MLFLOW_KEEP_RUN_ACTIVE", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    destination = capture(sample_run(tmp_path), None).destination
+    assert destination.get("keep_active", False) is env_bool("MLFLOW_KEEP_RUN_ACTIVE")

@@ -1,0 +1,42 @@
+"""A training that is asked to stop from outside, in a shell or in the tracker's UI, ends properly."""
+
+import pytest
+
+from tracking_hooks.events import Stop
+
+pytestmark = pytest.mark.e2e
+
+
+def assert_stopped(home, plugin, reason):
+    calls = home.calls()
+    (done,) = [call.args for call in calls if call.hook == "on_action"]
+    assert done == {"action": Stop(reason=reason), "plugin": plugin, "outcome": "done"}
+    assert calls[-1].args["status"] == "finished"
+    settled = [call.args["epoch"] for call in calls if call.hook == "on_epoch_end"]
+    assert len(settled) < 200
+    assert settled == list(home.results()), "the epoch in which it was stopped is settled"
+    run = home.reader().only_run()
+    assert run.info.status == "FINISHED"
+    assert [value for key, value in run.data.tags.items() if key.startswith("tracking_hooks.action.")] == [
+        f"Stop by {plugin}: {reason} (done)"
+    ]
+
+
+def test_a_training_is_stopped_from_a_shell(home):
+    process = home.start(home.yolo(epochs=200), "mlflow")
+    home.wait_for_call("on_epoch_end", epoch=1)
+    output = home.run(["tracking-hooks", "stop", str(home.work / "runs/train"), "--reason", "enough"])
+    assert "asked to stop" in output
+    assert process.wait(120) == 0
+    assert_stopped(home, "tracking-hooks stop", "enough")
+    assert "no training is running" in home.run(["tracking-hooks", "stop", str(home.work / "runs/train")], code=1)
+
+
+def test_a_training_is_stopped_by_a_tag_in_mlflow(home, await_):
+    process = home.start(home.yolo(epochs=200), "mlflow")
+    home.wait_for_call("on_epoch_end", epoch=1)
+    reader = home.reader()
+    (run,) = await_(reader.runs, "the run in MLflow")
+    reader.client.set_tag(run.info.run_id, "tracking_hooks.stop", "too slow")
+    assert process.wait(120) == 0
+    assert_stopped(home, "mlflow", "too slow")
