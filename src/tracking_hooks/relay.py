@@ -451,6 +451,9 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     with suppress(OSError, AttributeError):
         os.nice(10)  # the training comes first
+    with suppress(OSError):
+        # Where Linux groups processes by session, as desktops do, that counts only within this one: nice the group.
+        Path("/proc/self/autogroup").write_text("10")
     settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
     relay = Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check)
     signal.signal(signal.SIGTERM, relay.leave)
