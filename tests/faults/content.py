@@ -79,6 +79,19 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
         for path in folder.rglob("*"):
             if path.is_file() and not path.name.startswith(_SERVERS_DRAFT):
                 content["artifact", path.relative_to(folder).as_posix(), _sha(path.read_bytes())] += 1
+        for entry in run.inputs.dataset_inputs:
+            content["data", entry.dataset.name, entry.dataset.digest, entry.dataset.profile, entry.tags[0].value] += 1
+        for output in run.outputs.model_outputs if run.outputs else ():
+            content["output", output.step] += 1
+    for model in client.search_logged_models([found.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"):
+        content[("model", model.name, str(model.status), *sorted(model.params.items()))] += 1
+        for metric in model.metrics:
+            content["measured", metric.key, metric.step, metric.timestamp, metric.value, metric.dataset_digest] += 1
+        folder = _artifact_folder(model.artifact_location, artifacts)
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != "MLmodel" and not path.name.startswith(_SERVERS_DRAFT):
+                # In MLmodel stand the ids of run and model, which MLflow invents.
+                content["model file", path.relative_to(folder).as_posix(), _sha(path.read_bytes())] += 1
     return content
 
 

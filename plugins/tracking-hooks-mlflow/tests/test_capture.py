@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -137,3 +138,24 @@ def test_the_run_named_in_the_environment_is_joined(run, monkeypatch):
 def test_without_credentials_leaves_plain_addresses_alone():
     for uri in ("http://host:5000", "postgresql://host/db", "databricks", "file:///a@b", ""):
         assert uris.without_credentials(uri) == uri
+
+
+@not_imported
+def test_a_name_to_register_under_is_noted(run, monkeypatch):
+    assert "register" not in capture(run, None).destination
+    for given in ("shapes@champion", " shapes ", "main.vision.shapes@best_1", "my shapes"):
+        monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
+        assert capture(run, None).destination["register"] == given.strip()
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "")
+    assert "register" not in capture(run, None).destination
+
+
+@not_imported
+@pytest.mark.parametrize(
+    "given",
+    ["@champion", "shapes@", "a/b", "models:/shapes", "shapes@latest", "shapes@V1", "a@b@c", "it's", "shapes@a b"],
+)
+def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypatch, given):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
+    with pytest.raises(ValueError, match=f"TRACKING_HOOKS_MLFLOW_REGISTER=.*{re.escape(given[:5])}.*shapes@champion"):
+        capture(run, None)

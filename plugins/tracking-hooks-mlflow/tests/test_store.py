@@ -74,7 +74,7 @@ def test_artifacts_lie_beside_the_database_wherever_the_relay_runs(store, tmp_pa
     state = play(MLflowTracker(), recorded_run(save_dir), sample_run(save_dir), destination=store)
     assert not list(elsewhere.iterdir())
     assert Path.cwd() == elsewhere
-    beside = list((tmp_path / "tracked/mlruns").rglob("best.pt"))
+    beside = list((tmp_path / "tracked/mlruns").rglob("weights/best.pt"))
     assert [path.read_bytes() for path in beside] == [b"best weights"]
     # Another process, somewhere else, is given the URI only.
     code = """

@@ -25,7 +25,9 @@ from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 LAUNCHED = "TRACKING_HOOKS_LAUNCHED"
 """What the process that launches distributed workers has noted down for them."""
 
-_PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "tracking-hooks")
+_PACKAGES = (
+    "ultralytics", "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "tracking-hooks"
+)  # fmt: skip
 
 
 class Launch(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from tracking_hooks.events import (
     Stop,
 )
 from tracking_hooks.hookspecs import hookimpl
-from tracking_hooks_mlflow import note, tables
+from tracking_hooks_mlflow import datasets, models, note, registration, tables
 from tracking_hooks_mlflow.names import Names
 from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, STOP, MLflowRun, milliseconds
 
@@ -39,9 +40,9 @@ class MLflowTracker:
     """Records one training as one MLflow run.
 
     A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
-    first. In ``state`` are ``run_id`` and ``url``, when this ``session`` of it began, the last ``epoch``, the ``keys``
-    of metrics whose name MLflow does not take, and for the description its parts so far (``note``) and the metrics of
-    the ``best`` checkpoint.
+    first. In ``state`` are ``run_id``, ``model_id`` and ``url``, when this ``session`` of it began, the last ``epoch``
+    and the ``best_epoch``, the ``keys`` of metrics whose name MLflow does not take, and for the description its parts
+    so far (``note``) and the metrics of the ``best`` checkpoint.
     """
 
     def __init__(self) -> None:
@@ -84,6 +85,7 @@ class MLflowTracker:
         }
         mlflow_run.set_params({"model": summary})
         self._describe(mlflow_run, state, destination, summary=note.summary(model, dataset))
+        datasets.log(mlflow_run, dataset, run.task)
 
     @hookimpl
     def on_batch_end(
@@ -121,11 +123,12 @@ class MLflowTracker:
         self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
         confusion_matrix: ConfusionMatrix | None, run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves. Its curves as tables."""
-        best = {f"best/{name}": value for name, value in {**metrics, **_flat(per_class)}.items()}
-        self._record(best, state.get("epoch", 0), run, time, state, destination)
-        state["best"] = metrics
+        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves, but the model's own."""
         mlflow_run = self._open(run, time, state, destination)
+        model, epoch = models.begin(mlflow_run, run, state), state.get("epoch", 0)
+        self._record(_best(metrics), epoch, run, time, state, destination, model)
+        self._record(_best(_flat(per_class)), epoch, run, time, state, destination)
+        state["best"] = metrics
         texts = {f"tables/{_file_name(curve.name)}.json": tables.curve(curve) for curve in curves}
         if confusion_matrix:
             texts["tables/confusion_matrix.json"] = tables.confusion_matrix(confusion_matrix)
@@ -138,12 +141,17 @@ class MLflowTracker:
     def on_checkpoint_saved(
         self, epoch: int, checkpoint: Checkpoint, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """The weights that are final, as ``weights/best.pt``, ``weights/last.pt``, ``weights/epoch5.pt``."""
+        """The weights that are final, as ``weights/best.pt``, ``weights/epoch5.pt``; the best ones also as a model."""
+        if checkpoint.digest is None and checkpoint.kind == "best":
+            state["best_epoch"] = epoch
         if checkpoint.digest is not None:
             name = {"periodic": f"epoch{epoch}.pt", "action": checkpoint.path.name}.get(
                 checkpoint.kind, f"{checkpoint.kind}.pt"
             )
-            self._open(run, time, state, destination).upload(checkpoint.path, f"weights/{name}")
+            mlflow_run = self._open(run, time, state, destination)
+            mlflow_run.upload(checkpoint.path, f"weights/{name}")
+            if checkpoint.kind == "best":
+                models.complete(mlflow_run, run, checkpoint, time, state)
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
@@ -172,6 +180,9 @@ class MLflowTracker:
             mlflow_run.drop_others(run.uid)
             if status != "finished" or not destination.get("keep_active"):
                 mlflow_run.end(status, time)
+        # A run that was cut short makes no version, nor does each trial of a tuning.
+        wish = destination.get("register") if status == "finished" and run.parent is None else None
+        models.finish(mlflow_run, run, state, registration.parse(wish) if wish else None)
 
     @hookimpl
     def poll(self, run: Run, state: State, destination: Destination) -> Action | None:
@@ -206,14 +217,16 @@ class MLflowTracker:
         return self._run
 
     def _record(
-        self, metrics: Metrics, step: int, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
+        self, metrics: Metrics, step: int, run: Run, time: float, state: State, destination: Destination,
+        links: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._open(run, time, state, destination)
         names = Names(state.setdefault("keys", {}))
         # The event's own time: MLflow then takes a point that it already has for the same one.
         moment = milliseconds(time)
         for name, value in metrics.items():
-            self._buffer.append(Metric(names.key(name, beside=metrics), float(value), moment, step))
+            known = links if links and math.isfinite(value) else {}  # MLflow takes a model's NaN for zero
+            self._buffer.append(Metric(names.key(name, beside=metrics), float(value), moment, step, **known))
         if len(self._buffer) >= METRICS_PER_BATCH:
             self._send()
 
@@ -227,6 +240,10 @@ class MLflowTracker:
 def _flat(per_class: PerClass | None) -> Metrics:
     classes = (per_class or {}).items()
     return {f"per_class/{label}/{name}": value for label, metrics in classes for name, value in metrics.items()}
+
+
+def _best(metrics: Metrics) -> Metrics:
+    return {f"best/{name}": value for name, value in metrics.items()}
 
 
 def _file_name(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
-from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow import registration, uris
 
 DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 """What Ultralytics' own integration takes when ``project`` is not set."""
@@ -47,6 +47,9 @@ def _destination(run: Run) -> Destination:
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
+    if wish := os.environ.get(registration.VARIABLE, "").strip():
+        registration.parse(wish)  # raises now, not after the training
+        destination["register"] = wish
     if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in {"1", "true", "yes"}:
         destination["keep_active"] = True
     return destination

@@ -1,0 +1,167 @@
+"""The files of a model as MLflow loads them, written without loading it: MLflow's own way needs pandas and Torch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml  # type: ignore[import-untyped]
+from msgspec import Struct
+
+CODE = "yolo_model.py"
+"""The module beside this one that goes with the weights, and runs where the model is served."""
+
+REQUIREMENTS = ("ultralytics", "torch", "torchvision", "opencv-python", "opencv-python-headless", "numpy")
+"""What is pinned to the training's versions, as far as those are known."""
+
+_NUMBERS = {"type": "array", "items": {"type": "double"}}
+_POINTS = {"type": "array", "items": _NUMBERS}
+_BOX: dict[str, dict[str, Any]] = {name: {"type": "double"} for name in ("x1", "y1", "x2", "y2")}
+
+TASKS: dict[str, dict[str, dict[str, Any]]] = {
+    "detect": _BOX,
+    "segment": {**_BOX, "mask": _POINTS},
+    "pose": {**_BOX, "keypoints": _POINTS},
+    "obb": {**_BOX, "xywhr": _NUMBERS, "corners": _POINTS},
+    "classify": {},
+}
+"""The columns of a model's answer that depend on its task, with their types as MLflow writes them."""
+
+
+class Contents(Struct, frozen=True, kw_only=True):
+    """What a package is made of."""
+
+    weights: Path
+    task: str
+    imgsz: int
+    model_id: str
+    run_id: str
+    created: float
+    """In seconds since the epoch."""
+    python: str
+    versions: Mapping[str, str]
+    """Distribution name to the version that trained."""
+
+
+def write(folder: Path, contents: Contents) -> None:
+    """Write all files of a model into an empty folder.
+
+    :raises OSError: if they cannot be written
+    """
+    (folder / "artifacts").mkdir()
+    _link(contents.weights, folder / "artifacts/best.pt")
+    shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
+
+    requirements = _requirements(contents.versions)
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements))
+    environment = [f"python={contents.python}", "pip", {"pip": requirements}]
+    _dump(folder / "conda.yaml", {"channels": ["conda-forge"], "dependencies": environment, "name": "mlflow-env"})
+    _dump(
+        folder / "python_env.yaml",
+        {
+            "python": contents.python,
+            "build_dependencies": ["pip", "setuptools", "wheel"],
+            "dependencies": ["-r requirements.txt"],
+        },
+    )
+    example = {"columns": ["image"], "data": [[base64.b64encode(_picture()).decode()]]}
+    (folder / "input_example.json").write_text(json.dumps(example))
+    (folder / "serving_input_example.json").write_text(json.dumps({"dataframe_split": example}, indent=2))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    _dump(folder / "MLmodel", _mlmodel(contents, size))
+
+
+def _mlmodel(contents: Contents, size: int) -> dict[str, Any]:
+    created = datetime.fromtimestamp(contents.created, timezone.utc)
+    return {
+        "flavors": {
+            "python_function": {
+                "artifacts": {"weights": {"path": "artifacts/best.pt", "uri": "weights/best.pt"}},
+                "code": None,
+                "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+                "loader_module": "mlflow.pyfunc.loaders.code_model",
+                "model_code_path": CODE,
+                "python_version": contents.python,
+                "streamable": False,
+            }
+        },
+        "is_signature_from_type_hint": False,
+        "mlflow_version": mlflow.__version__,
+        "model_id": contents.model_id,
+        "model_size_bytes": size,
+        "run_id": contents.run_id,
+        "saved_input_example_info": {
+            "artifact_path": "input_example.json",
+            "pandas_orient": "split",
+            "serving_input_path": "serving_input_example.json",
+            "type": "dataframe",
+        },
+        "signature": _signature(contents),
+        "utc_time_created": created.strftime("%Y-%m-%d %H:%M:%S.%f"),
+    }
+
+
+def _signature(contents: Contents) -> dict[str, str | None]:
+    columns: dict[str, dict[str, Any]] = {
+        "image": {"type": "long"},
+        "class": {"type": "string"},
+        "class_id": {"type": "long"},
+        "confidence": {"type": "double"},
+        **TASKS[contents.task],
+    }
+    params = {
+        "conf": ("double", 0.25),
+        "iou": ("double", 0.7),
+        "imgsz": ("long", contents.imgsz),
+        "max_det": ("long", 300),
+    }
+    return {
+        # Any input: from what stands here MLflow would make a table before our code sees it, and refuse arrays.
+        "inputs": None,
+        "outputs": json.dumps([{**kind, "name": name, "required": True} for name, kind in columns.items()]),
+        "params": json.dumps(
+            [
+                {"name": name, "default": default, "shape": None, "type": kind}
+                for name, (kind, default) in params.items()
+            ]
+        ),
+    }
+
+
+def _requirements(versions: Mapping[str, str]) -> list[str]:
+    # A local version (2.14.1+cpu) is of an index that pip does not ask by itself.
+    pinned = [f"{name}=={versions[name].partition('+')[0]}" for name in REQUIREMENTS if name in versions]
+    if "ultralytics" not in versions:
+        pinned.insert(0, "ultralytics")
+    return [f"mlflow=={mlflow.__version__}", *pinned]
+
+
+def _picture() -> bytes:
+    """Return an image for the example: a grey square of 32 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * 32) * 32)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(path, to)
+
+
+def _dump(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

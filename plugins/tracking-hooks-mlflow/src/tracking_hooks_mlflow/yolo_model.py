@@ -1,0 +1,165 @@
+"""An Ultralytics YOLO model for MLflow: images in, a table of what was found out.
+
+This file is stored with the model, and MLflow runs it where the model is loaded or served. It needs Ultralytics
+there, and what MLflow itself brings.
+"""
+
+from __future__ import annotations
+
+import base64
+import os.path
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+PARAMS: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "imgsz": 640, "max_det": 300}
+"""What a prediction may be given beside images, as Ultralytics names it."""
+
+COLUMNS = {
+    "detect": ("x1", "y1", "x2", "y2"),
+    "segment": ("x1", "y1", "x2", "y2", "mask"),
+    "pose": ("x1", "y1", "x2", "y2", "keypoints"),
+    "obb": ("x1", "y1", "x2", "y2", "xywhr", "corners"),
+    "classify": (),
+}
+"""What a row holds for a task, beside ``image``, ``class``, ``class_id`` and ``confidence``."""
+
+_BATCH = 16
+"""Images that the network is given at once."""
+
+
+class YoloModel(PythonModel):  # type: ignore[misc]
+    """Finds what the network was trained to find."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the weights."""
+        from ultralytics import YOLO
+
+        self._yolo = YOLO(context.artifacts["weights"])
+        self._one_at_a_time = threading.Lock()  # a server asks from several threads
+
+    # MLflow takes the annotation literally if it can; a table is the one of our inputs for which it does not.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Return a table with a row for each thing that was found.
+
+        :param model_input: one image or many, in a list or in a table's column ``image``. An image is the path of a
+            file, text in base64 or the bytes of one, or an array as OpenCV has it (height, width, blue-green-red)
+        :param params: see ``PARAMS``
+        """
+        del context  # its weights are loaded
+        options = {**PARAMS, **{name: value for name, value in (params or {}).items() if value is not None}}
+        images = list(read_images(model_input))
+        rows = []
+        for start in range(0, len(images), _BATCH):
+            with self._one_at_a_time:
+                results = self._yolo.predict(images[start : start + _BATCH], save=False, verbose=False, **options)
+            for index, result in enumerate(results, start):
+                rows += [{"image": index, **row} for row in _rows(result, options["max_det"])]
+        columns = ("class", "class_id", "confidence", *COLUMNS[self._yolo.task])
+        table = pd.DataFrame(rows, columns=["image", *columns])
+        numbers = {name: "float64" for name in columns if name in {"confidence", "x1", "y1", "x2", "y2"}}
+        return table.astype(
+            {"image": "int64", "class": "str", "class_id": "int64", **numbers}
+        )  # also of an empty table
+
+
+def read_images(data: Any) -> Iterator[np.ndarray]:
+    """Yield each image as an array.
+
+    :raises ValueError: saying what cannot be read
+    """
+    if isinstance(data, pd.DataFrame):
+        if "image" not in data and len(data.columns) != 1:
+            raise ValueError(f"The images are expected in a column named 'image'; there are {list(data.columns)}.")
+        yield from read_images(list(data["image"] if "image" in data else data.iloc[:, 0]))
+    elif isinstance(data, Mapping):
+        if "image" not in data:
+            raise ValueError(f"The images are expected under the name 'image'; there are {list(data)}.")
+        yield from read_images(data["image"])
+    elif isinstance(data, str):
+        yield _decode(_content(data), f"{data[:80]!r} is no image's path (of a file here) or base64")
+    elif isinstance(data, (bytes, bytearray)):
+        yield _decode(bytes(data), f"these {len(data)} bytes are no image")
+    elif isinstance(data, np.ndarray) and data.dtype.kind in "biuf":
+        yield from _split(data)
+    elif isinstance(data, (list, tuple)) and _is_numeric(data):
+        yield from _split(np.asarray(data))
+    elif isinstance(data, (list, tuple, np.ndarray, pd.Series)):
+        for item in np.ravel(data) if isinstance(data, np.ndarray) else data:
+            yield from read_images(item)
+    else:
+        raise ValueError(f"An image is a path, base64 text, bytes or an array, not {type(data).__name__}.")
+
+
+def _content(text: str) -> bytes:
+    """Return the bytes of an image given as text: a file's path, or base64 with or without ``data:…;base64,``."""
+    if os.path.isfile(text):  # noqa: PTH113 unlike Path's, it takes text of any length
+        return Path(text).read_bytes()
+    head, comma, tail = text.partition(",")
+    try:
+        return base64.b64decode("".join((tail if comma and head.startswith("data:") else text).split()), validate=True)
+    except ValueError:
+        return b""
+
+
+def _decode(content: bytes, complaint: str) -> np.ndarray:
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise ValueError(f"An image that OpenCV reads is expected: {complaint}.")
+    return image
+
+
+def _split(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the images of an array: it is one, or a batch."""
+    if array.ndim not in {2, 3, 4}:
+        raise ValueError(f"An image's array has 2 or 3 dimensions, that of a batch 4; this has {array.ndim}.")
+    if array.dtype not in (np.uint8, np.uint16):
+        if array.dtype.kind == "f" or (array.size and (array.min() < 0 or array.max() > 255)):
+            raise ValueError(f"An image's array holds whole numbers from 0 to 255; this has {array.dtype} others.")
+        array = array.astype(np.uint8)
+    yield from array if array.ndim == 4 else [array]
+
+
+def _is_numeric(data: Any) -> bool:
+    """Whether these nested lists are an array, as JSON has it."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (int, float, np.number))
+
+
+def _rows(result: Any, limit: int) -> Iterator[dict[str, Any]]:
+    """Yield what was found in one image, the surest first."""
+    if result.probs is not None:
+        scores = result.probs.data.tolist()
+        for index in sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:limit]:
+            yield {"class": result.names[index], "class_id": index, "confidence": scores[index]}
+        return
+    found = result.boxes if result.obb is None else result.obb
+    more: dict[str, list[Any]] = {}
+    if result.masks is not None:
+        more["mask"] = [outline.tolist() for outline in result.masks.xy]
+    if result.keypoints is not None:
+        more["keypoints"] = result.keypoints.data.tolist()
+    if result.obb is not None:
+        more = {"xywhr": found.xywhr.tolist(), "corners": found.xyxyxyxy.tolist()}
+    for index, (box, confidence, number) in enumerate(
+        zip(found.xyxy.tolist(), found.conf.tolist(), found.cls.tolist())
+    ):
+        yield {
+            "class": result.names[int(number)],
+            "class_id": int(number),
+            "confidence": confidence,
+            **dict(zip(("x1", "y1", "x2", "y2"), box)),
+            **{name: values[index] for name, values in more.items()},
+        }
+
+
+set_model(YoloModel())
