@@ -71,6 +71,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: Annotated[
         Literal["on", "off"], Meta(description="Whether the trainer's log is recorded, as `console.log` too.")
     ] = "on"
+    histograms: Annotated[
+        Literal["on", "off"],
+        Meta(description="`on`: after each epoch the weights are counted into histograms, for TensorBoard."),
+    ] = "off"
+    graph: Annotated[
+        Literal["on", "off"], Meta(description="`on`: the layers and how they are connected, for TensorBoard.")
+    ] = "off"
 
     def tags_dict(self) -> dict[str, str]:
         """Return ``tags`` by name."""

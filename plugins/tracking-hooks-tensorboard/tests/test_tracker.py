@@ -56,8 +56,8 @@ def again(calls: list[Call], *, epoch: int) -> list[Call]:
 
 
 @pytest.fixture
-def calls(tmp_path) -> list[Call]:
-    return recorded_run(tmp_path / "run")
+def calls(tmp_path, recorded) -> list[Call]:
+    return recorded(tmp_path / "run")
 
 
 @pytest.fixture
@@ -178,15 +178,15 @@ def test_a_picture_that_is_none_is_rejected(logdir, tmp_path):
 
 
 def test_other_files_are_left_alone(logdir, tmp_path):
-    for name, kind in [("a.png", "file"), ("a.pdf", "plot")]:
+    for name, kind in [("a.png", "file"), ("a.pdf", "plot"), ("a.log", "file")]:
         artifact = Artifact(path=tmp_path / name, kind=kind, name=name, size=1, digest="")
         deliver([Call(1, STARTED, "on_artifact", {"artifact": artifact})], logdir)
     assert not logdir.exists()
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_crash_at_any_call_leaves_no_trace(tmp_path, resumed):
-    calls = recorded_run(tmp_path / "run", epochs=2)
+def test_a_crash_at_any_call_leaves_no_trace(tmp_path, resumed, recorded):
+    calls = recorded(tmp_path / "run", epochs=2)
     begin = 0
     if resumed:
         begin = len(calls) - 1  # what comes before is the other case

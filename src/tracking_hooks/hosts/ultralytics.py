@@ -22,6 +22,7 @@ from tracking_hooks import files
 from tracking_hooks.commands import Command
 from tracking_hooks.events import Checkpoint, Params, SaveCheckpoint
 from tracking_hooks.hosts import ultralytics_data as data
+from tracking_hooks.hosts import ultralytics_weights as weights
 from tracking_hooks.hosts.ultralytics_actions import DONE, carry_out, is_safe_in_mid_epoch, keep_learning_rate
 from tracking_hooks.hosts.ultralytics_run import Tracking, raise_alone
 from tracking_hooks.settings import ConfigurationError
@@ -140,6 +141,8 @@ class Session:
         if dataset.yaml and dataset.yaml.is_file():
             artifact = files.config(self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}")
             self.recorder.record("on_artifact", artifact=artifact)
+        if self.recorder.settings.graph == "on" and (graph := weights.graph(self.recorder.folder, trainer.model)):
+            self.recorder.record("on_artifact", artifact=graph)
 
     def epoch_started(self, trainer: BaseTrainer) -> None:
         """Record an epoch's start, or that it begins again."""
@@ -245,6 +248,9 @@ class Session:
         self._record_plots(trainer)
         self._act(trainer)
         self.recorder.look_after_relays()
+        if self.recorder.settings.histograms == "on":
+            artifact = weights.histograms(self.recorder.folder, trainer.model, self.epoch)
+            self.recorder.record("on_artifact", artifact=artifact)
 
     def _final_validation(self, trainer: BaseTrainer) -> None:
         self.recorder.record(

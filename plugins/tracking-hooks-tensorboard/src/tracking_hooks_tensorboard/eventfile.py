@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -48,6 +49,10 @@ class EventFile:
     def append(self, time: float, step: int, values: Iterable[Summary.Value]) -> None:
         """Write values at a step, as one event."""
         self._write(Event(wall_time=time, step=step, summary=Summary(value=values)))
+
+    def append_graph(self, time: float, graph: GraphDef) -> None:
+        """Write the network's graph, of which a run has one."""
+        self._write(Event(wall_time=time, graph_def=graph.SerializeToString(deterministic=True)))
 
     def start_session(self, time: float, step: int) -> None:
         """Tell readers to drop the points that were written before for this and later steps."""

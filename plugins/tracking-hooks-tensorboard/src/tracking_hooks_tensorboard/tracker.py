@@ -2,11 +2,12 @@
 
 What has to survive a restart is in ``state``: ``file`` and ``size`` (how much of the file is delivered),
 ``started`` (when the run began), ``epoch`` (the last settled one), ``second`` (the last step of the system
-metrics).
+metrics), ``layout`` (whether that of the custom scalars is written).
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from tracking_hooks.events import (
     Action,
     Artifact,
+    ConfusionMatrix,
+    Curve,
     Dataset,
     Destination,
     Environment,
@@ -28,11 +31,22 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_tensorboard import hparams
+from tracking_hooks_tensorboard.curves import pr_curves
+from tracking_hooks_tensorboard.dashboard import copies, layout, without_brackets
 from tracking_hooks_tensorboard.eventfile import EventFile
 from tracking_hooks_tensorboard.markdown import code, table
+from tracking_hooks_tensorboard.network import graph, histograms
 from tracking_hooks_tensorboard.values import image, scalars, text
 
 _PICTURES = {".png", ".jpg", ".jpeg"}
+_GRAPH = "graph.json"
+_HISTOGRAMS = re.compile(r"histograms/epoch\d+\.json")
+_CONSOLE = "console.log"
+_CONSOLE_HEAD, _CONSOLE_TAIL = 20_000, 80_000
+"""Characters of the trainer's log that are shown: its begin with the model's layers, and its end."""
+_MOST_LABELS = 100
+"""Up to so many classes a confusion matrix can be read as a table."""
 
 
 class TensorBoardTracker:
@@ -58,6 +72,7 @@ class TensorBoardTracker:
             text("environment", _environment(run, environment)),
         ]
         file.append(time, 0, texts)
+        file.append(time, 0, hparams.start(params, run.task, time))
 
     @hookimpl
     def on_train_start(
@@ -76,23 +91,44 @@ class TensorBoardTracker:
 
     @hookimpl
     def on_epoch_end(
-        self, epoch: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
-        """Write the curves over epochs."""
-        self._file(run, time, state, destination).append(time, epoch, scalars(metrics))
+        self, epoch: int, metrics: Metrics, per_class: PerClass | None,
+        run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Write the curves over epochs; with the first ones, which of them belong into one chart."""
+        file = self._file(run, time, state, destination)
+        values = scalars(metrics | copies(metrics))
+        for label, of_class in (per_class or {}).items():
+            values += scalars(without_brackets(of_class), f"per_class/{label}/")
+        file.append(time, epoch, values)
+        if "layout" not in state and (charts := layout(metrics, per_class)):
+            file.append(time, 0, [charts])
+            state["layout"] = True
         state["epoch"] = epoch
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
-        """Show the plots that are pictures."""
-        if artifact.kind != "plot" or artifact.path.suffix.lower() not in _PICTURES:
+        """Show the plots that are pictures, the log, and what was read off the network."""
+        name, step = artifact.name, artifact.epoch or 0
+        is_picture = artifact.kind == "plot" and artifact.path.suffix.lower() in _PICTURES
+        is_histogram = _HISTOGRAMS.fullmatch(name)
+        if not (is_picture or is_histogram or name in {_CONSOLE, _GRAPH}):
             return
-        tag = f"plots/{Path(artifact.name).with_suffix('').as_posix()}"
+        data = artifact.path.read_bytes()
         try:
-            picture = image(tag, artifact.path.read_bytes())
+            if name == _GRAPH:
+                network = graph(data)
+                self._file(run, time, state, destination).append_graph(time, network)
+                return
+            if is_histogram:
+                values = histograms(data)
+            elif name == _CONSOLE:
+                # As one text at the end: TensorBoard keeps ten texts of a tag, and would leave holes in a log in parts.
+                values = [text("console", code(_shortened(data.decode(errors="replace"))))]
+            else:
+                values = [image(f"plots/{Path(name).with_suffix('').as_posix()}", data)]
         except ValueError as error:
-            raise Rejected(f"{artifact.path} cannot be shown: it is {error}.") from error
-        self._file(run, time, state, destination).append(time, artifact.epoch or 0, [picture])
+            raise Rejected(f"{artifact.path} cannot be shown: {error}.") from error
+        self._file(run, time, state, destination).append(time, step, values)
 
     @hookimpl
     def on_system_metrics(
@@ -124,13 +160,17 @@ class TensorBoardTracker:
 
     @hookimpl
     def on_final_validation(
-        self, metrics: Metrics, per_class: PerClass | None,
+        self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+        confusion_matrix: ConfusionMatrix | None,
         run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write the figures of the best checkpoint beside the curves, not into them."""
+        """Write the figures of the best checkpoint beside the curves, not into them; and its PR curves."""
         values = scalars(metrics, "best/")
         if per_class:
             values.append(text("best/per_class", _per_class(per_class)))
+        if confusion_matrix and len(confusion_matrix.labels) <= _MOST_LABELS:
+            values.append(text("best/confusion_matrix", _confusion_matrix(confusion_matrix)))
+        values += pr_curves(curves, confusion_matrix)
         self._file(run, time, state, destination).append(time, state.get("epoch", 0), values)
 
     @hookimpl
@@ -142,6 +182,8 @@ class TensorBoardTracker:
         texts = [text("status", status)]
         if error:
             texts.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
+        if status == "finished":
+            texts.append(hparams.success(time))
         self._file(run, time, state, destination).append(time, state.get("epoch", 0), texts)
 
     @hookimpl
@@ -214,5 +256,20 @@ def _dataset(dataset: Dataset) -> str:
 
 def _per_class(per_class: PerClass) -> str:
     names = list(dict.fromkeys(name for metrics in per_class.values() for name in metrics))
-    rows = ([label, *(metrics.get(name, "") for name in names)] for label, metrics in per_class.items())
+    rows = (
+        [label, *(f"{metrics[name]:.5g}" if name in metrics else "" for name in names)]
+        for label, metrics in per_class.items()
+    )
     return table(["class", *names], rows)
+
+
+def _confusion_matrix(confusion: ConfusionMatrix) -> str:
+    rows = ([label, *(f"{value:g}" for value in row)] for label, row in zip(confusion.labels, confusion.matrix))
+    return table(["predicted, down; true, across", *confusion.labels], rows)
+
+
+def _shortened(log: str) -> str:
+    left_out = len(log) - _CONSOLE_HEAD - _CONSOLE_TAIL
+    if left_out <= 0:
+        return log
+    return f"{log[:_CONSOLE_HEAD]}\n… {left_out:,} characters are left out here …\n{log[-_CONSOLE_TAIL:]}"

@@ -58,4 +58,4 @@ def _measure(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
         at += 1 if marker == 0xFF else 2 + length  # any number of 0xFF may fill up between segments
-    raise ValueError("neither a PNG nor a JPEG picture")
+    raise ValueError("it is neither a PNG nor a JPEG picture")

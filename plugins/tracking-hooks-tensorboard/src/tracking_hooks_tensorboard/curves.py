@@ -1,0 +1,63 @@
+"""Precision and recall over the confidence, as the PR Curves tab draws them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.plugins.pr_curve.metadata import create_summary_metadata
+
+from tracking_hooks.events import ConfusionMatrix, Curve
+
+_PRECISION, _RECALL = "Precision-Confidence", "Recall-Confidence"
+_PER_CENT = 100.0
+
+
+def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> Iterator[Summary.Value]:
+    """Return a curve for each class, and for each kind of result: boxes, masks, poses.
+
+    They are made of those over the confidence and not of "Precision-Recall": the tab lets its user move along the
+    thresholds, of which that one knows nothing.
+    """
+    by_name = {curve.name: curve for curve in curves}
+    counts = _instances(matrix)
+    for name, precision in by_name.items():
+        kind = name.removeprefix(_PRECISION)
+        recall = by_name.get(_RECALL + kind)
+        if not name.startswith(_PRECISION) or recall is None:
+            continue
+        for label in (label for label in precision.y if label in recall.y):
+            yield _pr_curve(f"pr_curves{kind}/{label}", precision.y[label], recall.y[label], counts.get(label))
+
+
+def _pr_curve(tag: str, precision: list[float], recall: list[float], instances: float | None) -> Summary.Value:
+    """Return a curve, with the counts that follow from the number of objects that there are to be found.
+
+    The tab leaves out the thresholds above which nothing is found, which it sees by the counts.
+    """
+    of = instances or _PER_CENT
+    found = [round(value * of) for value in recall]
+    # Of a threshold at which all that was found is wrong, precision and recall do not tell how much that was.
+    wrong = [round(r * of * (1 - p) / p) if p > 0 else 0 for p, r in zip(precision, recall)]
+    missed = [round(of) - value for value in found]
+    rows: list[list[float]] = [[*found], [*wrong], [0.0] * len(found), [*missed], precision, recall]
+    thresholds = len(precision)
+    content = b"".join(struct.pack(f"<{thresholds}f", *row) for row in rows)
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in (len(rows), thresholds)])
+    description = f"of {round(of)} objects" if instances else "counts are in per cent of the objects"
+    return Summary.Value(
+        tag=tag,
+        metadata=create_summary_metadata(display_name="", description=description, num_thresholds=thresholds),
+        tensor=TensorProto(dtype=DT_FLOAT, tensor_shape=shape, tensor_content=content),
+    )
+
+
+def _instances(matrix: ConfusionMatrix | None) -> dict[str, float]:
+    """Return how many objects of each class there are: each is either found, mistaken or missed."""
+    if matrix is None:
+        return {}
+    return {label: sum(row[i] for row in matrix.matrix) for i, label in enumerate(matrix.labels)}

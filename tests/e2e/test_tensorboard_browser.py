@@ -1,0 +1,183 @@
+"""What a person sees: one short training, opened in TensorBoard's own pages. Their pictures are put into ``build/``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tracking_hooks.shapes import make_shapes
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+EPOCHS = 18  # until something is found: of nothing there is no curve
+PATIENCE = 60_000  # milliseconds
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+
+PICTURES = Path(__file__).parents[2] / "build" / "tensorboard"
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+
+TRAINING = """
+from ultralytics import YOLO
+YOLO("yolo26n.yaml").train(
+    data={data!r}, epochs={epochs}, imgsz=64, batch=8, device="cpu", workers=0, amp=False, seed=0, lr0=0.005,
+    optimizer="AdamW", mosaic=0.0, close_mosaic=0, warmup_epochs=1, project={project!r}, name="train",
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    """The folder of a project with one training."""
+    folder = tmp_path_factory.mktemp("training")
+    shapes = make_shapes(folder / "shapes", train=96, val=16)
+    project = folder / "runs"
+    not_inherited = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(not_inherited)},
+        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(folder / "yolo"),
+        "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1", "TRACKING_HOOKS": "tensorboard",
+        "TRACKING_HOOKS_HISTOGRAMS": "on", "TRACKING_HOOKS_GRAPH": "on",
+    }  # fmt: skip
+    code = TRAINING.format(data=str(shapes), epochs=EPOCHS, project=str(project))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture(scope="module")
+def server(logdir, tmp_path_factory):
+    """TensorBoard on that folder, on a free port of its choice; the address of its pages."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1", "--port", "0"]
+    output = tmp_path_factory.mktemp("server") / "log"
+    with output.open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    deadline = time.monotonic() + PATIENCE / 1000
+
+    def wait(condition, what):
+        while not condition():
+            assert process.poll() is None and time.monotonic() < deadline, f"never came: {what}: {output.read_text()}"
+            time.sleep(0.1)
+
+    try:
+        wait(lambda: "http://127.0.0.1:" in output.read_text(), "the address")
+        address = "http://127.0.0.1:" + output.read_text().partition("http://127.0.0.1:")[2].partition("/")[0]
+        wait(lambda: b'"status"' in ask(f"{address}/data/plugin/text/tags"), "the last event")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ask(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def page():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        context = browser.new_context(viewport={"width": 1600, "height": 1000})
+        context.set_default_timeout(PATIENCE)
+        context.route("**/*", lambda route: route.continue_() if is_here(route.request.url) else route.abort())
+        yield context.new_page()
+        browser.close()
+
+
+def is_here(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+
+
+@pytest.fixture
+def show(server, page):
+    """Open a tab afresh, and take a picture of it at the end of the test."""
+    opened = []
+
+    def open_(tab, *, query="", more="", errors=None):
+        page.goto("about:blank")
+        if errors is not None:
+            page.on("pageerror", errors.append)
+        page.goto(f"{server}/{query}#{tab}{more}")  # the older tabs keep their settings behind the tab's name
+        opened.append(tab)
+        return page
+
+    yield open_
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for tab in opened:
+        page.wait_for_timeout(1500)  # until what moves into its place has come to rest
+        page.screenshot(path=PICTURES / f"{tab}.png")
+
+
+def await_drawn(page, selector, count):
+    page.locator(selector).nth(count - 1).wait_for(state="attached")
+
+
+def await_texts(page, *texts):
+    for text in texts:
+        page.get_by_text(text, exact=True).first.wait_for()
+
+
+def test_time_series(show):
+    page = show("timeseries", query="?tagFilter=%5E(train%7Cval%7Cmetrics)%2F&smoothing=0")
+    await_texts(page, "metrics/mAP50(B)", "metrics/precision(B)")
+    await_drawn(page, "scalar-card svg path, scalar-card canvas", 2)
+
+
+def test_custom_scalars_overlay_training_and_validation(show):
+    errors = []
+    page = show("custom_scalars", more="&_smoothingWeight=0", errors=errors)
+    await_texts(page, "losses", "box_loss", "cls_loss", "metrics", "mAP", "fitness", "learning rates")
+    page.get_by_text("Matches (2)").nth(4).wait_for()  # three losses, mAP, precision and recall
+    page.wait_for_timeout(3000)
+    assert not errors  # they are what a chart that stays empty leaves behind
+
+
+def test_hparams_have_the_run_as_a_row(show):
+    page = show("hparams")
+    await_texts(page, "batch", "epochs", "imgsz", "lr0", "model", "train")
+    page.get_by_text("best/metrics/mAP50-95(B)").first.wait_for()
+
+
+def test_images_show_batches_and_predictions_beside_labels(show):
+    page = show("images", more="&tagFilter=batch")
+    await_texts(page, "plots/train_batch0", "plots/val_batch0_labels", "plots/val_batch0_pred")
+    await_drawn(page, "#main-image-container img", 5)
+
+
+def test_pr_curves_are_drawn_by_class(show):
+    page = show("pr_curves")
+    await_texts(page, "pr_curves(B)/square", "pr_curves(B)/circle", "pr_curves(B)/triangle")
+    page.get_by_text(f"step {EPOCHS}").nth(2).wait_for()
+
+
+def test_text_tells_how_the_run_was_made_and_ended(show):
+    page = show("text")
+    await_texts(page, "params", "environment", "console", "status")
+
+
+def test_histograms_show_the_weights(show):
+    page = show("histograms", more="&tagFilter=model.0.conv")
+    await_texts(page, "weights/model.0.conv.weight")
+    await_drawn(page, "vz-histogram-timeseries path", EPOCHS)
+
+
+def test_the_graph_has_the_layers(show):
+    page = show("graphs")
+    for name in ("images", "0_Conv", "23_Detect"):
+        page.get_by_text(name, exact=True).first.wait_for(state="attached")
