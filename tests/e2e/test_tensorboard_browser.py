@@ -112,7 +112,7 @@ def show(server, page):
     def open_(tab, *, query="", more="", errors=None):
         page.goto("about:blank")
         if errors is not None:
-            page.on("pageerror", errors.append)
+            page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108 it takes no method of C
         page.goto(f"{server}/{query}#{tab}{more}")  # the older tabs keep their settings behind the tab's name
         opened.append(tab)
         return page
