@@ -104,6 +104,8 @@ def sides(server, tmp_path_factory, shapes):
     """Both sides' trainings; their integration is on, as it is where mlflow is installed."""
     folder = tmp_path_factory.mktemp("homes")
     homes = {side: Home(folder / side, shapes) for side in ("theirs", "ours")}
+    for home in homes.values():  # else Ultralytics takes the repository that it is installed in, if it is in one
+        home.run([home.yolo()[0], "settings", f"runs_dir={home.work / 'runs'}"])
     for side, trackers in {"theirs": None, "ours": "mlflow"}.items():
         train(homes[side], four_trainings(homes[side]), trackers, MLFLOW_TRACKING_URI=server)
     yield Sides(server, homes)

@@ -206,8 +206,9 @@ def test_the_package_lacks_nothing_that_mlflow_writes(packages, tmp_path):
     assert {key: flavor[key] for key in set(same) - unlike} == {key: same[key] for key in set(same) - unlike}
     assert ours.saved_input_example_info == written.saved_input_example_info
     assert ours.signature == written.signature
-    names = {path.name for path in folder.rglob("*")}
-    assert {path.name for path in (tmp_path / "theirs").rglob("*")} == names
+    names = {path.name for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    theirs = {path.name for path in (tmp_path / "theirs").rglob("*") if "__pycache__" not in path.parts}
+    assert theirs == names
     for name in ("requirements.txt", "input_example.json"):
         assert (folder / name).read_text().strip() == (tmp_path / "theirs" / name).read_text().strip()
     serving = [json.loads((path / "serving_input_example.json").read_text()) for path in (folder, tmp_path / "theirs")]

@@ -12,6 +12,8 @@ from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_mlflow import registration, uris
 
+_TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
+
 DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 """What Ultralytics' own integration takes when ``project`` is not set."""
 
@@ -50,7 +52,7 @@ def _destination(run: Run) -> Destination:
     if wish := os.environ.get(registration.VARIABLE, "").strip():
         registration.parse(wish)  # raises now, not after the training
         destination["register"] = wish
-    if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in {"1", "true", "yes"}:
+    if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in _TRUE:
         destination["keep_active"] = True
     return destination
 
