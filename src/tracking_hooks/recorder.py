@@ -352,13 +352,13 @@ class Recorder:
 
         :param skip: says of a file that it is recorded already, as it is now
         """
+        if self._ended or not self._begun:
+            return
         self._guard(self._write_pointer, f"writing {layout.POINTER}")
         self._close_console()
         self._guard(lambda: self._record_final_files(epoch, skip), "recording the final files")
 
     def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
-        if not self._begun:
-            return
         kinds = self.settings.checkpoint_rule().kinds
         for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip):
             self.record(hook, **args)

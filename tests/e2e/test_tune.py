@@ -141,7 +141,8 @@ def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, awai
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     home.run([home.python, "ray_tune.py"], "mlflow,tensorboard", **ray)
     for folder in home.runs():
-        await_(lambda folder=folder: adoption.is_settled(folder, "mlflow"), f"delivery of {folder.uid}")
+        for tracker in ("mlflow", "tensorboard"):
+            await_(lambda at=(folder, tracker): adoption.is_settled(*at), f"delivery of {folder.uid} to {tracker}")
     reader = home.reader()
     parent, trials = family(reader)
     assert parent.info.run_name == "tune"
