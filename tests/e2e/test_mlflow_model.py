@@ -110,7 +110,7 @@ def check_that_it_is_the_runs(home, reader):
     assert (str(model.status), model.source_run_id, model.name) == ("READY", run.info.run_id, "yolo26n")
     assert model.params == {"task": "detect", "imgsz": "32", "epoch": str(best), "data": "data"}
     assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, best)]
-    measured = {key: value for key, value in run.data.metrics.items() if key.startswith("best/")}
+    measured = {key: value for key, value in run.data.metrics.items() if key.startswith("best/metrics/")}
     assert "best/metrics/mAP50B" in measured
     assert {metric.key: metric.value for metric in model.metrics} == measured
     version = reader.client.get_model_version_by_alias("shapes", "champion")

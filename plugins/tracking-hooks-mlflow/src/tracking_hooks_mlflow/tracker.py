@@ -127,6 +127,7 @@ class MLflowTracker:
         mlflow_run = self._open(run, time, state, destination)
         model, epoch = models.begin(mlflow_run, run, state), state.get("epoch", 0)
         self._record(_best(metrics), epoch, run, time, state, destination, model)
+        # Not the model's: eighty classes would bury what compares it with others on its page.
         self._record(_best(_flat(per_class)), epoch, run, time, state, destination)
         state["best"] = metrics
         texts = {f"tables/{_file_name(curve.name)}.json": tables.curve(curve) for curve in curves}
