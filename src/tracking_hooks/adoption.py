@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracking_hooks import files, journal
-from tracking_hooks.events import Error
+from tracking_hooks.events import DONE, Error
 from tracking_hooks.journal import Call, Journal
 from tracking_hooks.layout import RunFolder, read_json
 from tracking_hooks.liveness import Lock, is_alive
@@ -54,18 +54,20 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
         return True  # another relay is just doing it
     try:
         head, offset = journal.read_head(folder.journal)
-        is_open, time, epoch = False, 0.0, 0
+        is_open, time, epoch, kept = False, 0.0, 0, dict[str, None]()
         for entry in journal.read(folder.journal, offset):
             if call := entry.call:
                 time = max(time, call.time)
                 epoch = call.args.get("epoch") or epoch
                 is_open = call.hook != "on_run_end"
+                if call.hook == "on_action" and call.args["outcome"] == DONE:
+                    files.note_kept(kept, call.args["action"])
         if not is_open:
             return False
         kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
         log = Journal.reopen(folder.journal)
         try:
-            for hook, args in files.final_files(folder, head.run.save_dir, epoch, kinds):
+            for hook, args in files.final_files(folder, head.run.save_dir, epoch, kinds, kept=kept):
                 files.keep_if_outside(folder, args)
                 log.append(hook, time, args)
             error = first_crash(folder)

@@ -3,7 +3,8 @@
 PyTorch (2.5 and newer) calls ``install`` at ``import torch``, as an entry point of the group ``torch.backends``.
 That puts a finder on ``sys.meta_path`` which waits for Ultralytics' modules to be imported and wraps a few of
 their functions, most of all ``add_integration_callbacks``: the one through which every trainer adds its
-integrations. Nothing else happens until one of them is called while ``TRACKING_HOOKS`` asks for a tracker.
+integrations. Nothing else happens until one of them is called while ``TRACKING_HOOKS`` asks for a tracker, or
+``TRACKING_HOOKS_CONTROL`` for a rule.
 
 Only the standard library is imported here, and ``install`` never raises: an exception would break ``import
 torch``.
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 VARIABLE = "TRACKING_HOOKS"
+CONTROL = "TRACKING_HOOKS_CONTROL"
+_OFF = ("none", "off", "0")
 _HOSTS = "tracking_hooks.hosts"
 
 _SEAMS = {
@@ -125,7 +128,7 @@ def _wrapped(original: Callable[..., Any], stand_in: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if os.environ.get(VARIABLE, "").strip().lower() in ("", "none", "off", "0"):
+        if not _is_asked_for():
             return original(*args, **kwargs)
         try:
             function = getattr(import_module(f"{_HOSTS}.{module}"), name)
@@ -138,7 +141,12 @@ def _wrapped(original: Callable[..., Any], stand_in: str) -> Callable[..., Any]:
     return wrapper
 
 
+def _is_asked_for() -> bool:
+    trackers, rules = (os.environ.get(name, "").strip().lower() for name in (VARIABLE, CONTROL))
+    return trackers not in _OFF if trackers else rules not in ("", *_OFF)
+
+
 def _say(sentence: str) -> None:
-    if os.environ.get(VARIABLE, "").strip():
+    if os.environ.get(VARIABLE, "").strip() or os.environ.get(CONTROL, "").strip():
         with suppress(Exception):  # a closed stderr
             print(f"tracking-hooks: {sentence}", file=sys.stderr)  # noqa: T201 there is no logger yet

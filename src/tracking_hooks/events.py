@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "Params",
     "PerClass",
+    "Progress",
     "Rejected",
     "Run",
     "SaveCheckpoint",
@@ -189,10 +190,12 @@ class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
 
 
 class SaveCheckpoint(Struct, frozen=True, kw_only=True, tag="save_checkpoint"):
-    """Keep the present weights as ``weights/<name>.pt``."""
+    """Keep the present weights as ``weights/<name>.pt``; trackers get what is there at the run's end."""
 
     name: str
     reason: str
+    replaces: str = ""
+    """The name of an earlier checkpoint whose file is deleted then."""
 
 
 class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_rate"):
@@ -202,7 +205,19 @@ class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_r
     reason: str
 
 
+DONE = "done"
+"""The outcome of an action that was carried out; any other says why it was not."""
+
 Action: TypeAlias = Stop | SaveCheckpoint | ScaleLearningRate
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a training has come."""
+
+    epochs: int
+    """How many it is to have."""
+    seconds: float
+    """That it has been training, earlier parts of a resumed run included."""
 
 
 class Capture(Struct, frozen=True, kw_only=True):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tracking_hooks import console, redact
-from tracking_hooks.events import Artifact, Checkpoint, Rejected
+from tracking_hooks.events import Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
@@ -142,12 +142,20 @@ def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
     return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
 
 
+def note_kept(kept: dict[str, None], action: Action) -> None:
+    """Keep account of the checkpoints that actions have saved and not replaced by others."""
+    if isinstance(action, SaveCheckpoint):
+        kept.pop(action.replaces, None)
+        kept[action.name] = None
+
+
 def final_files(
     folder: RunFolder,
     save_dir: Path,
     epoch: int,
     kinds: Container[str] = ("best", "last"),
     skip: Callable[[Path], bool] = lambda _: False,
+    kept: Iterable[str] = (),
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record; and its console log.
 
@@ -155,13 +163,15 @@ def final_files(
 
     :param kinds: the checkpoints that are wanted
     :param skip: says of a file that it is recorded already, as it is now
+    :param kept: the checkpoints that actions have saved (see ``note_kept``)
     """
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
         return
-    weights: tuple[Literal["best", "last"], ...] = ("best", "last")
-    for kind in (kind for kind in weights if kind in kinds):
-        path = save_dir / "weights" / f"{kind}.pt"
+    weights: list[tuple[str, Literal["best", "last", "action"]]] = [("best", "best"), ("last", "last")]
+    weights = [(name, kind) for name, kind in weights if kind in kinds] + [(name, "action") for name in kept]
+    for name, kind in weights:
+        path = save_dir / "weights" / f"{name}.pt"
         with suppress(FileNotFoundError):
             size, sha = digest(path)
             checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)

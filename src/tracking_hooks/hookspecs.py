@@ -7,12 +7,14 @@ The order of events in a run::
     on_train_start
     for each epoch:
         on_epoch_start
-        on_batch_end, on_system_metrics       now and then
+        on_batch_end, on_system_metrics       now and then; behind each of the former, control_batch
         on_train_epoch_end                    early view
         on_validation_end                     early view, if a validation ran
         on_epoch_restart                      only if the epoch is thrown away and begins again
         on_checkpoint_saved
         on_epoch_end                          exactly once: curves are written from here
+        control_epoch                         in the training process: what shall be done?
+        on_action                             what was done
         on_artifact                           plots, as they appear
     on_final_validation                       the best checkpoint, once more
     on_checkpoint_saved, on_artifact          the final files
@@ -48,6 +50,7 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Progress,
     Run,
     State,
     Status,
@@ -238,4 +241,32 @@ class TrainerSpecs:
 
         :param parent: for a trial, what was captured for the tuning: a trial belongs beside it
         :returns: where this plugin will deliver, now and from another shell later
+        """
+
+    @hookspec(firstresult=True)
+    def watched_metrics(self) -> list[str] | None:
+        """Name the metrics that you decide by.
+
+        One that is not there when the first epoch is settled is reported, with those that are.
+        """
+
+    @hookspec(firstresult=True)
+    def control_epoch(self, run: Run, epoch: int, metrics: Metrics, progress: Progress) -> Action | list[Action] | None:
+        """Say what shall be done, now that an epoch is settled.
+
+        Comes in the order of the epochs. When a run is resumed, it comes for the epochs before as well, so that what
+        you remember is there again; what you return then is ignored.
+
+        :param metrics: those of ``on_epoch_end``
+        :returns: what the training shall do. Of several rules, each is heard: checkpoints are saved first, then
+            learning rates multiplied (several factors are multiplied with each other), and one Stop is enough
+        """
+
+    @hookspec(firstresult=True)
+    def control_batch(self, run: Run, epoch: int, step: int, metrics: Metrics) -> Action | list[Action] | None:
+        """Say what shall be done, now that a batch was recorded (``TRACKING_HOOKS_BATCH_EVERY``).
+
+        A Stop ends the epoch here if the training is in one process; everything else waits for the epoch's end.
+
+        :param metrics: those of ``on_batch_end``
         """

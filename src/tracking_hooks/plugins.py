@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
+from typing import Any
 
 import pluggy
 
@@ -17,6 +18,12 @@ from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
 KNOWN = ("mlflow", "tensorboard")
 """The plugins of this project: what can be suggested when it is not installed."""
+
+_IN_THE_TRAINING_PROCESS = {
+    name: "is a hook of the training process: name its class in TRACKING_HOOKS_CONTROL, as in my_rules.Mine()"
+    for name in vars(TrainerSpecs)
+    if name.startswith("control_")
+}
 
 _NOTHING = "To install one: " + " or ".join(f"pip install tracking-hooks-{name}" for name in KNOWN)
 
@@ -88,26 +95,38 @@ def load(name: str) -> pluggy.PluginManager:
         points = installed()
         if name not in points:
             raise ConfigurationError(_unknown(name, points))
-        plugin = _load_entry_point(points[name])
-    return _check(name, plugin, LifecycleSpecs)
+        plugin = _instance(name, load_entry_point(points[name]))
+    return check(name, plugin, LifecycleSpecs)
+
+
+def load_trainer_sides(names: Iterable[str]) -> dict[str, pluggy.PluginManager | None]:
+    """Load what each plugin has in the training process: a manager with its trainer side alone, or None.
+
+    :raises ConfigurationError: naming the plugin, and the hook where one is at fault
+    """
+    sides = installed(TRAINER_GROUP)
+    return {
+        name: check(name, _instance(name, load_entry_point(sides[name])), TrainerSpecs) if name in sides else None
+        for name in names
+    }
 
 
 def capture(
-    names: Iterable[str], run: Run, parents: Mapping[str, Destination] = MappingProxyType({})
+    sides: Mapping[str, pluggy.PluginManager | None],
+    run: Run,
+    parents: Mapping[str, Destination] = MappingProxyType({}),
 ) -> dict[str, Capture]:
     """Ask the trainer side of each plugin, where it has one, for its destination.
 
     :param parents: what they said for the tuning that this run is a trial of
     :raises ConfigurationError: naming the plugin that could not answer
     """
-    sides = installed(TRAINER_GROUP)
     captures: dict[str, Capture] = {}
-    for name in names:
+    for name, side in sides.items():
         captures[name] = Capture()
-        if name in sides:
-            manager = _check(name, _load_entry_point(sides[name]), TrainerSpecs)
+        if side is not None:
             try:
-                captures[name] = manager.hook.capture(run=run, parent=parents.get(name)) or Capture()
+                captures[name] = side.hook.capture(run=run, parent=parents.get(name)) or Capture()
             except ConfigurationError as error:
                 raise ConfigurationError(f"plugin {name!r}: {error}") from error
             except Exception as error:
@@ -115,15 +134,25 @@ def capture(
     return captures
 
 
-def _load_entry_point(point: EntryPoint) -> object:
+def hooks_of(plugin: object) -> dict[str, str]:
+    """Return what is marked as a hook in a plugin or its class: attribute to the hook's name."""
+    manager = pluggy.PluginManager(PROJECT)
+    found = {name: manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
+    return {name: options["specname"] or name for name, options in found.items() if options}
+
+
+def load_entry_point(point: EntryPoint) -> Any:
+    """Import what an entry point names.
+
+    :raises ConfigurationError: naming the plugin and its distribution
+    """
     try:
-        plugin = point.load()
+        return point.load()
     except Exception as error:
         raise ConfigurationError(
             f"plugin {point.name!r} ({_distribution(point)}) cannot be imported: {_describe(error)}. "
             f"Repair it, or take it out of {SELECTION}."
         ) from error
-    return _instance(point.name, plugin)
 
 
 def _import_class(name: str) -> object:
@@ -147,24 +176,29 @@ def _instance(name: str, plugin: object) -> object:
         raise ConfigurationError(f"plugin {name!r} cannot be made: {_describe(error)}") from error
 
 
-def _check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
+def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
+    """Check an instance against a specification.
+
+    :returns: a manager with this plugin alone
+    :raises ConfigurationError: naming the plugin, and the hook that is at fault
+    """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(specs)
     hooks = _parameters(specs)
-    if not any(manager.parse_hookimpl_opts(plugin, attribute) for attribute in dir(plugin)):
+    elsewhere = _IN_THE_TRAINING_PROCESS if specs is LifecycleSpecs else {}
+    found = hooks_of(plugin)
+    if not found:
         raise ConfigurationError(f"plugin {name!r} has no hook: its methods must be marked with @hookimpl.")
-    for attribute in dir(plugin):
-        options = manager.parse_hookimpl_opts(plugin, attribute)
-        if options is None:
-            continue
-        hook = options["specname"] or attribute
+    for attribute, hook in found.items():
+        if hook in elsewhere:
+            raise ConfigurationError(f"plugin {name!r}: {hook} {elsewhere[hook]}.")
         if hook not in hooks:
-            raise ConfigurationError(f"plugin {name!r}: unknown hook {hook!r}.{_did_you_mean(hook, hooks)}")
+            raise ConfigurationError(f"plugin {name!r}: unknown hook {hook!r}.{did_you_mean(hook, hooks)}")
         for parameter in inspect.signature(getattr(plugin, attribute)).parameters.values():
             if parameter.name not in hooks[hook]:
                 raise ConfigurationError(
                     f"plugin {name!r}, hook {hook!r}: unknown parameter {parameter.name!r}."
-                    f"{_did_you_mean(parameter.name, hooks[hook])} It offers: {', '.join(hooks[hook])}."
+                    f"{did_you_mean(parameter.name, hooks[hook])} It offers: {', '.join(hooks[hook])}."
                 )
             if parameter.default is not parameter.empty:
                 raise ConfigurationError(
@@ -196,7 +230,8 @@ def _unknown(name: str, available: Iterable[str]) -> str:
     return "\n  ".join(lines)
 
 
-def _did_you_mean(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return a sentence with the candidate that is meant by a misspelt name; empty if none is near."""
     meant = difflib.get_close_matches(name, list(candidates), 1)
     return f" Did you mean {meant[0]!r}?" if meant else ""
 

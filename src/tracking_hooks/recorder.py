@@ -14,18 +14,18 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tracking_hooks import adoption, console, delivery, files, layout, redact, resumption
+from tracking_hooks import adoption, console, delivery, files, journal, layout, redact, resumption
 from tracking_hooks.commands import Command, Commands
 from tracking_hooks.console import ConsoleLog
-from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
-from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, number
+from tracking_hooks.events import DONE, Capture, Environment, Error, Params, Run, Status
+from tracking_hooks.journal import FORMAT, Call, Head, Journal, JournalError, number
 from tracking_hooks.layout import Pointer, RunFolder, write_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.relays import Relays, wait_for_delivery
@@ -87,6 +87,7 @@ class Recorder:
         self._is_writing = False
         self._time = 0.0  # of the last event
         self._start_args: dict[str, Any] = {}
+        self._kept = dict(earlier.kept) if earlier else {}
         self._stop_sampling = threading.Event()
         self._captures = dict(captures)
         self._added: list[str] = []  # trackers that the run did not have before it was resumed
@@ -192,16 +193,19 @@ class Recorder:
 
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
+        if not self._captures:
+            return f"{self.folder.path} (no tracker)"
         if self._offline:
             return f"{self.folder.path} only (offline), for {', '.join(self._captures)}"
         return ", ".join(
             f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
         )
 
-    def check(self, replaced: Sequence[str] = ()) -> None:
+    def check(self, replaced: Sequence[str] = (), rules: Sequence[str] = ()) -> None:
         """Wait, for a bounded time, until every relay has checked its plugin; then say what is attached.
 
         :param replaced: the host's own integrations that were taken off
+        :param rules: what may act on the training
         :raises ConfigurationError: if a plugin cannot be used; the run is forgotten then
         """
         for sentence, is_fatal in self.relays.verdicts():
@@ -210,6 +214,8 @@ class Recorder:
                 raise ConfigurationError(sentence)
             self._complain(sentence)
         line = f"run {self.run.uid} goes {'on ' if self.resumed else ''}to {self.describe()}"
+        if rules:
+            line += f"; governed by {'; '.join(rules)}"
         if replaced:
             line += f"; Ultralytics' own {' and '.join(replaced)} is taken off this run"
         self._logger.info(f"tracking-hooks: {line}")
@@ -240,6 +246,8 @@ class Recorder:
                 self._complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
                 return
             self.epoch = args["epoch"]
+        if hook == "on_action" and args["outcome"] == DONE:
+            files.note_kept(self._kept, args["action"])
         self._guard(lambda: self._append(hook, args), f"recording {hook}")
         if hook == "on_epoch_end":
             self._guard(self._write_pointer, f"writing {layout.POINTER}")
@@ -294,6 +302,16 @@ class Recorder:
             except Exception:  # noqa: BLE001 a tensor of two elements says RuntimeError, a large int OverflowError
                 self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
         return numbers
+
+    def calls(self) -> list[Call]:
+        """Return what is recorded so far; nothing if it cannot be read. Never raises."""
+        calls: list[Call] = []
+        self._guard(lambda: calls.extend(self._read()), "reading what was recorded so far")
+        return calls
+
+    def _read(self) -> Iterator[Call]:
+        _, offset = journal.read_head(self.folder.journal)
+        return (entry.call for entry in journal.read(self.folder.journal, offset) if entry.call)
 
     def take_commands(self) -> list[Command]:
         """Return what was asked of the training from outside since the last call. Never raises."""
@@ -360,7 +378,7 @@ class Recorder:
 
     def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
         kinds = self.settings.checkpoint_rule().kinds
-        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip):
+        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip, kept=self._kept):
             self.record(hook, **args)
 
     def keep_files(self) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from tracking_hooks import adoption, journal, layout
-from tracking_hooks.events import Run
+from tracking_hooks import adoption, files, journal, layout
+from tracking_hooks.events import DONE, Run
 from tracking_hooks.journal import Head
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.liveness import request_release
@@ -20,6 +20,8 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     epoch: int
     """The last one that was settled; 0 if none was."""
+    kept: dict[str, None] = {}
+    """The checkpoints that actions have saved."""
     journal: tuple[RunFolder, Head] | None = None
     """None: on another machine, only ``save_dir`` was copied here."""
 
@@ -40,10 +42,14 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
             if adoption.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
                 return None
             head, offset = journal.read_head(folder.journal)
-            calls = (entry.call for entry in journal.read(folder.journal, offset) if entry.call)
-            epoch = max((call.args["epoch"] for call in calls if call.hook == "on_epoch_end"), default=0)
+            epoch, kept = 0, dict[str, None]()
+            for call in (entry.call for entry in journal.read(folder.journal, offset) if entry.call):
+                if call.hook == "on_epoch_end":
+                    epoch = max(epoch, call.args["epoch"])
+                elif call.hook == "on_action" and call.args["outcome"] == DONE:
+                    files.note_kept(kept, call.args["action"])
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
-            return Earlier(run=same, epoch=epoch, journal=(folder, head))
+            return Earlier(run=same, epoch=epoch, kept=kept, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
     return None
 

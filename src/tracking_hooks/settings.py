@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -68,6 +69,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(description="Which weights go to the trackers: `best`, `last`, `every:N` epochs, `all` or `none`."),
     ] = "best,last"
+    control: Annotated[
+        str,
+        Meta(
+            description="Rules that act on the training: `early_stop('fitness', patience=9); budget(hours=8)`; `off`."
+        ),
+    ] = ""
     console: Annotated[
         Literal["on", "off"], Meta(description="Whether the trainer's log is recorded, as `console.log` too.")
     ] = "on"
@@ -78,6 +85,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     graph: Annotated[
         Literal["on", "off"], Meta(description="`on`: the layers and how they are connected, for TensorBoard.")
     ] = "off"
+
+    def rules(self) -> str:
+        """Return ``control``, empty if it is switched off."""
+        return "" if is_off(self.control) else self.control
 
     def tags_dict(self) -> dict[str, str]:
         """Return ``tags`` by name."""
@@ -107,13 +118,16 @@ def variable(field: str) -> str:
     return SELECTION if field == "selection" else f"{SELECTION}_{field.upper()}"
 
 
-def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(
+    environ: Mapping[str, str] = os.environ, project: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
     """Read and check all variables.
 
+    :param project: what the project's own file sets, by field; variables come first
     :raises ConfigurationError: naming the variable, its value and what it takes
     """
     fields = msgspec.structs.fields(Settings)
-    given = {f.name: value for f in fields if (value := environ.get(variable(f.name), "").strip())}
+    given = dict(project) | {f.name: value for f in fields if (value := environ.get(variable(f.name), "").strip())}
     for field in fields:
         if field.name not in given:
             continue
@@ -121,13 +135,18 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             msgspec.convert({field.name: given[field.name]}, Settings, strict=False)
         except msgspec.ValidationError:
             raise ConfigurationError(
-                f"{variable(field.name)}={given[field.name]!r} is not a valid value. {_help(field)}"
+                f"{_origin(field.name, environ)}={given[field.name]!r} is not a valid value. {_help(field)}"
             ) from None
     settings = msgspec.convert(given, Settings, strict=False)
     for name, fault in _faults(settings):
         text = getattr(settings, name)
-        raise ConfigurationError(f"{variable(name)}={text!r} {fault}. {_meaning(name)}")
+        raise ConfigurationError(f"{_origin(name, environ)}={text!r} {fault}. {_meaning(name)}")
     return settings
+
+
+def _origin(field: str, environ: Mapping[str, str]) -> str:
+    name = variable(field)
+    return name if environ.get(name, "").strip() else f"pyproject.toml, [tool.tracking-hooks]: {field}"
 
 
 def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -148,6 +167,11 @@ def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def settable() -> list[str]:
+    """Return the settings that a project's file may have: all but which trackers, so that it is silent until asked."""
+    return [field.name for field in msgspec.structs.fields(Settings) if field.name != "selection"]
+
+
 def describe() -> list[tuple[str, str, str]]:
     """Return (variable, default, meaning) of each setting, for ``--help`` and the docs."""
     return [(variable(f.name), str(f.default), _help(f)) for f in msgspec.structs.fields(Settings)]
@@ -163,5 +187,5 @@ def _help(field: msgspec.structs.FieldInfo) -> str:
 
 
 def is_off(selection: str | None) -> bool:
-    """Whether a value of ``TRACKING_HOOKS`` asks for nothing."""
+    """Whether a value of ``TRACKING_HOOKS``, or of another list, asks for nothing."""
     return (selection or "").strip().lower() in OFF

@@ -72,6 +72,8 @@ with mlflow.start_run(run_name="mine"):
     {train}
 """
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 FILES = ("weights/last.pt", "weights/best.pt", "results.csv", "args.yaml")
 
 
@@ -147,6 +149,26 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
     assert set(tracked) == {"0", "1"}
     assert tracked["0"] == tracked["1"]
     assert tracked == untracked
+
+
+def test_rules_end_all_processes_after_the_same_epoch_and_change_no_process_alone(home):
+    shutil.copy(EXAMPLES / "my_rules.py", home.work)
+    rules = {
+        "PYTHONPATH": str(home.work),
+        "TRACKING_HOOKS_CONTROL": "my_rules.DropLearningRate(at=1); budget(epochs=2)",
+    }
+    output = home.run(script(home, epochs=4), "mlflow", **rules)
+
+    assert list(home.results()) == [1, 2]
+    weights = weights_of_ranks(output)
+    assert set(weights) == {"0", "1"}
+    assert weights["0"] == weights["1"]
+    acted = [(call.args["plugin"], call.args["outcome"]) for call in home.calls() if call.hook == "on_action"]
+    (dropped, refused), stopped = acted
+    assert dropped == "my_rules.DropLearningRate(at=1)"
+    assert refused.startswith("refused: each process has an optimizer of its own")
+    assert stopped == ("budget(epochs=2)", "done")
+    assert f"{dropped}: multiply the learning rate by 0.1: epoch 1 is over (refused" in output
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -17,7 +17,7 @@ from msgspec import Struct
 from tests.faults import forking
 from tests.faults.reference import Reference
 from tracking_hooks.events import Run
-from tracking_hooks.plugins import capture
+from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import read_settings
 
@@ -45,7 +45,7 @@ def main(path: Path) -> None:
     run = Run(uid=spec.uid, name="train", project=spec.uid, task="detect", save_dir=spec.save_dir)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     recorder = Recorder.start(
-        run, capture(spec.plugins, run), read_settings(), logging.getLogger("trainer"),
+        run, capture(load_trainer_sides(spec.plugins), run), read_settings(), logging.getLogger("trainer"),
         params=start["params"], environment=start["environment"],
     )  # fmt: skip
     recorder.check()

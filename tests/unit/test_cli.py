@@ -154,7 +154,7 @@ def test_run_passes_signals_on(number):
 TRAINING = """
 import logging, os, signal, sys
 from pathlib import Path
-from tracking_hooks.plugins import capture
+from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
@@ -163,7 +163,8 @@ save_dir = Path(sys.argv[1])
 calls = recorded_run(save_dir)
 args = {name: calls[0].args[name] for name in ("params", "environment")}
 run = sample_run(save_dir)
-one = Recorder.start(run, capture(["notes"], run), Settings(system_every=0.0), logging.getLogger(), **args)
+captures = capture(load_trainer_sides(["notes"]), run)
+one = Recorder.start(run, captures, Settings(system_every=0.0), logging.getLogger(), **args)
 one.begin(**args)
 for call in calls[1:-1]:
     one.record(call.hook, **call.args)

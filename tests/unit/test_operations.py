@@ -16,7 +16,7 @@ from tracking_hooks.cli import main
 from tracking_hooks.delivery import Watcher, deliver
 from tracking_hooks.journal import Call, Journal
 from tracking_hooks.liveness import Lock
-from tracking_hooks.plugins import capture
+from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import Settings
 from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter, start_relay
@@ -304,7 +304,12 @@ def start(tmp_path, environment):
         run = msgspec.structs.replace(sample_run(save_dir), uid=uid)
         settings = Settings(system_every=0, console="off", **settings)
         recorder = Recorder.start(
-            run, capture(names, run), settings, logging.getLogger("test"), params={"lr0": 0.1}, environment=environment
+            run,
+            capture(load_trainer_sides(names), run),
+            settings,
+            logging.getLogger("test"),
+            params={"lr0": 0.1},
+            environment=environment,
         )
         recorders.append(recorder)
         return recorder

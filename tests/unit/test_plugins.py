@@ -179,7 +179,7 @@ def test_a_module_that_is_not_there_is_named():
 
 
 def test_the_trainer_side_says_where_to_deliver(installed, tmp_path):
-    captures = plugins.capture(["notes", "a_module:Class"], sample_run(tmp_path))
+    captures = plugins.capture(plugins.load_trainer_sides(["notes", "a_module:Class"]), sample_run(tmp_path))
     assert captures["notes"].destination == {"file": str(tmp_path / "notes")}
     assert captures["notes"].replaces == "notebook"
     assert captures["a_module:Class"] == Capture()
@@ -187,6 +187,6 @@ def test_the_trainer_side_says_where_to_deliver(installed, tmp_path):
 
 def test_a_trainer_side_that_fails_is_named(installed, tmp_path):
     with pytest.raises(ConfigurationError) as caught:
-        plugins.capture(["broken"], sample_run(tmp_path))
+        plugins.capture(plugins.load_trainer_sides(["broken"]), sample_run(tmp_path))
     for part in ("'broken'", "capture", "no experiment is set"):
         assert part in str(caught.value)

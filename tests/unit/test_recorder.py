@@ -39,7 +39,9 @@ def start(save_dir, environment, caplog):
         logger = logging.getLogger("host")
         run = run or sample_run(save_dir)
         args = {"params": params or {"lr0": 0.01}, "environment": environment, **more}
-        started.append(Recorder.start(run, plugins.capture(names, run), settings, logger, **args))
+        started.append(
+            Recorder.start(run, plugins.capture(plugins.load_trainer_sides(names), run), settings, logger, **args)
+        )
         return started[-1]
 
     yield begin

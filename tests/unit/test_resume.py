@@ -9,7 +9,7 @@ import pytest
 from tracking_hooks import files, journal, layout, parents, recorder, resumption
 from tracking_hooks.events import Capture
 from tracking_hooks.layout import POINTER, Pointer, read_json
-from tracking_hooks.plugins import capture
+from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import sample_run
@@ -34,7 +34,7 @@ def train(save_dir, environment):
         earlier = resumption.find(run, [save_dir]) if resumed else None
         run = earlier.run if earlier else run
         one = Recorder.start(
-            run, captures or capture(names, run), QUIET, logging.getLogger("host"),
+            run, captures or capture(load_trainer_sides(names), run), QUIET, logging.getLogger("host"),
             params={}, environment=environment, earlier=earlier,
         )  # fmt: skip
         started.append(one)

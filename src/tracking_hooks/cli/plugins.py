@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tracking_hooks import plugins
+from tracking_hooks import plugins, rules
 from tracking_hooks.settings import SELECTION, ConfigurationError, describe
 
 
 @click.command("plugins")
 @click.option("--settings", "show_settings", is_flag=True, help="List the environment variables too.")
 def command(*, show_settings: bool) -> None:
-    """List the installed plugins, whether they work, and which are selected."""
+    """List the installed plugins, whether they work, and which are selected; and the rules for training."""
     console = Console()
     selection = os.environ.get(SELECTION, "")
     mistake = ""
@@ -39,6 +39,12 @@ def command(*, show_settings: bool) -> None:
     console.print(table if table.row_count else "No plugin is installed. Try: pip install tracking-hooks-mlflow")
     if not (selected or mistake) and installed:
         console.print(f"\nNothing is selected. To track trainings: export {SELECTION}={','.join(installed)}")
+    if available := rules.installed():
+        listed = Table("rule", box=None, pad_edge=False)
+        for call in available:
+            listed.add_row(call)
+        console.print()
+        console.print(listed)
     if show_settings:
         variables = Table("variable", "default", "meaning", box=None, pad_edge=False)
         for row in describe():

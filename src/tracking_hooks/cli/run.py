@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from tracking_hooks import layout
+from tracking_hooks import layout, projectfile
 from tracking_hooks.delivery import deliver
 from tracking_hooks.settings import SELECTION, ConfigurationError, read_settings
 
@@ -32,7 +32,7 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
     if trackers is not None:
         os.environ[SELECTION] = trackers
     try:
-        settings = read_settings()
+        settings = read_settings(project=projectfile.read(Path.cwd()))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="tracking-hooks-") as index:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import journal, plugins
+from tracking_hooks import journal, plugins, projectfile
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.delivery import Delivery, Watcher, deliver
 from tracking_hooks.layout import RunFolder
@@ -41,7 +41,7 @@ def command(
         click.echo(f"{forget} is forgotten in {len(found)} run{'s' * (len(found) != 1)}.")
         return
     try:
-        settings = read_settings()
+        settings = read_settings(project=projectfile.read(Path.cwd()))
         if to:
             _add_replays(folders, to, assignments)
     except ConfigurationError as error:
@@ -87,7 +87,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
         except (journal.JournalError, OSError) as error:
             click.echo(f"{folder.uid}  left out: {error}", err=True)
             continue
-        captured = plugins.capture([plugin], head.run)[plugin].destination
+        captured = plugins.capture(plugins.load_trainer_sides([plugin]), head.run)[plugin].destination
         if unknown := [key for key in changes if captured and key not in captured]:
             raise ConfigurationError(
                 f"--set {unknown[0]}=…: the destination of {plugin} has no such part. It has: {', '.join(captured)}."

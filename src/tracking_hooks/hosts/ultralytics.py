@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,16 @@ from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks import files
 from tracking_hooks.commands import Command
-from tracking_hooks.events import Checkpoint, Params, SaveCheckpoint
+from tracking_hooks.control import Control, describe, in_order
+from tracking_hooks.events import DONE, Checkpoint, Params, Progress, SaveCheckpoint, Stop
 from tracking_hooks.hosts import ultralytics_data as data
 from tracking_hooks.hosts import ultralytics_weights as weights
-from tracking_hooks.hosts.ultralytics_actions import DONE, carry_out, is_safe_in_mid_epoch, keep_learning_rate
+from tracking_hooks.hosts.ultralytics_actions import (
+    carry_out,
+    end_epoch_as_it_is,
+    is_safe_in_mid_epoch,
+    keep_learning_rate,
+)
 from tracking_hooks.hosts.ultralytics_run import Tracking, raise_alone
 from tracking_hooks.settings import ConfigurationError
 
@@ -97,12 +104,15 @@ class Session:
         self.training_time = 0.0  # seconds that they took
         self.batch_began = self.recorded_at = self.asked_at = time.monotonic()
         self.asked: list[Command] = []  # that wait for the end of the epoch
+        self.stopping = False
+        self.saved = 0  # the epoch whose weights were saved last
         self.open = False  # an epoch has begun and is not settled
         self.trained = False  # its batches are done
         self.validated = False
         self.finished = False
         self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
         self.out_of_memory = 0
+        self.control = Control(tracking.rules, lambda sentence: LOGGER.warning(f"tracking-hooks: {sentence}"))
         self.recorder = tracking.start(_params(trainer))
         self.is_ray_trial = tracking.is_ray_trial
         if self.is_ray_trial:
@@ -113,7 +123,7 @@ class Session:
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Set-up is done: the last moment to refuse."""
-        self.recorder.check(self.replaced)
+        self.recorder.check(self.replaced, self.control.names)
         self.recorder.begin(params=_params(trainer), environment=self.environment)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
@@ -135,7 +145,10 @@ class Session:
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
         if self.recorder.resumed:
-            keep_learning_rate(trainer)
+            past = self.recorder.calls()
+            keep_learning_rate(trainer, past)
+            if self.control:
+                deque(self.control.past(self.recorder.run, past), maxlen=0)  # so that they remember
         dataset = data.dataset(trainer)
         self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
         if dataset.yaml and dataset.yaml.is_file():
@@ -184,11 +197,17 @@ class Session:
             **{f"batch/lr/pg{i}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)},
             "batch/images_per_s": images / seconds,
         }
-        self.recorder.record("on_batch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics)
+        step = self._step(trainer)
+        self.recorder.record("on_batch_end", epoch=self.epoch, step=step, metrics=metrics)
+        if self.control:
+            self.asked += self.control.batch(self.recorder.run, self.epoch, step, _floats(metrics))
+            self._act(trainer, in_mid_epoch=True)
 
     def batches_done(self, trainer: BaseTrainer) -> None:
         """Record the early view of an epoch's training."""
         self.trained = True
+        if self.stopping:
+            end_epoch_as_it_is(trainer)
         self.recorder.record(
             "on_train_epoch_end",
             epoch=self.epoch,
@@ -209,6 +228,7 @@ class Session:
 
     def model_saved(self, trainer: BaseTrainer) -> None:
         """Record checkpoints; ``last`` and ``best`` are final only at the end."""
+        self.saved = self.epoch
         saved = [Checkpoint(path=Path(trainer.last), kind="last")]
         if trainer.best_fitness == trainer.fitness:
             saved.append(Checkpoint(path=Path(trainer.best), kind="best"))
@@ -246,6 +266,10 @@ class Session:
         if self.is_ray_trial and self.epoch >= trainer.epochs:
             self.recorder.status_at_exit = "finished"
         self._record_plots(trainer)
+        if self.control:
+            seconds = self.control.seconds_before + time.time() - trainer.train_time_start
+            progress = Progress(epochs=int(trainer.epochs), seconds=seconds)
+            self.asked += self.control.epoch(self.recorder.run, self.epoch, _floats(metrics), progress)
         self._act(trainer)
         self.recorder.look_after_relays()
         if self.recorder.settings.histograms == "on":
@@ -280,19 +304,20 @@ class Session:
 
     def _act(self, trainer: BaseTrainer, *, in_mid_epoch: bool = False) -> None:
         """Carry out what was asked for, as soon as that is safe."""
-        waiting, self.asked = [*self.asked, *self.recorder.take_commands()], []
+        waiting, self.asked = in_order([*self.asked, *self.recorder.take_commands()]), []
         for command in waiting:
             action = command.action
+            if self.stopping and isinstance(action, Stop):
+                continue  # the first reason is the reason
             if in_mid_epoch and not is_safe_in_mid_epoch(action):
                 self.asked.append(command)
                 continue
-            outcome = carry_out(trainer, action)
+            outcome = carry_out(trainer, action, saved=self.saved == self.epoch)
             self.recorder.record("on_action", action=action, plugin=command.plugin, outcome=outcome)
-            LOGGER.info(f"tracking-hooks: {command.plugin} asked: {action}: {outcome}")
+            LOGGER.info(f"tracking-hooks: {command.plugin}: {describe(action)}: {action.reason} ({outcome})")
+            self.stopping |= isinstance(action, Stop)
             if isinstance(action, SaveCheckpoint) and outcome == DONE:
-                path = Path(trainer.wdir) / f"{action.name}.pt"
-                size, digest = files.digest(path)
-                checkpoint = Checkpoint(path=path, kind="action", size=size, digest=digest)
+                checkpoint = Checkpoint(path=Path(trainer.wdir) / f"{action.name}.pt", kind="action")
                 self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
 
     # -- helpers ----------------------------------------------------------------------------------------------
@@ -386,6 +411,10 @@ _CALLBACKS: dict[str, Callable[[Any], None]] = {
 
 
 # -- what is read off a trainer -------------------------------------------------------------------------------
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 def _params(trainer: BaseTrainer) -> Params:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import RANK
 
-from tracking_hooks.events import Action, SaveCheckpoint, ScaleLearningRate, Stop
+from tracking_hooks.events import DONE, Action, SaveCheckpoint, ScaleLearningRate, Stop
+from tracking_hooks.journal import Call
 
-DONE = "done"
+_THEIRS = re.compile(r"best|last|epoch\d+")
+"""Checkpoints that Ultralytics writes itself."""
 
 
 def is_safe_in_mid_epoch(action: Action) -> bool:
@@ -21,37 +25,67 @@ def is_safe_in_mid_epoch(action: Action) -> bool:
     return isinstance(action, Stop) and RANK == -1
 
 
-def carry_out(trainer: BaseTrainer, action: Action) -> str:
-    """Do it; return ``DONE``, or why it was refused. To be called at the end of a batch or of an epoch."""
+def carry_out(trainer: BaseTrainer, action: Action, *, saved: bool) -> str:
+    """Do it; return ``DONE``, or why it was refused. To be called at the end of a batch or of an epoch.
+
+    :param saved: whether ``last.pt`` has this epoch's weights
+    """
     if isinstance(action, Stop):
         trainer.stop = True
         return DONE
     if isinstance(action, SaveCheckpoint):
-        return _save(trainer, action.name)
-    return _scale_learning_rate(trainer, action)
+        return _save(trainer, action, saved=saved)
+    return _scale_learning_rate(trainer, action.factor)
 
 
-def _save(trainer: BaseTrainer, name: str) -> str:
-    if not name or Path(name).name != name:
-        return f"refused: {name!r} is no file name"
-    if not trainer.args.save:
-        return "refused: the training saves no checkpoints (save=False)"
-    shutil.copyfile(trainer.last, Path(trainer.wdir) / f"{name}.pt")  # written just before, with this epoch's weights
+def _save(trainer: BaseTrainer, action: SaveCheckpoint, *, saved: bool) -> str:
+    folder = Path(trainer.wdir)
+    for name in filter(None, (action.name, action.replaces)):
+        if Path(name).name != name or _THEIRS.fullmatch(name):
+            return f"refused: {name!r} is no name of a checkpoint of one's own"
+    if not action.name:
+        return "refused: the checkpoint has no name"
+    if not saved:
+        return "refused: this epoch's weights were not saved (save=False, or they are not finite)"
+    draft = folder / f"{action.name}.part"
+    shutil.copyfile(trainer.last, draft)
+    draft.replace(folder / f"{action.name}.pt")
+    if action.replaces and action.replaces != action.name:
+        (folder / f"{action.replaces}.pt").unlink(missing_ok=True)
     return DONE
 
 
-def _scale_learning_rate(trainer: BaseTrainer, action: ScaleLearningRate) -> str:
+def _scale_learning_rate(trainer: BaseTrainer, factor: float) -> str:
     if RANK != -1:
         return "refused: each process has an optimizer of its own, and only this one would be changed"
-    if action.factor <= 0:
-        return f"refused: a learning rate cannot be multiplied by {action.factor}"
+    if not 0 < factor < float("inf"):
+        return f"refused: a learning rate cannot be multiplied by {factor}"
     for group in trainer.optimizer.param_groups:
-        group["lr"] *= action.factor
-        group["initial_lr"] *= action.factor  # warm-up begins here
-    trainer.scheduler.base_lrs = [rate * action.factor for rate in trainer.scheduler.base_lrs]
+        group["lr"] *= factor
+        group["initial_lr"] *= factor  # warm-up begins here
+    trainer.scheduler.base_lrs = [rate * factor for rate in trainer.scheduler.base_lrs]
     return DONE
 
 
-def keep_learning_rate(trainer: BaseTrainer) -> None:
-    """After a resume, let the scheduler go on from the rates in the checkpoint: it was made before these were read."""
+def end_epoch_as_it_is(trainer: BaseTrainer) -> None:
+    """Keep Ultralytics from repeating an epoch whose loss is NaN: the training was asked to stop."""
+    # It decides that by this loss, and takes it, negated, for the fitness of a model that has no other.
+    if not trainer.loss.isfinite():
+        trainer.loss = trainer.loss.new_full((), 1e30)
+
+
+def keep_learning_rate(trainer: BaseTrainer, past: Iterable[Call]) -> None:
+    """After a resume, let the learning rates be what actions have made them.
+
+    The scheduler was made before the rates in the checkpoint were read. And what was done at the end of the
+    checkpoint's own epoch came after it was written.
+    """
     trainer.scheduler.base_lrs = [group["initial_lr"] for group in trainer.optimizer.param_groups]
+    settled = 0
+    for call in past:
+        if call.hook == "on_epoch_end":
+            settled = call.args["epoch"]
+        elif call.hook == "on_action" and settled == trainer.start_epoch and call.args["outcome"] == DONE:
+            action = call.args["action"]
+            if isinstance(action, ScaleLearningRate):
+                _scale_learning_rate(trainer, action.factor)

@@ -12,7 +12,7 @@ import msgspec
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import parents, plugins, redact, resumption
+from tracking_hooks import parents, plugins, projectfile, redact, resumption, rules
 from tracking_hooks.environment import describe
 from tracking_hooks.events import Capture, Environment, Params, Run
 from tracking_hooks.journal import JournalError
@@ -44,6 +44,8 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     settings: Settings
     captures: dict[str, Capture]
+    rules: list[tuple[str, Any]]
+    """What is asked for actions: as ``Control`` takes it."""
     environment: Environment
     earlier: Earlier | None = None
     home: Path | None = None
@@ -64,10 +66,12 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         :param resumed_from: the folders where the run may be that this one goes on with
         :raises ConfigurationError: if it is at fault
         """
-        settings = read_settings()
+        settings = read_settings(project=projectfile.read(Path.cwd()))
         names = plugins.select(settings.selection, plugins.installed())
-        if not names:
+        if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
             return None
+        sides = plugins.load_trainer_sides(names)
+        control = [*rules.build(settings.rules()), *((name, side) for name, side in sides.items() if side)]
         parent = _parent()
         if parent:
             name = parents.trial_name(run.name)
@@ -78,7 +82,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
             run = msgspec.structs.replace(run, uid=launch.uid)
         earlier = _earlier(run, resumed_from) if resumed_from else None
         run = earlier.run if earlier else run
-        captures = launch.captures if launch else plugins.capture(names, run, parent.destinations if parent else {})
+        captures = launch.captures if launch else plugins.capture(sides, run, parent.destinations if parent else {})
         environment = describe(_PACKAGES, devices)
         if launch:
             environment = msgspec.structs.replace(environment, argv=launch.argv)
@@ -86,6 +90,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
             run=run,
             settings=settings,
             captures=captures,
+            rules=control,
             environment=environment,
             earlier=earlier,
             home=parent.folder.path.parent if parent else None,
