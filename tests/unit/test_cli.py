@@ -70,6 +70,11 @@ def test_plugins_says_what_is_wrong_with_the_selection(cli, installed, monkeypat
     assert "Did you mean 'notes'?" in result.output
 
 
+def test_plugins_lists_the_rules_as_they_are_called(cli):
+    pytest.importorskip("tracking_hooks_control")
+    assert "budget(hours=None, epochs=None)" in cli("plugins").output
+
+
 def test_plugins_lists_the_variables(cli, installed):
     result = cli("plugins", "--settings")
     for name in ("TRACKING_HOOKS", "TRACKING_HOOKS_BATCH_EVERY", "TRACKING_HOOKS_LINGER"):

@@ -71,6 +71,12 @@ def test_status_names_dead_letters_outages_and_killed_runs(record_run, make_plug
     assert "down: nobody answers" in output
 
 
+def test_status_shows_a_run_that_goes_to_no_tracker(record_run, cli):
+    run = record_run()
+    (line,) = cli("status", run.save_dir).output.splitlines()[1:]
+    assert line.split() == [run.folder.uid, "train", "finished", "none"]
+
+
 def test_status_of_nothing_is_a_sentence(cli, tmp_path):
     assert cli("status", tmp_path).output == f"No runs in {tmp_path}.\n"
     assert cli("status").output == "No runs of this user on this machine.\n"

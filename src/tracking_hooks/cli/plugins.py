@@ -39,7 +39,11 @@ def command(*, show_settings: bool) -> None:
     console.print(table if table.row_count else "No plugin is installed. Try: pip install tracking-hooks-mlflow")
     if not (selected or mistake) and installed:
         console.print(f"\nNothing is selected. To track trainings: export {SELECTION}={','.join(installed)}")
-    if available := rules.installed():
+    try:
+        available = rules.installed()
+    except ConfigurationError as error:
+        available, mistake = [], mistake or str(error)
+    if available:
         listed = Table("rule", box=None, pad_edge=False)
         for call in available:
             listed.add_row(call)

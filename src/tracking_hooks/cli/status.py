@@ -50,6 +50,8 @@ def command(paths: tuple[Path, ...]) -> None:
             numbers = (str(cursor.delivered), str(pending), str(cursor.dead))
             table.add_row(*first, label, *numbers, _note(folder, label, pending))
             first = ["", "", ""]
+        if not labels:  # recorded for its rules alone
+            table.add_row(*first, "none", "", "", "", "")
     terminal = Console()
     (terminal if terminal.is_terminal else Console(width=_WIDE)).print(table)
 
