@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 import pluggy
 
 from tracking_hooks.commands import Command
@@ -29,8 +30,9 @@ class Control:
         :param rules: each by a name for the user, and a manager with it alone; in the order in which they are asked
         :param warn: tells the user
         """
-        self._rules = [(name, rule) for name, rule in rules if rule.hook.control_epoch.get_hookimpls()
-                       or rule.hook.control_batch.get_hookimpls()]  # fmt: skip
+        self._rules = [
+            (name, rule) for name, rule in rules if any(getattr(rule.hook, hook).get_hookimpls() for hook in _SLOW)
+        ]
         self._warn = warn
         self._reported: set[str] = set()
         self._checked = False
@@ -127,10 +129,14 @@ def describe(action: Action) -> str:
 def _actions(answer: object) -> list[Action]:
     """Check what a hook returned.
 
-    :raises TypeError: if it is no action, list of them or None
+    :raises TypeError: if it is no action, list of them or None, or if the journal could not give the action back
     """
     actions = [] if answer is None else answer if isinstance(answer, (list, tuple)) else [answer]
     for action in actions:
         if not isinstance(action, _ORDER):
             raise TypeError(f"it returned {action!r}, which is no action (Stop, SaveCheckpoint, ScaleLearningRate)")
+        try:
+            msgspec.json.decode(msgspec.json.encode(action), type=Action)
+        except (TypeError, msgspec.ValidationError) as error:
+            raise TypeError(f"it returned {action!r}: {error}") from None
     return list(actions)

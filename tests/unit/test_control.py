@@ -79,6 +79,14 @@ def test_a_rule_that_returns_something_else_is_off_too(control, said):
     assert "'stop', which is no action (Stop, SaveCheckpoint, ScaleLearningRate)" in said[0]
 
 
+@pytest.mark.parametrize(
+    "action", [Stop(reason=None), ScaleLearningRate(factor=float("nan"), reason=""), SaveCheckpoint(name=3, reason="")]
+)
+def test_a_rule_whose_action_could_not_be_recorded_is_off_too(control, said, action):
+    assert ask(control(odd=Answer(action))) == []
+    assert "odd is off" in said[0]
+
+
 def test_a_rule_cannot_change_what_the_next_one_sees(control):
     class Clears:
         @hookimpl
