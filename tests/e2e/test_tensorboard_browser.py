@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,20 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import browser
 from tracking_hooks.shapes import make_shapes
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 EPOCHS = 18  # until something is found: of nothing there is no curve
-PATIENCE = 60_000  # milliseconds
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = [pytest.mark.e2e, browser.needed]
 
 PICTURES = Path(__file__).parents[2] / "build" / "tensorboard"
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
 
 TRAINING = """
 from ultralytics import YOLO
@@ -64,7 +56,7 @@ def server(logdir, tmp_path_factory):
     output = tmp_path_factory.mktemp("server") / "log"
     with output.open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + browser.PATIENCE / 1000
 
     def wait(condition, what):
         while not condition():
@@ -91,17 +83,8 @@ def ask(url):
 
 @pytest.fixture(scope="module")
 def page():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        context = browser.new_context(viewport={"width": 1600, "height": 1000})
-        context.set_default_timeout(PATIENCE)
-        context.route("**/*", lambda route: route.continue_() if is_here(route.request.url) else route.abort())
-        yield context.new_page()
-        browser.close()
-
-
-def is_here(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+    with browser.new_page() as page:
+        yield page
 
 
 @pytest.fixture
