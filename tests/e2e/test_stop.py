@@ -52,7 +52,7 @@ def test_a_training_is_stopped_by_somebody_who_adds_the_tag_in_mlflows_page(home
     (run,) = await_(home.reader(server).runs, "the run in MLflow")
     with browser.new_page() as page:
         page.goto(f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
-        page.get_by_role("button", name="Add tags").first.click()
+        page.get_by_role("button", name="Edit tags").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("combobox").fill("tracking_hooks.stop")
         dialog.get_by_role("combobox").press("Enter")
