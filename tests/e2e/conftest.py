@@ -23,7 +23,7 @@ from tracking_hooks.shapes import make_shapes
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0  # seconds until an awaited event counts as never coming
 
-_NOT_INHERITED = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
+_NOT_INHERITED = ("TRACKING_HOOKS", "MLFLOW", "WANDB", "PYTEST", "GITHUB")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,114 @@
+"""What W&B shows of a training: charts, tables and artifacts, made from plain data without asking anybody."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb.plot.custom_chart import CustomChart
+
+from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve, Dataset, PerClass, Rejected, Run
+from tracking_hooks_wandb import names
+
+
+def picture(path: Path) -> wandb.Image:
+    """Return a plot, as it is.
+
+    :raises Rejected: it is no picture
+    """
+    try:
+        return wandb.Image(str(path))
+    except Exception as error:  # the reader of pictures says OSError, as a disk does
+        raise Rejected(f"{path} cannot be shown in W&B: {error}") from error
+
+
+def curve(data: Curve) -> CustomChart:
+    """Return a curve of each class and their mean, in the chart that Ultralytics' own integration takes."""
+    rows = [("mean", _mean(values), x) for x, values in zip(data.x, zip(*data.y.values()))] if data.y else []
+    rows += [(name, value, x) for name, values in data.y.items() for x, value in zip(data.x, values)]
+    table = wandb.Table(columns=["class", "y", "x"], data=[[name, round(y, 3), round(x, 5)] for name, y, x in rows])
+    return wandb.plot_table(
+        "wandb/area-under-curve/v0",
+        table,
+        fields={"x": "x", "y": "y", "class": "class"},
+        string_fields={"title": data.name, "x-axis-title": data.x_label, "y-axis-title": data.y_label},
+    )
+
+
+def confusion(data: ConfusionMatrix) -> CustomChart:
+    """Return a confusion matrix in W&B's own chart for it."""
+    rows = [
+        [true, predicted, float(data.matrix[i][j])]
+        for j, true in enumerate(data.labels)
+        for i, predicted in enumerate(data.labels)
+    ]
+    columns = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        "wandb/confusion_matrix/v1",
+        wandb.Table(columns=columns, data=rows),
+        fields={name: name for name in columns},
+        string_fields={"title": "Confusion matrix"},
+    )
+
+
+def per_class(data: PerClass) -> wandb.Table:
+    """Return the figures of each class, a row for each."""
+    columns = list(dict.fromkeys(name for metrics in data.values() for name in metrics))
+    rows = [[name, *(metrics.get(column) for column in columns)] for name, metrics in data.items()]
+    return wandb.Table(columns=["class", *columns], data=rows)
+
+
+def weights(run: Run, run_id: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:
+    """Return a version of the run's model.
+
+    :raises Rejected: the file is gone
+    """
+    if not checkpoint.path.is_file():
+        raise Rejected(f"{checkpoint.path} is gone, so {checkpoint.kind}.pt cannot be added to W&B")
+    artifact = wandb.Artifact(
+        names.artifact(f"run_{run_id}_model"),
+        type="model",
+        metadata={
+            **metadata,
+            "kind": checkpoint.kind,
+            "task": run.task,
+            "run_uid": run.uid,
+            "bytes": checkpoint.size,
+            "sha256": checkpoint.digest,
+        },
+    )
+    # Read from where it is: the client else makes two copies of it, and keeps one.
+    artifact.add_file(str(checkpoint.path), name=f"{checkpoint.kind}.pt", policy="immutable", skip_cache=True)
+    return artifact
+
+
+def dataset(data: Dataset) -> wandb.Artifact:
+    """Return a version of the data set: what it is, not its pictures. The same data are the same version anywhere."""
+    artifact = wandb.Artifact(
+        names.artifact(data.name or "dataset"),
+        type="dataset",
+        metadata={
+            "digest": data.digest,
+            "yaml": str(data.yaml) if data.yaml else None,
+            "paths": {name: split.path for name, split in data.splits.items()},
+            "images": {name: split.images for name, split in data.splits.items()},
+        },
+    )
+    identity = {
+        "name": data.name,
+        "digest": data.digest,
+        "classes": {str(index): name for index, name in data.classes.items()},
+        "splits": {name: {"images": split.images, "instances": split.instances} for name, split in data.splits.items()},
+    }
+    with artifact.new_file("dataset.json", mode="w", encoding="utf-8") as file:
+        json.dump(identity, file, indent=1, ensure_ascii=False)
+    return artifact
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan

@@ -1,0 +1,222 @@
+"""Runs that the service has: the client sends rows every few seconds, and does not say what has arrived.
+
+So it is not relied on. Where the service stands is what it says itself, when the run is opened again and at its end;
+what it has not got is read from the journal once more (see ``tracker``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import wandb
+from wandb.plot.custom_chart import CustomChart
+from wandb.proto import wandb_internal_pb2 as pb
+
+from tracking_hooks.events import Destination, State, Unavailable
+from tracking_hooks_wandb.errors import reason, told_to_relay
+from tracking_hooks_wandb.session import UPLOAD_PATIENCE, Session
+
+logger = logging.getLogger("tracking_hooks.wandb")
+
+_HICCUP = 10.0
+"""Seconds of failing requests that are not worth telling."""
+
+_INTERVAL = 2.0
+"""Seconds between two requests with rows for a run that several write to."""
+
+_CONFIRMATION = 30.0
+"""Seconds until the service must have what it was sent."""
+
+_alerted: dict[str, set[int]] = {}
+# Module state: nobody wants to be woken up once for each time that the delivery of a run is tried.
+
+
+class OnlineSession(Session):
+    """A run of ours alone, or one that was named to us and that nobody else writes to."""
+
+    mode: Literal["online", "offline", "shared"] = "online"
+
+    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, uid: str) -> None:
+        """Open the run, or go on with it.
+
+        :param uid: of the training: by it a run of another's is known to hold this training already
+        """
+        self._is_new = "url" not in state
+        super().__init__(destination, about)
+        self._alerted = _alerted.setdefault(self.key, set())
+        self._uploads: dict[str, _Upload] = {}
+        self._failing_since: float | None = None
+        self._previous = -1  # the last event that had a row
+        next_step = self.run.starting_step if self.run.resumed else 0
+        if destination.get("joined"):
+            mark = self.run.config.get("tracking_hooks") or {}
+            known = mark.get("first_step", 0) if mark.get("run_uid") == uid else next_step
+            self.base = state.setdefault("first_step", known)
+        self.last = self._found = max(next_step - 1 - self.base, 0)
+        self.behind = state.get("sent", 0) if self.mode == "online" else 0
+        state["url"] = self.run.url
+
+    def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
+        # Later on, what was changed on W&B's page stays as it is.
+        given = destination if self._is_new else {}
+        return super()._init(
+            destination,
+            # The journal holds what the client's own log would; sent again from there, it would stand twice.
+            {**settings, "x_skip_transaction_log": True},
+            resume="allow",
+            name=given.get("name") or None,
+            group=given.get("group") or None,
+            job_type=given.get("job_type") or None,
+            tags=[tag for tag in given.get("tags", "").split(",") if tag] or None,
+            notes=given.get("notes") or None,
+            **more,
+        )
+
+    def log(self, row: Any, seq: int, time: float) -> None:
+        """Add an event's row, or see that its pictures and tables are there if the row is."""
+        if self._previous < seq <= self._found:
+            step = self.base + self._previous + 1  # where the client was then: it is in the names of files
+            with self._client():
+                for name, value in row.items():
+                    self._upload_again(name, value, step)
+        self._previous = max(self._previous, seq)
+        super().log(row, seq, time)
+
+    def _upload_again(self, name: str, value: Any, step: int) -> None:
+        if isinstance(value, CustomChart):
+            value.set_key(name)
+            name, value = value.spec.table_key, value.table
+        if isinstance(value, (wandb.Image, wandb.Table)):
+            value.bind_to_run(self.run, name, step)
+
+    def _add(self, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
+        """Wait until the artifact is there. If that takes too long it goes on, and is waited for again."""
+        key = f"{artifact.type}/{artifact.name}/{artifact.digest}"
+        if key not in self._uploads:
+            self._uploads[key] = _Upload(super()._add(artifact, aliases))
+        upload = self._uploads[key]
+        if not upload.is_done(UPLOAD_PATIENCE):
+            raise Unavailable(f"{self.where}: the upload of {artifact.name} takes long and goes on")
+        del self._uploads[key]
+        if upload.error is not None:
+            if isinstance(upload.error, ValueError):  # so it says that the upload has failed
+                raise Unavailable(f"{self.where} did not take {artifact.name}: {reason(upload.error)}")
+            raise upload.error
+        return upload.artifact
+
+    def settle(self) -> State:
+        """Look whether the client reaches the service at all."""
+        trouble = None if self.finished else self._trouble()
+        if trouble is None:
+            self._failing_since = None
+        else:
+            self._failing_since = self._failing_since or time.monotonic()
+            if time.monotonic() - self._failing_since > _HICCUP:
+                raise Unavailable(f"{self.where} is not available: {trouble}")
+        return {}
+
+    def finish(self, exit_code: int) -> None:
+        """End the run, and ask the service whether it has all of it."""
+        if trouble := self._trouble():  # to finish now would be to give the run up
+            raise Unavailable(f"{self.where} is not available: {trouble}")
+        super().finish(exit_code)
+        try:
+            self._confirm()
+        finally:
+            self.close()
+
+    def _confirm(self) -> None:
+        deadline = time.monotonic() + _CONFIRMATION
+        with told_to_relay(self.where):
+            while (found := self._last_step()) < self.base + self.last:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{self.where} has the run up to step {found} of {self.base + self.last} only")
+                time.sleep(0.5)
+
+    def _last_step(self) -> int:
+        """Ask the service for the last row that it has."""
+        path = f"{self.run.entity}/{self.run.project}/runs/{self.run.id}"
+        run = wandb.Api({"entity": self.run.entity}, timeout=20).run(path)
+        return int(max(run.lastHistoryStep, run.summary.get("_step", -1)))
+
+    def _trouble(self) -> str | None:
+        """Return why the client's requests fail, as far as it says."""
+
+        async def ask() -> Any:
+            request = pb.Record(request=pb.Request(operations=pb.OperationStatsRequest()))
+            handle = await self.run._interface.deliver_async(request)
+            return await handle.wait_async(timeout=10)
+
+        try:
+            # Nothing public tells it.
+            found = self.run._wl.asyncer.run(ask).response.operations_response.operation_stats
+            return next((operation.error_status for operation in found.operations if operation.error_status), None)
+        except Exception as error:  # noqa: BLE001 a release that has no such thing
+            logger.debug("what the client is doing is not known: %r", error)
+            return None
+
+
+class _Upload:
+    """Waits for an artifact in a thread of its own: after a time-out the client lets nobody wait again."""
+
+    def __init__(self, artifact: wandb.Artifact) -> None:
+        self.artifact = artifact
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._wait, name="upload", daemon=True)
+        self._thread.start()
+
+    def is_done(self, timeout: float) -> bool:
+        """Return whether it is over, well or not, waiting for that if need be."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _wait(self) -> None:
+        try:
+            self.artifact.wait()
+        except Exception as error:  # noqa: BLE001 for whoever waits
+            self.error = error
+
+
+class SharedSession(OnlineSession):
+    """A run that the user's own process has open, in the mode in which W&B lets several write.
+
+    The service numbers the rows there, so one that is sent twice stands twice; and the run is not ours to end.
+    """
+
+    mode = "shared"
+
+    def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
+        settings = {
+            **settings,
+            "x_label": "tracking-hooks",
+            "x_primary": False,
+            "x_update_finish_state": False,
+            "x_file_stream_transmit_interval": _INTERVAL,
+        }
+        return Session._init(self, destination, settings, **more)
+
+    def log(self, row: Any, seq: int, time: float) -> None:
+        """Add an event's row to the run's history."""
+        if seq > self.last:
+            with self._client():
+                self.run.log({**row, "_timestamp": time}, commit=True)
+            self.last = seq
+
+    def settle(self) -> State:
+        """Wait until the client has sent what it was given: nobody can say later what has arrived."""
+        deadline = time.monotonic() + UPLOAD_PATIENCE
+        time.sleep(_INTERVAL + 0.5)
+        while trouble := self._trouble():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.where} is not available: {trouble}")
+            time.sleep(0.5)
+        return {}
+
+    def finish(self, exit_code: int) -> None:
+        """Leave the run: its own process ends it."""
+        Session.finish(self, exit_code)
+        self.close()

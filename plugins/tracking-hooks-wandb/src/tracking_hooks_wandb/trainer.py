@@ -1,0 +1,132 @@
+"""What is noted down in the training process. W&B is not imported here."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from configparser import ConfigParser, Error
+from pathlib import Path
+from typing import Any
+
+from tracking_hooks.events import Capture, Run
+from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks_wandb import names
+
+_MODES = {"": "online", "online": "online", "run": "online", "shared": "online"}
+_MODES |= {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+@hookimpl
+def capture(run: Run) -> Capture:
+    """Note where W&B would record this run: its variables, its settings files, or the user's own open run."""
+    files = _settings_files()
+    mode = _mode(files)
+    theirs = _open_run()
+    destination: dict[str, Any] = {
+        "mode": mode,
+        "base_url": _without_user(os.environ.get("WANDB_BASE_URL") or files.get("base_url", "")),
+        "entity": os.environ.get("WANDB_ENTITY") or files.get("entity", ""),
+        "project": os.environ.get("WANDB_PROJECT") or files.get("project") or names.project(run.project),
+        "id": names.run_id(run.uid),
+        "name": os.environ.get("WANDB_NAME", ""),
+        "group": os.environ.get("WANDB_RUN_GROUP", ""),
+        "job_type": os.environ.get("WANDB_JOB_TYPE", ""),
+        "tags": ",".join(_tags(run)),
+        "notes": os.environ.get("WANDB_NOTES", ""),
+        "sweep": os.environ.get("WANDB_SWEEP_ID", ""),
+    }
+    if theirs is not None:
+        destination |= _with_theirs(theirs, mode)
+    elif joined := os.environ.get("WANDB_RUN_ID"):
+        destination |= {"id": joined, "joined": True}
+    if not destination.get("joined"):  # else the run has a name already, or W&B gives it one
+        ours = {"name": run.name, "group": run.parent or "", "job_type": "train"}
+        destination |= {name: destination[name] or value for name, value in ours.items()}
+    destination["folder"] = str(_folder(run, destination["id"]))
+    return Capture(destination=destination, replaces="wb", summary=_where_to_look(destination))
+
+
+def _settings_files() -> dict[str, str]:
+    """Read the files that ``wandb init``, ``wandb login --host`` and ``wandb offline`` write."""
+    home = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config/wandb")
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read([home / "settings", _wandb_folder() / "settings"], encoding="utf-8")
+        return dict(parser["default"]) if parser.has_section("default") else {}
+    except (Error, OSError, UnicodeError):
+        return {}  # W&B itself does without a file that it cannot read
+
+
+def _mode(files: Mapping[str, str]) -> str:
+    if os.environ.get("WANDB_DISABLED", "").lower() in {"true", "1"}:
+        return "disabled"
+    given = os.environ.get("WANDB_MODE") or files.get("mode", "")
+    if given not in _MODES:
+        raise ValueError(f"WANDB_MODE={given!r} is none of: online, offline, disabled")
+    return _MODES[given]
+
+
+def _tags(run: Run) -> list[str]:
+    given = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
+    ours = [f"{name}={value}" if value else name for name, value in run.tags.items()]
+    return list(dict.fromkeys(tag[:64] for tag in [*given, *ours] if tag))
+
+
+def _open_run() -> Any:
+    """Return the run that the user's own code has open in this process, if W&B is imported here at all."""
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    return None if getattr(run, "disabled", True) else run
+
+
+def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
+    """Say what the user's own open run means for ours.
+
+    Two writers to one run are allowed in W&B's shared mode only, and both have to be in it: else each sends lines
+    for the same places. So a run that was opened in another way is left alone, and ours stands beside it.
+    """
+    place = {
+        "entity": theirs.entity or "",
+        "project": theirs.project or "",
+        "base_url": _without_user(theirs.settings.base_url),
+        "sweep": "",
+    }
+    if theirs.settings.mode == "shared" and mode == "online":
+        return {**place, "mode": "shared", "id": theirs.id, "joined": True}
+    beside = {"beside": "/".join(part for part in (place["entity"], place["project"], theirs.id) if part)}
+    if getattr(theirs, "group", None):
+        beside["group"] = theirs.group
+    return {**place, **beside, "mode": "offline" if theirs.settings.mode in {"offline", "dryrun"} else mode}
+
+
+def _wandb_folder() -> Path:
+    """Return the folder in which W&B keeps its files: below ``WANDB_DIR``, else the working directory."""
+    parent = Path(os.environ.get("WANDB_DIR") or ".").expanduser().absolute()
+    return parent / (".wandb" if (parent / ".wandb").is_dir() else "wandb")
+
+
+def _folder(run: Run, run_id: str) -> Path:
+    """Return the folder of an offline run, called as W&B calls it, so that ``wandb sync`` finds it."""
+    started = re.match(r"(\d{8})-(\d{6})-", run.uid)
+    stamp = "_".join(started.groups()) if started else time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    parent = _wandb_folder()
+    if not os.access(next(path for path in [parent, *parent.parents] if path.exists()), os.W_OK):
+        parent = run.save_dir.absolute() / "wandb"
+    return parent / f"offline-run-{stamp}-{names.run_id(run_id)}"
+
+
+def _where_to_look(destination: Mapping[str, Any]) -> str:
+    if destination["mode"] == "disabled":
+        return "switched off by WANDB_MODE"
+    if destination["mode"] == "offline":
+        where = f"offline, wandb sync {destination['folder']}"
+    else:
+        where = "/".join(part for part in (destination["entity"], destination["project"], destination["id"]) if part)
+        where = f"{destination['base_url'] or 'W&B'}, {where}"
+    return f"{where}, beside your own run {destination['beside']}" if "beside" in destination else where
+
+
+def _without_user(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", url).rstrip("/")

@@ -1,0 +1,177 @@
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pluggy
+import pytest
+import wandb
+from msgspec.structs import replace
+
+from tracking_hooks.hookspecs import PROJECT, TrainerSpecs
+from tracking_hooks_wandb import trainer
+
+
+@pytest.fixture
+def capture():
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(TrainerSpecs)
+    manager.register(trainer)
+    manager.check_pending()
+    return lambda run: manager.hook.capture(run=run)
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    """A run that the user's own code has open in this process."""
+
+    def open_run(mode="online", **more):
+        settings = SimpleNamespace(mode=mode, base_url="http://ada:secret@wandb.example/")
+        fields = {"id": "abc", "entity": "us", "project": "own", "group": "", "settings": settings, "disabled": False}
+        monkeypatch.setattr(wandb, "run", SimpleNamespace(**{**fields, **more}))
+
+    return open_run
+
+
+def test_the_training_process_does_not_import_wandb(tmp_path):
+    code = """
+import json, sys
+from pathlib import Path
+from tracking_hooks.testing import sample_run
+from tracking_hooks_wandb.trainer import capture
+captured = capture(sample_run(Path("train")))
+print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+    path = os.pathsep.join(sys.path)
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True, stdout=-1
+    )
+    destination, modules = json.loads(out.stdout)
+    assert destination["mode"] == "online"
+    assert not {"wandb", "pydantic", "PIL", "google", "numpy"} & set(modules)
+
+
+def test_names_are_those_of_ultralytics_own_integration(capture, run):
+    captured = capture(run)
+    assert captured.replaces == "wb"
+    destination = captured.destination
+    assert (destination["project"], destination["name"], destination["job_type"]) == ("shapes", "train", "train")
+    assert destination["id"] == run.uid
+    assert capture(replace(run, project="")).destination["project"] == "Ultralytics"
+    assert capture(replace(run, project="team/shapes: 50%")).destination["project"] == "team-shapes- 50-"
+    assert capture(replace(run, project="/home/ada/shapes")).destination["project"] == "shapes"
+    assert len(capture(replace(run, project="x" * 200)).destination["project"]) == 128
+
+
+def test_wandbs_own_variables_come_first(capture, run, monkeypatch, tmp_path):
+    given = {
+        "ENTITY": "us", "PROJECT": "p", "NAME": "n", "RUN_GROUP": "g", "JOB_TYPE": "j", "NOTES": "some notes",
+        "TAGS": "a, b", "BASE_URL": "http://ada:secret@wandb.example/", "DIR": str(tmp_path / "elsewhere"),
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    captured = capture(replace(run, tags={"team": "vision"}, parent="tuning"))
+    assert captured.destination == {
+        "mode": "online", "base_url": "http://wandb.example", "entity": "us", "project": "p", "id": run.uid,
+        "name": "n", "group": "g", "job_type": "j", "tags": "a,b,team=vision", "notes": "some notes", "sweep": "",
+        "folder": str(tmp_path / f"elsewhere/wandb/offline-run-20251009_085320-{run.uid}"),
+    }  # fmt: skip
+    assert captured.summary == f"http://wandb.example, us/p/{run.uid}"
+    assert "0123456789" not in str(captured)
+    assert "secret" not in str(captured)
+
+
+def test_trials_of_a_tuning_are_a_group(capture, run):
+    assert capture(replace(run, parent="20251009-080000-aaaaaaaa")).destination["group"] == "20251009-080000-aaaaaaaa"
+
+
+def test_wandbs_settings_files_count(capture, run, monkeypatch, tmp_path):
+    home = tmp_path / "home/.config/wandb"
+    home.mkdir(parents=True)
+    (home / "settings").write_text("[default]\nbase_url = http://own.example\nmode = offline\n")
+    assert capture(run).destination["base_url"] == "http://own.example"
+    assert capture(run).destination["mode"] == "offline"
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/settings").write_text("[default]\nentity = us\nproject = 100%\n")
+    assert capture(run).destination["entity"] == "us"
+    assert capture(run).destination["project"] == "100%"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert capture(run).destination["mode"] == "online"
+    (home / "settings").write_text("no settings at all")
+    assert capture(run).destination["base_url"] == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "mode"),
+    [
+        ("WANDB_MODE", "offline", "offline"),
+        ("WANDB_MODE", "dryrun", "offline"),
+        ("WANDB_MODE", "shared", "online"),
+        ("WANDB_MODE", "disabled", "disabled"),
+        ("WANDB_DISABLED", "true", "disabled"),
+    ],
+)
+def test_modes(capture, run, monkeypatch, variable, value, mode):
+    monkeypatch.setenv(variable, value)
+    assert capture(run).destination["mode"] == mode
+
+
+def test_a_mode_that_does_not_exist_stops_the_training(capture, run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "of line")
+    with pytest.raises(ValueError, match="WANDB_MODE='of line' is none of: online, offline, disabled"):
+        capture(run)
+
+
+def test_the_start_line_of_an_offline_run_says_how_to_deliver_it(capture, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / f"wandb/offline-run-20251009_085320-{run.uid}"
+    assert capture(run).summary == f"offline, wandb sync {folder}"
+    (tmp_path / ".wandb").mkdir()
+    assert f"{tmp_path}/.wandb/" in capture(run).summary
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert capture(run).summary == "switched off by WANDB_MODE"
+
+
+def test_a_run_named_in_the_environment_is_joined(capture, run, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    destination = capture(run).destination
+    assert (destination["id"], destination["joined"], destination["sweep"]) == ("mine", True, "s1")
+    assert (destination["name"], destination["job_type"]) == ("", "")  # the run has its own
+
+
+def test_a_run_opened_in_shared_mode_is_joined(capture, run, theirs):
+    theirs("shared")
+    destination = capture(run).destination
+    assert destination["mode"] == "shared"
+    assert destination["joined"]
+    assert (destination["entity"], destination["project"], destination["id"]) == ("us", "own", "abc")
+    assert destination["base_url"] == "http://wandb.example"
+
+
+@pytest.mark.parametrize(("mode", "ours"), [("online", "online"), ("offline", "offline")])
+def test_beside_a_run_opened_otherwise_ours_is_another(capture, run, theirs, mode, ours):
+    theirs(mode, group="pair")
+    captured = capture(run)
+    assert captured.destination["mode"] == ours
+    assert captured.destination["id"] == run.uid
+    assert captured.destination["beside"] == "us/own/abc"
+    assert captured.destination["project"] == "own"
+    assert captured.destination["group"] == "pair"
+    assert captured.summary.endswith(", beside your own run us/own/abc")
+
+
+def test_a_run_that_is_none_is_not_looked_at(capture, run, theirs, monkeypatch):
+    theirs(disabled=True)
+    assert "beside" not in capture(run).destination
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace())  # a folder of that name
+    assert "beside" not in capture(run).destination
+
+
+def test_a_real_open_run_is_seen(capture, run, tmp_path):
+    with wandb.init(mode="offline", project="own", id="abc", dir=str(tmp_path), settings={"silent": True}):
+        destination = capture(run).destination
+    assert destination["mode"] == "offline"
+    assert destination["beside"] == "own/abc"

@@ -1,0 +1,487 @@
+"""Online runs, against the stand-in of the W&B service (which is not W&B: see its docstring)."""
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+import wandb
+from msgspec.structs import replace
+from wandb.sdk.lib import run_stopping
+
+from tests.wandb_standin import ENTITY
+from tracking_hooks.events import Stop, Unavailable
+from tracking_hooks.journal import FORMAT, Call, Head, Journal, number
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_wandb import online as online_module
+from tracking_hooks_wandb import session as session_module
+from tracking_hooks_wandb.tracker import WandbTracker
+
+
+def deliver(calls, destination, state=None, **options):
+    options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`
+    return play(WandbTracker(), calls, destination=destination, state=state, **options)
+
+
+def saved(state):
+    """The state as it comes back from disk."""
+    return msgspec.json.decode(msgspec.json.encode(state))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Let the client send, and give up, within a second or two."""
+    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(session_module._SETTINGS, "init_timeout", 3.0)
+    monkeypatch.setitem(session_module._SETTINGS, "finish_timeout", 3.0)
+    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_timeout_seconds", 2.0)
+    monkeypatch.setattr(online_module, "_HICCUP", 0.5)
+    monkeypatch.setattr(online_module, "_CONFIRMATION", 2.0)
+    monkeypatch.setattr(online_module, "UPLOAD_PATIENCE", 5)
+
+
+@pytest.fixture
+def journal(run):
+    """Write calls to the run's journal, as the recorder does before any relay has them."""
+    folder = RunFolder.beside(run.save_dir, run.uid)
+
+    def write(calls):
+        folder.create()
+        log = Journal.create(folder.journal, Head(format=FORMAT, created=STARTED, run=run, plugins={}))
+        for call in calls:
+            args = dict(call.args)
+            if "metrics" in args:
+                args["metrics"] = {name: number(value) for name, value in args["metrics"].items()}
+            log.append(call.hook, call.time, args)
+        log.close()
+
+    return write
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def check_epochs(run, calls):
+    epochs = [call for call in calls if call.hook == "on_epoch_end"]
+    assert epochs
+    for name in {name for call in epochs for name in call.args["metrics"]}:
+        assert run.points(name, "epoch") == [
+            (call.args["epoch"], pytest.approx(call.args["metrics"][name], nan_ok=True)) for call in epochs
+        ], name
+    steps = [row["_step"] for row in run.history]
+    assert steps == sorted(set(steps)), "a row stands twice"
+
+
+def check_complete(service, calls):
+    run = service.run()
+    check_epochs(run, calls)
+    assert run.exit_code == 0
+    assert run.summary["status"] == "finished"
+    assert run.config["lr0"] == 0.01
+    assert service.artifact(f"run_{run.name}_model", "best").files == {"best.pt": b"best weights"}
+    assert service.artifact(f"run_{run.name}_model").files == {"last.pt": b"last weights"}
+    assert [artifact.version for artifact in service.artifacts if artifact.type == "model"] == [0, 1]
+    assert run.used == [service.artifact("shapes").id]
+    for row in run.history:
+        for value in row.values():
+            if isinstance(value, dict) and "path" in value:
+                assert value["path"] in run.files, sorted(run.files)
+    return run
+
+
+def test_a_run(service, online, run, save_dir):
+    calls = recorded_run(save_dir)
+    tagged = {**online, "group": "g", "tags": "a,team=vision", "notes": "n"}
+    state = deliver(calls, tagged)
+    found = check_complete(service, calls)
+    assert state["url"] == f"{service.url}/{ENTITY}/shapes/runs/{run.uid}"
+    assert "sent" not in state
+    assert saved(state) == state
+    assert found.path == f"{ENTITY}/shapes/{run.uid}"
+    expected = {"displayName": "train", "groupName": "g", "jobType": "train", "notes": "n", "host": "laptop"}
+    assert expected.items() <= found.fields.items()
+    assert found.fields["tags"] == ["a", "team=vision"]
+    assert found.fields["commit"] == "c0ffee" * 6 + "c0ff"
+    assert found.points("batch/box_loss", "global_step")[0] == (BATCHES, 2.1)
+    assert [x for x, _ in found.points("system/cpu_percent", "seconds")] == [8, 15, 22]
+    assert found.lines("wandb-events.jsonl") == []  # system metrics of this process
+    assert found.files["results.csv"] == (save_dir / "results.csv").read_bytes()
+    axes = {entry.get("1") or entry.get("2"): entry for entry in found.config["_wandb"]["m"]}
+    assert {"train/*", "batch/*", "system/*", "epoch"} <= set(axes)
+    assert set(found.config["_wandb"]["visualize"]) == {"curves/PR", "best/confusion_matrix"}
+    assert [row["_timestamp"] for row in found.history] == [
+        call.time for call in calls if call.seq in {row["_step"] for row in found.history}
+    ]
+
+
+def test_a_replay_adds_nothing(service, online, save_dir):
+    calls = recorded_run(save_dir)
+    deliver(calls, online)
+    before = service.run().lines("wandb-history.jsonl")
+    deliver(calls, online)
+    deliver(calls[10:20], online)
+    assert service.run().lines("wandb-history.jsonl") == before
+    check_complete(service, calls)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 14, 24, 27, 29])
+@pytest.mark.usefixtures("quick")
+def test_what_a_relay_that_died_had_not_sent_is_sent_again(service, online, save_dir, die, journal, cut, monkeypatch):
+    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 60.0)
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:cut], online))
+    assert state["sent"] <= cut
+    assert len(service.run().history) <= 1  # next to nothing was sent, and all of it acknowledged
+    die()
+    deliver(calls[cut:], online, state)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_a_relay_that_died_had_sent_is_not_sent_again(service, online, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:14], online))
+    deliver(calls[14:20], online, saved(state), flush=False)  # given to the client, and not acknowledged
+    wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] >= 18)
+    die()
+    deliver(calls[14:], online, state)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_pictures_that_did_not_arrive_with_their_row_are_sent_again(service, online, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    service.failing = lambda path: 500 if "media" in path else None
+    state = saved(deliver(calls[:-1], online))
+    wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] == 29)
+    die()
+    service.failing = lambda _: None
+    assert not [name for name in service.run().files if "media" in name]
+    deliver(calls[-1:], online, state)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_sent_again_does_not_keep_the_rest_back(service, online, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:-1], online))
+    die()
+    (save_dir / "results.csv").unlink()
+    (save_dir / "results.png").write_bytes(b"no picture")
+    deliver(calls[-1:], online, state)
+    assert service.run().exit_code == 0
+    check_epochs(service.run(), calls)
+
+
+def test_without_a_journal_the_rest_is_delivered(service, online, save_dir, die):
+    calls = recorded_run(save_dir)
+    state = saved(deliver(calls[:5], online))
+    die()
+    deliver(calls[5:], online, state)
+    assert [x for x, _ in service.run().points("train/box_loss", "epoch")] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_outage_in_the_middle(service, online, save_dir):
+    calls = recorded_run(save_dir)
+    state = deliver(calls[:10], online)
+    wait_for(lambda: service.run().history)
+    service.stop()
+    told = []
+    deadline = time.monotonic() + 20
+    while not told and time.monotonic() < deadline:
+        try:
+            state = deliver(calls[10:14], online, saved(state))
+        except Unavailable as error:
+            told.append(str(error))
+        time.sleep(0.3)
+    assert "is not available" in told[0] and "connection refused" in told[0]
+    service.start()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            deliver(calls[10:], online, saved(state))
+        except Unavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        else:
+            break
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_outage_at_the_end(service, online, save_dir, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:-1], online))
+    wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] == 29)
+    service.stop()
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            deliver(calls[-1:], online, saved(state))
+    assert time.monotonic() - began < 40
+    service.start()
+    deliver(calls[-1:], online, state)
+    check_complete(service, calls)
+
+
+@pytest.mark.parametrize("status", [404, 403])
+@pytest.mark.usefixtures("quick")
+def test_what_the_client_gives_up_is_sent_again(service, online, save_dir, journal, status):
+    """On such an answer W&B's client stops to send for good, and finishes the run as if nothing were."""
+    calls = recorded_run(save_dir)
+    journal(calls)
+    service.failing = lambda path: status if path.endswith("file_stream") else None
+    state = saved(deliver(calls[:-1], online))
+    with pytest.raises(Unavailable, match=r"has the run up to step -1 of 30 only"):
+        deliver(calls[-1:], online, saved(state))
+    service.failing = lambda _: None
+    deliver(calls[-1:], online, state)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_upload_that_fails_is_made_again(service, online, save_dir):
+    calls = recorded_run(save_dir)
+    service.failing = lambda path: 403 if "best.pt" in path else None
+    with pytest.raises(Unavailable, match=r"did not take run_.*_model"):
+        deliver(calls, online)
+    service.failing = lambda _: None
+    deliver(calls, online)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_upload_that_takes_long_goes_on_meanwhile(service, online, save_dir, monkeypatch):
+    monkeypatch.setattr(online_module, "UPLOAD_PATIENCE", 1)
+    calls = recorded_run(save_dir)
+    uploads = []
+    go_on = threading.Event()
+
+    def slow(path):
+        if "best.pt" in path:
+            uploads.append(path)
+            go_on.wait(30)
+
+    service.failing = slow
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="takes long and goes on"):
+            deliver(calls, online)
+    go_on.set()
+    deliver(calls, online)
+    assert len(uploads) == 1
+    check_complete(service, calls)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # a thread of the client's
+@pytest.mark.usefixtures("quick")
+def test_the_clients_own_process_may_die(service, online, save_dir, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:10], online))
+    (core,) = [child for child in psutil.Process().children() if child.name() == "wandb-core"]
+    core.kill()
+    core.wait()
+    with pytest.raises(Unavailable, match="W&B's own process"):
+        deliver(calls[10:], online, saved(state))
+    deliver(calls[10:], online, state)
+    check_complete(service, calls)
+
+
+def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeypatch):
+    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setattr(run_stopping.RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # not 15 s
+    calls = recorded_run(save_dir)
+    tracker, state = WandbTracker(), {}
+    assert tracker.poll(online) is None
+    play(tracker, calls[:10], run, destination=online, state=state)
+    assert tracker.poll(online) is None
+    service.run().stop = True
+    play(tracker, calls[10:15], run, destination=online, state=state)
+    asked = []
+    wait_for(lambda: asked.append(WandbTracker().poll(online)) or asked[-1])  # also of another instance
+    assert asked[-1] == Stop(reason="stopped on W&B's page")
+    assert tracker.poll(online) is None
+    play(tracker, calls[15:], run, destination=online, state=state)
+    assert service.run().exit_code == 0
+
+
+def test_failures_and_actions_are_alerts(service, online, save_dir):
+    calls = recorded_run(save_dir, status="failed")
+    action = {"action": Stop(reason="enough"), "plugin": "keeper", "outcome": "done"}
+    deliver([*calls[:-1], Call(99, STARTED, "on_action", action), replace(calls[-1], seq=100)], online)
+    assert service.run().exit_code == 1
+    assert service.run().alerts == [
+        {"title": "Stop of train", "text": "keeper: enough\ndone", "severity": "INFO"},
+        {"title": "train failed", "text": "RuntimeError: boom", "severity": "ERROR"},
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+def test_nobody_is_alerted_once_for_each_try(service, online, save_dir):
+    calls = recorded_run(save_dir, status="failed")
+    service.failing = lambda path: 404 if path.endswith("file_stream") else None
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            deliver(calls, online)
+    service.failing = lambda _: None
+    deliver(calls, online)
+    assert [alert["title"] for alert in service.run().alerts] == ["train failed"]
+
+
+def test_lines_of_the_log(service, online, save_dir):
+    calls = recorded_run(save_dir)
+    lines = Call(3, STARTED, "on_console", {"lines": ["first", "second"]})
+    deliver([*calls[:2], lines, *calls[3:]], online)
+    assert [line.split(" ", 1)[1] for line in service.run().output] == ["first", "second"]
+
+
+def test_a_run_named_by_the_user_is_joined_behind_what_it_has(service, online, save_dir, die, journal):
+    theirs = {**online, "id": "theirs", "joined": True}
+    rows = {step: json.dumps({"_step": step, "mine": 1}) for step in range(40)}
+    service._run(ENTITY, "shapes", "theirs").streams["wandb-history.jsonl"] = rows
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:14], theirs))
+    assert state["first_step"] == 40
+    die()
+    deliver(calls[14:], theirs, state)
+    deliver(calls, theirs)  # the state lost: the run itself tells
+    found = service.run("theirs")
+    assert [row["_step"] for row in found.history[:40]] == list(range(40))
+    assert [row["_step"] - 40 for row in found.history[40:]] == [2, 4, 7, 9, 11, 14, 16, 18, 21, 23, 24, 29, 30]
+    check_epochs(found, calls)
+    other = replace(sample_run(save_dir), uid="another")
+    deliver(calls, theirs, run=other)
+    assert [row["_step"] - 71 for row in found.history[53:]][:3] == [2, 4, 7]
+
+
+def test_a_run_of_a_sweep_is_joined_and_keeps_what_it_has(service, online, save_dir):
+    theirs = service._run(ENTITY, "shapes", "trial7")
+    theirs.fields["displayName"] = "brave-sweep-7"
+    theirs.config = {"epochs": 9, "mine": 1}
+    calls = recorded_run(save_dir)
+    nameless = {"id": "trial7", "joined": True, "sweep": "s1", "name": "", "job_type": ""}  # as `capture` says it
+    deliver(calls, {**online, **nameless})
+    assert service.run("trial7").fields["sweep"] == "s1"
+    assert service.run("trial7").fields["displayName"] == "brave-sweep-7"
+    assert service.run("trial7").config["epochs"] == 9
+    assert service.run("trial7").config["mine"] == 1
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_changed_on_wandbs_page_stays(service, online, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    journal(calls)
+    state = saved(deliver(calls[:10], {**online, "tags": "a"}))
+    wait_for(lambda: service.run().history)
+    service.run().fields |= {"displayName": "my best", "tags": ["a", "b"]}
+    die()
+    deliver(calls[10:], {**online, "tags": "a"}, state)
+    assert service.run().fields["displayName"] == "my best"
+    assert service.run().fields["tags"] == ["a", "b"]
+
+
+def test_a_run_shared_with_the_users_own_process_is_not_ended(service, online, save_dir, monkeypatch):
+    monkeypatch.setattr(online_module, "_INTERVAL", 1.0)
+    calls = recorded_run(save_dir)
+    deliver(calls, {**online, "mode": "shared", "id": "theirs", "joined": True})
+    found = service.run("theirs")
+    assert found.exit_code is None
+    assert [x for x, _ in found.points("train/box_loss", "epoch")] == [1, 2, 3]
+    assert found.config["lr0"] == 0.01
+
+
+def test_a_shared_run_is_not_sent_again_as_a_whole(service, online, save_dir, die, journal, monkeypatch):
+    monkeypatch.setattr(online_module, "_INTERVAL", 1.0)
+    calls = recorded_run(save_dir)
+    journal(calls)
+    shared = {**online, "mode": "shared", "id": "theirs", "joined": True}
+    state = saved(deliver(calls[:14], shared))
+    assert len(service.run("theirs").points("train/box_loss")) == 2  # sent, when it was acknowledged
+    die()
+    deliver(calls[14:], shared, state)
+    assert [x for x, _ in service.run("theirs").points("train/box_loss", "epoch")] == [1, 2, 3]
+
+
+def test_no_key_is_waited_for(service, online, save_dir, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    calls = recorded_run(save_dir)
+    with pytest.raises(Unavailable, match=r"API key.*wandb login.*WANDB_API_KEY"):
+        deliver(calls, online)
+    assert service.requests == []
+    monkeypatch.setenv("WANDB_API_KEY", service.environment()["WANDB_API_KEY"])
+    deliver(calls, online)
+    check_complete(service, calls)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.usefixtures("quick")
+def test_a_service_that_refuses_is_waited_for(service, online, save_dir, status):
+    calls = recorded_run(save_dir)
+    service.failing = lambda _: status
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=f"{service.url} is not available: .*{status}"):
+            deliver(calls, online)
+    assert time.monotonic() - began < 30
+    service.failing = lambda _: None
+    deliver(calls, online)
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_service_that_never_answers_is_not_waited_for(save_dir, online, service):
+    service.stop()
+    with socket.create_server(("127.0.0.1", int(service.url.rpartition(":")[2])), backlog=100):
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="is not available"):
+            deliver(recorded_run(save_dir), online)
+        assert time.monotonic() - began < 20
+
+
+def test_what_was_noted_down_counts_and_not_the_environment(service, online, save_dir, monkeypatch):
+    for name in ("PROJECT", "ENTITY", "NAME", "RUN_ID", "RUN_GROUP", "TAGS", "NOTES", "JOB_TYPE", "SWEEP_ID"):
+        monkeypatch.setenv(f"WANDB_{name}", "elsewhere")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-tcp-localhost-1")
+    calls = recorded_run(save_dir)
+    deliver(calls, online)
+    found = check_complete(service, calls)
+    assert "elsewhere" not in json.dumps(found.fields) + found.path
+
+
+def test_nothing_is_left_behind(service, online, save_dir, tmp_path):
+    deliver(recorded_run(save_dir), online)
+    assert not list(tmp_path.glob("tracking-hooks-wandb-*"))
+    assert not (tmp_path / "wandb").exists()
+    assert not (tmp_path / "home/.local").exists()
+    assert not (tmp_path / "home/.cache/wandb").exists()
+    assert not [child for child in psutil.Process().children() if "wandb" in child.name()]
+    assert wandb.run is None
+
+
+def test_the_key_is_in_no_file(service, online, save_dir, tmp_path):
+    calls = recorded_run(save_dir)
+    state = deliver(calls[:10], online)
+    key = os.environ["WANDB_API_KEY"]
+    assert key not in json.dumps([online, state])
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert key.encode() not in path.read_bytes(), path

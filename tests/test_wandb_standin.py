@@ -1,0 +1,134 @@
+"""Before the stand-in of the W&B service judges the plugin: W&B's own client, by itself, works against it.
+
+Nothing of tracking-hooks is imported here but the stand-in.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.wandb_files import WandbFiles
+from tests.wandb_standin import ENTITY, WandbStandIn
+
+pytest.importorskip("wandb")
+pytestmark = pytest.mark.e2e
+
+SCRIPT = """
+import sys
+import wandb
+from PIL import Image
+
+run = wandb.init(
+    project="plain", id="one", name="first", mode=sys.argv[1], resume=sys.argv[2] if len(sys.argv) > 2 else None,
+    config={"lr": 0.1}, tags=["a"], group="g", job_type="t", notes="hello",
+)
+run.define_metric("loss", step_metric="epoch")
+for step in range(run.starting_step, run.starting_step + 20):
+    run.log({"loss": 1 / (step + 1), "epoch": step})
+run.log({"picture": wandb.Image(Image.new("RGB", (8, 8), "red"))})
+run.log({"table": wandb.Table(columns=["a", "b"], data=[[1, 2], [3, 4]])})
+with open("weights.pt", "wb") as file:
+    file.write(b"weights")
+model = wandb.Artifact("model", type="model", metadata={"x": 1})
+model.add_file("weights.pt")
+run.log_artifact(model, aliases=["best"])
+data = wandb.Artifact("data", type="dataset")
+with data.new_file("data.txt") as file:
+    file.write("data")
+if not run.offline:
+    run.use_artifact(data)
+run.alert("an alert", "with a text")
+print("a line of the console")
+run.finish()
+"""
+
+
+@pytest.fixture
+def standin():
+    service = WandbStandIn()
+    service.start()
+    yield service
+    service.stop()
+    assert service.unknown == []
+
+
+@pytest.fixture
+def plain(tmp_path, standin):
+    """Run a command as a user of plain W&B would."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    env |= {"HOME": str(tmp_path / "home"), "WANDB_ERROR_REPORTING": "false", **standin.environment()}
+
+    def run(*arguments, wait=True):
+        command = [sys.executable, *arguments]
+        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=-1, stderr=-2, text=True)
+        if not wait:
+            return process
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, output
+        assert "ERROR" not in output, output
+        return output
+
+    return run
+
+
+def check(run, *, steps):
+    assert run.path == f"{ENTITY}/plain/one"
+    assert [row["_step"] for row in run.history] == list(range(steps))
+    assert run.points("loss", "epoch")[:20] == [(step, pytest.approx(1 / (step + 1))) for step in range(20)]
+    assert run.config["lr"] == 0.1
+    assert run.fields["tags"] == ["a"]
+    assert (run.fields["displayName"], run.fields["groupName"], run.fields["notes"]) == ("first", "g", "hello")
+    assert run.exit_code == 0
+    assert run.summary["_step"] == steps - 1
+    for row in run.history:
+        for name in ("picture", "table"):
+            if name in row:
+                assert row[name]["path"] in run.files
+    assert run.alerts[0] == {"title": "an alert", "text": "with a text", "severity": "INFO"}
+    assert [line for line in run.output if line.endswith("a line of the console")]
+
+
+def test_a_plain_script_online(standin, plain):
+    plain("script.py", "online")
+    check(standin.run(), steps=22)
+    model = standin.artifact("model", "best")
+    assert model.files == {"weights.pt": b"weights"}
+    assert (model.state, model.version, model.metadata) == ("COMMITTED", 0, {"x": 1})
+    assert standin.run().used == [standin.artifact("data").id]
+
+
+def test_a_plain_script_resumed(standin, plain):
+    plain("script.py", "online", "allow")
+    plain("script.py", "online", "allow")
+    check(standin.run(), steps=44)
+    assert [artifact.version for artifact in standin.artifacts if artifact.name == "model"] == [0]
+
+
+def test_a_plain_offline_run_synced_by_wandb(standin, plain, tmp_path):
+    plain("script.py", "offline")
+    assert standin.requests == []
+    found = WandbFiles(tmp_path / "wandb")
+    assert len(found.history) == 22
+    output = plain("-m", "wandb", "sync", str(found.paths[0].parent))
+    assert "Finished syncing" in output
+    check(standin.run(), steps=22)
+    assert standin.artifact("model", "best").files == {"weights.pt": b"weights"}
+
+
+def test_a_plain_script_over_an_outage(standin, plain):
+    slower = SCRIPT.replace("run.finish()", "import time; time.sleep(4); run.finish()")
+    process = plain("-c", slower, "online", wait=False)
+    while not standin.runs:
+        time.sleep(0.05)
+    standin.stop()
+    time.sleep(5)
+    standin.start()
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    check(standin.run(), steps=22)
