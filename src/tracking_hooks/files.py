@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import structs
+
 from tracking_hooks import console, redact
 from tracking_hooks.events import Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
@@ -106,6 +108,19 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
             return path
         reason = f"{file.path} was overwritten after it was recorded"
     raise Rejected(reason)
+
+
+def locate_for_call(folder: RunFolder, recorded_in: Path, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a hook's arguments with the path where a final file is now; see ``locate``.
+
+    :raises Rejected: if the content that was recorded is no more
+    """
+    args = dict(args)
+    for name in ("artifact", "checkpoint"):
+        file = args.get(name)
+        if file is not None and file.digest is not None:
+            args[name] = structs.replace(file, path=locate(folder, recorded_in, file))
+    return args
 
 
 def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:

@@ -247,6 +247,12 @@ def indexed_runs(index: Path) -> Iterator[RunFolder]:
             yield folder
 
 
+def candidates(save_dir: Path, uid: str) -> list[RunFolder]:
+    """Return where the run folder of a training that saves to ``save_dir`` may be: a trial's is further up."""
+    homes = [*(above / FOLDER for above in save_dir.absolute().parents), fallback_home()]
+    return [RunFolder(home / uid) for home in homes]
+
+
 def find_runs(path: Path) -> list[RunFolder]:
     """Find run folders, oldest first.
 
@@ -257,8 +263,7 @@ def find_runs(path: Path) -> list[RunFolder]:
     if pointer := read_json(path / POINTER, Pointer):
         # Only the uid is taken from the file: a pointer that came with a copied folder leads nowhere else.
         uid = Path(pointer.uid).name
-        homes = [*(above / FOLDER for above in path.absolute().parents), fallback_home()]  # a trial's is further up
-        folders = [RunFolder(home / uid) for home in homes]
+        folders = candidates(path, uid)
     else:
         below = [path] if path.name == FOLDER else path.rglob(FOLDER)
         folders = [RunFolder(child.absolute()) for home in below for child in home.iterdir()]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import translate
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _V = TypeVar("_V")
 
@@ -45,6 +45,15 @@ class MetricRules:
     def apply(self, metrics: Mapping[str, _V]) -> dict[str, _V]:
         """Return the metrics that go to a tracker, by the name that they have there."""
         return {new: value for name, value in metrics.items() if (new := self._name(name)) is not None}
+
+    def apply_to_call(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a hook's arguments with the metrics that go to a tracker."""
+        args = dict(args)
+        if self and "metrics" in args:
+            args["metrics"] = self.apply(args["metrics"])
+        if self and args.get("per_class"):
+            args["per_class"] = self.filter_classes(args["per_class"])
+        return args
 
     def filter_classes(self, per_class: Mapping[str, Mapping[str, _V]]) -> dict[str, dict[str, _V]]:
         """Return the metrics by class that go to a tracker; the rules know them as ``per_class/CLASS/METRIC``."""

@@ -16,7 +16,7 @@ from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
-KNOWN = ("mlflow", "tensorboard")
+KNOWN = ("mlflow", "tensorboard", "wandb")
 """The plugins of this project: what can be suggested when it is not installed."""
 
 _IN_THE_TRAINING_PROCESS = {

@@ -296,17 +296,7 @@ class Relay:
 
         :raises Rejected: if the content that was recorded is no more
         """
-        args = dict(call.args)
-        if self.metric_rules and "metrics" in args:
-            args["metrics"] = self.metric_rules.apply(args["metrics"])
-        if self.metric_rules and args.get("per_class"):
-            args["per_class"] = self.metric_rules.filter_classes(args["per_class"])
-        for name in ("artifact", "checkpoint"):
-            file = args.get(name)
-            if file is not None and file.digest is not None:
-                path = files.locate(self.folder, self.recorded_in, file)
-                args[name] = msgspec.structs.replace(file, path=path)
-        return args
+        return files.locate_for_call(self.folder, self.recorded_in, self.metric_rules.apply_to_call(call.args))
 
     def _bury(self, entry: Entry, reason: str) -> None:
         """Set an event aside as a dead letter and go on behind it."""

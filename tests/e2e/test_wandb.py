@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.e2e.conftest import Home
 from tests.wandb_files import WandbFiles
 from tests.wandb_standin import WandbStandIn
+from tracking_hooks.events import Stop
 from tracking_hooks.liveness import is_alive, read_holder
 
 pytest.importorskip("tracking_hooks_wandb")
@@ -30,6 +34,12 @@ def wait(trainer):
         while not os.path.exists("go"):
             time.sleep(0.05)
 model.add_callback("on_train_epoch_start", wait)
+"""
+
+TUNE = """
+from ultralytics import YOLO
+arguments = {arguments!r}
+YOLO(arguments.pop("model")).tune(iterations=2, **arguments)
 """
 
 OFFLINE = {"WANDB_MODE": "offline"}
@@ -59,10 +69,22 @@ def check_epochs(found, rows):
     assert steps == sorted(set(steps))
 
 
-def test_a_plain_yolo_command_is_tracked_offline(home):
-    output = home.run(home.yolo(epochs=3, plots=True), "wandb", **OFFLINE)
+def weights(found):
+    return [entry.path for a in found.artifacts if a.type == "model" for entry in a.manifest.contents]
 
-    found = WandbFiles(home.work / "wandb")
+
+@pytest.fixture(scope="module")
+def offline_run(tmp_path_factory, shapes, settings):
+    """A training that was tracked offline, its output, and what W&B's files tell of it."""
+    home = Home(tmp_path_factory.mktemp("offline"), shapes)
+    shutil.copytree(settings, home.folder / "yolo")
+    output = home.run(home.yolo(epochs=3, plots=True), "wandb", **OFFLINE)
+    yield home, output, WandbFiles(home.work / "wandb")
+    home.close()
+
+
+def test_a_plain_yolo_command_is_tracked_offline(offline_run):
+    home, output, found = offline_run
     check_epochs(found, home.results())
     assert found.exits == [0]
     assert len(found.runs) == 1
@@ -91,18 +113,15 @@ def test_a_plain_yolo_command_is_tracked_offline(home):
     assert "wandb: all" in end and f"wandb sync {found.paths[0].parent}" in end
 
 
-def test_keys_are_those_of_ultralytics_own_integration(home):
+def test_keys_are_those_of_ultralytics_own_integration(offline_run, home):
+    _, _, ours = offline_run
     home.run(["yolo", "settings", "wandb=True"])
-    home.run(home.yolo(name="theirs", plots=True), **OFFLINE)
-    home.run(home.yolo(name="ours", plots=True), "wandb", **OFFLINE)
-
-    theirs = WandbFiles(home.work / "runs/theirs")
-    ours = WandbFiles(home.work / "wandb")
-    assert not list((home.work / "runs/ours").glob("wandb")), "both have logged"
+    home.run(home.yolo(epochs=3, plots=True), **OFFLINE)
+    theirs = WandbFiles(home.work / "runs/train")
     keys = [{name for row in found.history for name in row} for found in (theirs, ours)]
     assert keys[0] - keys[1] == {"model/speed_PyTorch(ms)"}
     assert set(theirs.config) <= set(ours.config)
-    same = set(theirs.config) - {"name", "save_dir", "_wandb"}
+    same = set(theirs.config) - {"project", "save_dir", "_wandb"}
     assert {key: ours.config[key] for key in same} == {key: theirs.config[key] for key in same}
     assert set(theirs.config["_wandb"]["visualize"]) <= set(ours.config["_wandb"]["visualize"])
     assert [axis for name, axis in theirs.x_axes.items() if ours.x_axes[name] != axis] == []
@@ -110,13 +129,7 @@ def test_keys_are_those_of_ultralytics_own_integration(home):
     assert names[0] == names[1] == {"run_ID_model"}
 
 
-def test_the_training_process_imports_no_wandb(home):
-    home.run(home.script(OUR_MODULES), "wandb", **OFFLINE)
-    modules = set(json.loads((home.work / "modules.json").read_text()))
-    assert not modules & {"wandb", "wandb.sdk"}
-
-
-def test_a_killed_training_loses_nothing(home, await_):
+def test_a_killed_training_loses_nothing_and_a_resumed_one_goes_on_in_its_run(home, await_):
     process = home.start(home.script(WAIT_FOR_GO, epochs=3), "wandb", TRACKING_HOOKS_BATCH_EVERY="1", **OFFLINE)
     await_((home.work / "waiting").exists, "epoch 2")
     rows = home.results()
@@ -135,9 +148,39 @@ def test_a_killed_training_loses_nothing(home, await_):
     assert found.exits == [255]
     assert found.summary["status"] == "killed"
     assert [title for title, _, _ in found.alerts] == ["train killed"]
-    assert {entry.path for a in found.artifacts if a.type == "model" for entry in a.manifest.contents} == {
-        "best.pt", "last.pt",
-    }  # fmt: skip
+    assert weights(found) == ["best.pt", "last.pt"]
+
+    output = home.run([home.yolo()[0], "train", "resume", "model=runs/train/weights/last.pt"], "wandb", **OFFLINE)
+    assert "goes on to wandb" in output
+    found = WandbFiles(home.work / "wandb")
+    assert list(home.results()) == [1, 2, 3]
+    check_epochs(found, home.results())
+    assert [run.run_id for run in found.runs] == [home.run_folder().uid]
+    assert found.exits == [0]
+    assert found.summary["status"] == "finished"
+    assert weights(found) == ["best.pt", "last.pt", "best.pt", "last.pt"]
+    assert "The training is resumed." in found.output
+
+
+def test_a_tuning_is_a_run_and_its_trials_are_a_group_of_runs(home):
+    arguments = home.arguments(epochs=1, name="tune")
+    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+    (home.work / "tune.py").write_text(TUNE.format(arguments=arguments))
+    home.run([home.python, "tune.py"], "wandb", **OFFLINE)
+
+    runs = {found.runs[0].display_name: found for found in map(WandbFiles, (home.work / "wandb").glob("offline-run-*"))}
+    assert set(runs) == {"tune", "trial-1", "trial-2"}
+    tuning = runs.pop("tune")
+    assert tuning.runs[0].run_group == ""
+    assert [trial for trial, _ in tuning.points("tune/fitness", "log_step")] == [1, 2]
+    assert weights(tuning) == ["best.pt", "last.pt"]
+    for trial in runs.values():
+        (head,) = trial.runs
+        assert (head.project, head.run_group) == (tuning.runs[0].project, tuning.runs[0].run_id)
+        assert trial.config["tracking_hooks"]["parent"] == tuning.runs[0].run_id
+        assert [epoch for epoch, _ in trial.points("train/box_loss", "epoch")] == [1]
+        assert trial.exits == [0]
+        assert weights(trial) == ["best.pt", "last.pt"]
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
@@ -145,7 +188,7 @@ def test_a_killed_relay_costs_nothing(home, await_, service, online, mode):
     temporary = home.folder / "tmp"
     temporary.mkdir()
     env = {"TMPDIR": str(temporary), **(OFFLINE if mode == "offline" else online)}
-    process = home.start(home.script(WAIT_FOR_GO, epochs=3), "wandb", **env)
+    process = home.start(home.script(OUR_MODULES + WAIT_FOR_GO, epochs=3), "wandb", **env)
     await_((home.work / "waiting").exists, "epoch 2")
     files = home.run_folder().relay("wandb")
     await_(lambda: files.read_cursor().seq >= 6, "epoch 1 delivered")
@@ -163,14 +206,25 @@ def test_a_killed_relay_costs_nothing(home, await_, service, online, mode):
     check_epochs(found, home.results())
     assert (found.exit_code if mode == "online" else found.exits) in (0, [0])
     assert not list(temporary.glob("tracking-hooks-wandb-*"))
+    modules = set(json.loads((home.work / "modules.json").read_text()))
+    assert not modules & {"wandb", "wandb.sdk"}, "the training process imports no W&B"
 
 
-def test_a_training_is_tracked_online(home, service, online):
-    output = home.run(home.yolo(plots=True), "wandb", **online)
+def test_a_training_is_tracked_online_and_stopped_on_wandbs_page(home, service, online, await_):
+    process = home.start(home.yolo(epochs=500, plots=True), "wandb", **online)
+    await_(lambda: service.runs, "the run")
+    service.run().stop = True
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    (done,) = [call.args for call in home.calls() if call.hook == "on_action"]
+    assert done == {"action": Stop(reason="stopped on W&B's page"), "plugin": "wandb", "outcome": "done"}
     run = service.run()
+    assert len(home.results()) < 500
+    assert [alert["title"] for alert in run.alerts] == ["Stop of train"]
     check_epochs(run, home.results())
     assert run.exit_code == 0
-    assert run.config["epochs"] == 2
+    assert run.config["epochs"] == 500
+    assert [line for line in run.output if "epochs completed in" in line]
     assert f"See: {service.url}/somebody/runs/runs/{run.name}" in output
     best = (home.work / "runs/train/weights/best.pt").read_bytes()
     assert service.artifact(f"run_{run.name}_model", "best").files == {"best.pt": best}
@@ -200,7 +254,7 @@ def test_a_service_that_is_down_gets_everything_by_sync(home, service, online, a
 
 
 def test_a_service_that_goes_down_in_the_middle_gets_everything_by_itself(home, service, online, await_):
-    process = home.start(home.script(WAIT_FOR_GO, epochs=3), "wandb", TRACKING_HOOKS_SYSTEM_EVERY="1", **online)
+    process = home.start(home.script(WAIT_FOR_GO, epochs=3), "wandb", TRACKING_HOOKS_EXIT_WAIT="5", **online)
     await_((home.work / "waiting").exists, "epoch 2")
     await_(lambda: service.runs, "the run")
     service.stop()

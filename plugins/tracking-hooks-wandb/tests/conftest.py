@@ -60,7 +60,7 @@ def run(save_dir):
 def offline(run, monkeypatch):
     """A destination: the folder of an offline run."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    return capture(run).destination
+    return capture(run, None).destination
 
 
 @pytest.fixture
@@ -78,4 +78,4 @@ def _online(run, service, monkeypatch):
     """A destination: a run that the stand-in of the service has."""
     for name, value in service.environment().items():
         monkeypatch.setenv(name, value)
-    return capture(run).destination
+    return capture(run, None).destination

@@ -19,7 +19,7 @@ def capture():
     manager.add_hookspecs(TrainerSpecs)
     manager.register(trainer)
     manager.check_pending()
-    return lambda run: manager.hook.capture(run=run)
+    return lambda run, parent=None: manager.hook.capture(run=run, parent=parent)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ import json, sys
 from pathlib import Path
 from tracking_hooks.testing import sample_run
 from tracking_hooks_wandb.trainer import capture
-captured = capture(sample_run(Path("train")))
+captured = capture(sample_run(Path("train")), None)
 print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
     path = os.pathsep.join(sys.path)
@@ -76,15 +76,53 @@ def test_wandbs_own_variables_come_first(capture, run, monkeypatch, tmp_path):
     assert captured.destination == {
         "mode": "online", "base_url": "http://wandb.example", "entity": "us", "project": "p", "id": run.uid,
         "name": "n", "group": "g", "job_type": "j", "tags": "a,b,team=vision", "notes": "some notes", "sweep": "",
-        "folder": str(tmp_path / f"elsewhere/wandb/offline-run-20251009_085320-{run.uid}"),
     }  # fmt: skip
     assert captured.summary == f"http://wandb.example, us/p/{run.uid}"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / f"elsewhere/wandb/offline-run-20251009_085320-{run.uid}"
+    assert capture(run).destination["folder"] == str(folder)
     assert "0123456789" not in str(captured)
     assert "secret" not in str(captured)
 
 
-def test_trials_of_a_tuning_are_a_group(capture, run):
-    assert capture(replace(run, parent="20251009-080000-aaaaaaaa")).destination["group"] == "20251009-080000-aaaaaaaa"
+def test_trials_of_a_tuning_are_a_group_beside_it(capture, run, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "p")
+    monkeypatch.setenv("WANDB_ENTITY", "us")
+    tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa", name="tune")).destination
+    monkeypatch.setenv("WANDB_PROJECT", "elsewhere")
+    trial = replace(run, name="trial-1", parent="20251009-080000-aaaaaaaa")
+    destination = capture(trial, tuning).destination
+    assert (destination["entity"], destination["project"]) == ("us", "p")
+    assert (destination["id"], destination["name"], destination["job_type"]) == (run.uid, "trial-1", "train")
+    assert destination["group"] == tuning["id"] == "20251009-080000-aaaaaaaa"
+    assert capture(trial).destination["group"] == tuning["id"], "also if the tuning went to another tracker"
+    assert capture(trial, {**tuning, "group": "g"}).destination["group"] == "g"
+
+
+def test_trials_of_an_offline_tuning_lie_beside_it(capture, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa", name="tune")).destination
+    (tmp_path / "worker").mkdir()
+    monkeypatch.chdir(tmp_path / "worker")  # as Ray does it
+    monkeypatch.delenv("WANDB_MODE")
+    destination = capture(replace(run, parent="20251009-080000-aaaaaaaa"), tuning).destination
+    assert destination["mode"] == "offline"
+    assert destination["folder"] == str(tmp_path / f"wandb/offline-run-20251009_085320-{run.uid}")
+
+
+def test_trials_do_not_join_the_run_that_their_tuning_has_joined(capture, run, monkeypatch, theirs):
+    for name, value in {"RUN_ID": "mine", "SWEEP_ID": "s1", "NAME": "n"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa")).destination
+    trial = replace(run, name="trial-1", parent="20251009-080000-aaaaaaaa")
+    theirs("shared")
+    shared = capture(replace(run, uid="20251009-080000-aaaaaaaa")).destination
+    for parent in (tuning, shared):
+        destination = capture(trial, parent).destination
+        assert "joined" not in destination
+        assert (destination["mode"], destination["id"], destination["sweep"]) == ("online", run.uid, "")
+        assert (destination["name"], destination["group"]) == ("trial-1", trial.parent)
+        assert destination["job_type"] == "train"
 
 
 def test_wandbs_settings_files_count(capture, run, monkeypatch, tmp_path):

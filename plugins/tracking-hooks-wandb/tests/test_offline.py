@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tests.wandb_files import WandbFiles
 from tests.wandb_standin import WandbStandIn
-from tracking_hooks.events import Artifact, Rejected, SaveCheckpoint, Stop, Unavailable
+from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, Stop, Unavailable
 from tracking_hooks.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import offline as offline_module
@@ -204,6 +204,42 @@ def test_the_same_data_set_is_the_same_version_wherever_it_lies(offline, tmp_pat
         deliver(recorded_run(tmp_path / place)[:2], destination, run=run)
         digests |= {a.digest for a in read(destination).artifacts if a.type == "dataset"}
     assert len(digests) == 1
+
+
+def test_weights_of_every_kind_are_versions_with_aliases(offline, save_dir, run):
+    calls = []
+    for epoch, kind, name in [
+        (1, "periodic", "0a1b"),
+        (2, "action", "at peak"),
+        (2, "best", "best"),
+        (3, "last", "last"),
+    ]:
+        path = save_dir / f"weights/{name}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+        checkpoint = Checkpoint(path=path, kind=kind, size=len(name), digest=hashlib.sha256(name.encode()).hexdigest())
+        args = {"epoch": epoch, "checkpoint": checkpoint}
+        calls.append(Call(len(calls) + 1, STARTED, "on_checkpoint_saved", args))
+    deliver(calls, offline)
+    found = [
+        (entry.path, set(a.aliases) - {"latest"}) for a in read(offline).artifacts for entry in a.manifest.contents
+    ]
+    assert found == [
+        ("epoch1.pt", {"epoch_1"}),
+        ("at peak.pt", {"at_peak", "epoch_2"}),
+        ("best.pt", {"best", "epoch_2"}),
+        ("last.pt", {"last", "epoch_3"}),
+    ]
+
+
+def test_metrics_of_a_class_are_curves(offline):
+    per_class = {"square": {"metrics/mAP50": 0.5}, "a b": {"metrics/mAP50": 0.25}}
+    args = {"epoch": 2, "step": 8, "metrics": {"train/box_loss": 1.0}, "per_class": per_class}
+    deliver([Call(1, STARTED, "on_epoch_end", args)], offline)
+    found = read(offline)
+    assert found.points("per_class/square/metrics/mAP50", "epoch") == [(2, 0.5)]
+    assert found.points("per_class/a b/metrics/mAP50", "epoch") == [(2, 0.25)]
+    assert found.x_axes["per_class/*"] == "epoch"
 
 
 @pytest.mark.parametrize(
@@ -428,6 +464,24 @@ def test_wandb_sync_takes_the_folder(offline, save_dir, service):
     assert [a.version for a in service.artifacts if a.type == "model"] == [0, 1]
 
 
+def check_resumed(run):
+    assert [x for x, _ in run.points("train/box_loss", "epoch")] == [1, 2, 3]
+    steps = [row["_step"] for row in run.history]
+    assert steps == sorted(set(steps))
+    assert run.exit_code == 0
+
+
+def test_wandb_sync_takes_what_a_training_adds_that_is_resumed_on_another_machine(offline, save_dir, service):
+    calls = recorded_run(save_dir, status="killed")
+    deliver(calls, offline)
+    sync(offline["folder"], service)
+    elsewhere = {**offline, "folder": f"{offline['folder']}-elsewhere"}
+    more = [replace(call, seq=seq) for seq, call in enumerate(resumed(save_dir, calls), 1)]  # a journal of its own
+    deliver(more, elsewhere)
+    sync(elsewhere["folder"], service)
+    check_resumed(service.run())
+
+
 @pytest.mark.parametrize("in_between", [False, True])
 def test_wandb_sync_takes_what_a_resumed_training_adds(offline, save_dir, service, in_between):
     calls = recorded_run(save_dir, status="killed")
@@ -438,10 +492,7 @@ def test_wandb_sync_takes_what_a_resumed_training_adds(offline, save_dir, servic
     deliver(resumed(save_dir, calls), offline, saved(state))
     sync(Path(offline["folder"]).parent, service)
     run = service.run()
-    assert [x for x, _ in run.points("train/box_loss", "epoch")] == [1, 2, 3]
-    steps = [row["_step"] for row in run.history]
-    assert steps == sorted(set(steps))
-    assert run.exit_code == 0
+    check_resumed(run)
     assert len(list(Path(offline["folder"]).parent.glob("offline-run-*"))) == 1 + in_between
 
 

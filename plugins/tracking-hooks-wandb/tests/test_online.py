@@ -18,6 +18,7 @@ from tests.wandb_standin import ENTITY
 from tracking_hooks.events import Stop, Unavailable
 from tracking_hooks.journal import FORMAT, Call, Head, Journal, number
 from tracking_hooks.layout import RunFolder
+from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import online as online_module
 from tracking_hooks_wandb import session as session_module
@@ -49,11 +50,12 @@ def quick(monkeypatch):
 @pytest.fixture
 def journal(run):
     """Write calls to the run's journal, as the recorder does before any relay has them."""
-    folder = RunFolder.beside(run.save_dir, run.uid)
 
-    def write(calls):
+    def write(calls, *, home=None, **more):
+        folder = RunFolder(home / run.uid) if home else RunFolder.beside(run.save_dir, run.uid)
         folder.create()
-        log = Journal.create(folder.journal, Head(format=FORMAT, created=STARTED, run=run, plugins={}))
+        head = Head(format=FORMAT, created=STARTED, run=run, plugins={}, home=folder.path.parent, **more)
+        log = Journal.create(folder.journal, head)
         for call in calls:
             args = dict(call.args)
             if "metrics" in args:
@@ -146,6 +148,20 @@ def test_what_a_relay_that_died_had_not_sent_is_sent_again(service, online, save
     die()
     deliver(calls[cut:], online, state)
     check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_a_trial_only_the_metrics_are_sent_again_that_are_wanted(service, online, tmp_path, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    journal(calls, home=tmp_path / ".tracking-hooks", metrics="-lr/*")  # further up: beside the tuning
+    wanted = [replace(c, args=MetricRules("-lr/*").apply_to_call(c.args)) for c in calls]
+    service.failing = lambda path: 500 if path.endswith("file_stream") else None
+    state = saved(deliver(wanted[:14], online))
+    die()
+    service.failing = lambda _: None
+    deliver(wanted[14:], online, state)
+    assert service.run().points("lr/pg0") == []
+    check_complete(service, wanted)
 
 
 @pytest.mark.usefixtures("quick")
@@ -369,6 +385,22 @@ def test_a_run_named_by_the_user_is_joined_behind_what_it_has(service, online, s
     other = replace(sample_run(save_dir), uid="another")
     deliver(calls, theirs, run=other)
     assert [row["_step"] - 71 for row in found.history[53:]][:3] == [2, 4, 7]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_that_is_resumed_on_another_machine_goes_on_in_its_run(service, online, save_dir, die, journal):
+    calls = recorded_run(save_dir)
+    deliver(recorded_run(save_dir, status="killed"), online)
+    assert service.run().exit_code == 255
+    third = next(i for i, call in enumerate(calls) if call.hook == "on_epoch_start" and call.args["epoch"] == 3)
+    begun = Call(1, STARTED + 1000, "on_run_start", {**calls[0].args, "resumed": True})
+    more = [begun, *(Call(seq, STARTED + 1000 + seq, c.hook, c.args) for seq, c in enumerate(calls[third:], 2))]
+    journal(more)
+    state = saved(deliver(more[:6], online))
+    die()
+    deliver(more[6:], online, state)
+    deliver(more, online)  # the state lost: the run itself tells
+    check_complete(service, calls)
 
 
 def test_a_run_of_a_sweep_is_joined_and_keeps_what_it_has(service, online, save_dir):

@@ -62,13 +62,14 @@ def per_class(data: PerClass) -> wandb.Table:
     return wandb.Table(columns=["class", *columns], data=rows)
 
 
-def weights(run: Run, run_id: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:
+def weights(run: Run, run_id: str, name: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:
     """Return a version of the run's model.
 
+    :param name: of the file in it
     :raises Rejected: the file is gone
     """
     if not checkpoint.path.is_file():
-        raise Rejected(f"{checkpoint.path} is gone, so {checkpoint.kind}.pt cannot be added to W&B")
+        raise Rejected(f"{checkpoint.path} is gone, so {name} cannot be added to W&B")
     artifact = wandb.Artifact(
         names.artifact(f"run_{run_id}_model"),
         type="model",
@@ -82,7 +83,7 @@ def weights(run: Run, run_id: str, checkpoint: Checkpoint, metadata: Mapping[str
         },
     )
     # Read from where it is: the client else makes two copies of it, and keeps one.
-    artifact.add_file(str(checkpoint.path), name=f"{checkpoint.kind}.pt", policy="immutable", skip_cache=True)
+    artifact.add_file(str(checkpoint.path), name=name, policy="immutable", skip_cache=True)
     return artifact
 
 

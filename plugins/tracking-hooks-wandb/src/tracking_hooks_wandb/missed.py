@@ -5,39 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from tracking_hooks import files, journal
 from tracking_hooks.events import Rejected, Run
 from tracking_hooks.journal import Call
-from tracking_hooks.layout import RunFolder, fallback_home
+from tracking_hooks.layout import candidates
+from tracking_hooks.metricrules import MetricRules
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
 
 def calls(run: Run, upto: int) -> Iterator[Call]:
-    """Return the calls of a run up to the one with this number.
+    """Return the calls of a run up to the one with this number, as a relay makes them.
 
     :raises OSError: its journal cannot be read
     """
-    folders = [RunFolder.beside(run.save_dir, run.uid), RunFolder(fallback_home() / run.uid)]
-    folder = next((folder for folder in folders if folder.journal.is_file()), None)
+    folder = next((folder for folder in candidates(run.save_dir, run.uid) if folder.journal.is_file()), None)
     if folder is None:
         logger.warning("the journal of %s is not found: what W&B missed when a relay died is not sent again", run.uid)
         return
     head, offset = journal.read_head(folder.journal)
+    rules = MetricRules(head.metrics)
     for entry in journal.read(folder.journal, offset):
         call = entry.call
         if call is None:
             continue
         if call.seq > upto:
             return
-        args = dict(call.args)
         try:
-            for name in ("artifact", "checkpoint"):
-                file = args.get(name)
-                if file is not None and file.digest is not None:
-                    args[name] = replace(file, path=files.locate(folder, head.run.save_dir, file))
+            args = files.locate_for_call(folder, head.project, rules.apply_to_call(call.args))
         except Rejected as error:
             logger.warning("%s (event %d) is not looked at again: %s", call.hook, call.seq, error)
             continue

@@ -23,7 +23,7 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
 from tracking_hooks_wandb import translog
-from tracking_hooks_wandb.session import Session
+from tracking_hooks_wandb.session import Mark, Session
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -39,13 +39,14 @@ class OfflineSession(Session):
 
     mode = "offline"
 
-    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State) -> None:
+    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
         """Open the run anew; what there is of it in the folder stays.
 
         :raises Unavailable: the folder does not hold what it should
         """
         part, size = state.get("part", 1), state.get("size", 0)
         self.folder = OfflineFolder(Path(destination["folder"]), destination["id"], part, size)
+        self._is_joined = mark.is_joined
         super().__init__(destination, about)
         self._log = Path(self.run.settings.sync_file)
         self._read = 0
@@ -56,7 +57,7 @@ class OfflineSession(Session):
             destination,
             {**settings, "x_transaction_log_flush_interval": 0.1},
             # In a run that others have written to, `wandb sync` has to number the rows on behind theirs.
-            resume="allow" if destination.get("joined") else None,
+            resume="allow" if self._is_joined else None,
             name=destination.get("name") or None,
             group=destination.get("group") or None,
             job_type=destination.get("job_type") or None,

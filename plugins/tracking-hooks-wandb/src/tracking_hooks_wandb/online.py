@@ -18,7 +18,7 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
 from tracking_hooks_wandb.errors import reason, told_to_relay
-from tracking_hooks_wandb.session import UPLOAD_PATIENCE, Session
+from tracking_hooks_wandb.session import UPLOAD_PATIENCE, Mark, Session
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -40,11 +40,8 @@ class OnlineSession(Session):
 
     mode: Literal["online", "offline", "shared"] = "online"
 
-    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, uid: str) -> None:
-        """Open the run, or go on with it.
-
-        :param uid: of the training: by it a run of another's is known to hold this training already
-        """
+    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
+        """Open the run, or go on with it."""
         self._is_new = "url" not in state
         super().__init__(destination, about)
         self._alerted = _alerted.setdefault(self.key, set())
@@ -52,10 +49,11 @@ class OnlineSession(Session):
         self._failing_since: float | None = None
         self._previous = -1  # the last event that had a row
         next_step = self.run.starting_step if self.run.resumed else 0
-        if destination.get("joined"):
-            mark = self.run.config.get("tracking_hooks") or {}
-            known = mark.get("first_step", 0) if mark.get("run_uid") == uid else next_step
-            self.base = state.setdefault("first_step", known)
+        if mark.is_joined:
+            found = self.run.config.get("tracking_hooks") or {}
+            is_known = (found.get("run_uid"), found.get("started")) == (mark.uid, mark.started)
+            state.setdefault("first_step", found.get("first_step", 0) if is_known else next_step)
+        self.base = state.get("first_step", 0)
         self.last = self._found = max(next_step - 1 - self.base, 0)
         self.behind = state.get("sent", 0) if self.mode == "online" else 0
         state["url"] = self.run.url

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import wandb
 
@@ -61,6 +61,16 @@ _SETTINGS: dict[str, Any] = {
 
 _sessions: dict[str, Session] = {}
 # Module state, since W&B's client is a singleton of the process: instances of the tracker find its runs here.
+
+
+class Mark(NamedTuple):
+    """By what the journal that is delivered is known again in a run."""
+
+    uid: str
+    started: float | None
+    """When its first event happened; on another machine a resumed run begins a journal of its own."""
+    is_joined: bool
+    """Whether the run had rows before that."""
 
 
 class Session:

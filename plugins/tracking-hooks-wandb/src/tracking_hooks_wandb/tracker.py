@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from pathlib import Path
 from typing import Any, cast
 
 import pluggy
@@ -43,13 +44,13 @@ from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs, hookimpl
 from tracking_hooks_wandb import content, missed, names
 from tracking_hooks_wandb.offline import OfflineSession
 from tracking_hooks_wandb.online import OnlineSession, SharedSession
-from tracking_hooks_wandb.session import Session
+from tracking_hooks_wandb.session import Mark, Session
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp"}
 _X_AXES = {
-    "epoch": ("train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "fitness"),
+    "epoch": ("train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "per_class/*", "fitness"),
     "global_step": ("batch/*",),
     "seconds": ("system/*",),
 }
@@ -75,10 +76,11 @@ class WandbTracker:
         about: dict[str, Any] = {"host": environment.host, "program": next(iter(environment.argv), None)}
         if git := environment.git:
             about |= {"git_commit": git.commit, "git_remote_url": git.remote}
-        session = self._open(run, seq, state, destination, about)
+        # On another machine a resumed run begins a journal of its own, whose numbers begin anew.
+        session = self._open(run, seq, state, destination, about, is_elsewhere=resumed and seq == 1)
         # As Ultralytics' own integration: in a run of the user's or of a sweep, what was set there stays.
         session.configure(params, missing_only=bool(destination.get("joined")))
-        session.configure({"tracking_hooks": _source(run, environment, session, destination)})
+        session.configure({"tracking_hooks": _source(run, environment, session, state, destination)})
         if resumed:
             session.print("The training is resumed.", seq)
 
@@ -107,11 +109,14 @@ class WandbTracker:
 
     @hookimpl
     def on_epoch_end(
-        self, epoch: int, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
-    ) -> None:
-        """The curves over epochs."""
+        self, epoch: int, metrics: Metrics, per_class: PerClass | None,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The curves over epochs; those of a class are named ``per_class/…``."""
         state["epoch"] = epoch
-        self._open(run, seq, state, destination).log({**metrics, "epoch": epoch}, seq, time)
+        classes = (per_class or {}).items()
+        of_classes = {f"per_class/{label}/{name}": value for label, found in classes for name, value in found.items()}
+        self._open(run, seq, state, destination).log({**metrics, **of_classes, "epoch": epoch}, seq, time)
 
     @hookimpl
     def on_system_metrics(
@@ -164,22 +169,21 @@ class WandbTracker:
         self, epoch: int, checkpoint: Checkpoint,
         run: Run, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The final weights, as versions of one model."""
+        """Weights that are final, as versions of one model; W&B calls the one that came last ``latest``."""
         best = state.setdefault("best", {})
         if checkpoint.digest is None:
             if checkpoint.kind == "best":
                 best["epoch"] = epoch  # when it is final, the training may be epochs further on
             return
-        if checkpoint.kind not in {"best", "last"}:
-            return
-        metadata: dict[str, Any] = {"epoch": epoch}
-        if checkpoint.kind == "best":
-            metadata = {"epoch": epoch, **best}
-        aliases: list[str] = [checkpoint.kind]
-        if checkpoint.kind == "best" or epoch != best.get("epoch"):
+        metadata: dict[str, Any] = {"epoch": epoch, **(best if checkpoint.kind == "best" else {})}
+        name = {"periodic": f"epoch{epoch}.pt", "action": checkpoint.path.name}.get(
+            checkpoint.kind, f"{checkpoint.kind}.pt"
+        )
+        aliases = [] if checkpoint.kind == "periodic" else [names.artifact(Path(name).stem)]
+        if checkpoint.kind != "last" or epoch != best.get("epoch"):
             aliases.append(f"epoch_{metadata['epoch']}")
         session = self._open(run, seq, state, destination)
-        session.add(content.weights(run, destination.get("id", run.uid), checkpoint, metadata), aliases)
+        session.add(content.weights(run, destination.get("id", run.uid), name, checkpoint, metadata), aliases)
 
     @hookimpl
     def on_action(
@@ -250,8 +254,9 @@ class WandbTracker:
     # -- the run ----------------------------------------------------------------------------------------------
 
     def _open(
-        self, run: Run, seq: int, state: State, destination: Destination, about: dict[str, Any] | None = None
-    ) -> Session:
+        self, run: Run, seq: int, state: State, destination: Destination, about: dict[str, Any] | None = None,
+        *, is_elsewhere: bool = False,
+    ) -> Session:  # fmt: skip
         """Return the open run; open it if need be, and send what an earlier process may not have sent."""
         if destination["mode"] == "disabled":
             return _NOBODY
@@ -262,7 +267,8 @@ class WandbTracker:
             state |= session.settle()  # the training goes on after its end, in one batch
             session = None
         if session is None:
-            session = _opened(run, state, destination, about or {})
+            mark = Mark(run.uid, state.get("started"), is_joined=is_elsewhere or bool(destination.get("joined")))
+            session = _opened(mark, state, destination, about or {})
             for x, metrics in _X_AXES.items():
                 session.x_axis(x, *metrics)
         if session.behind and seq > session.behind:
@@ -297,15 +303,17 @@ class _Nobody:
 _NOBODY = cast("Session", _Nobody())
 
 
-def _opened(run: Run, state: State, destination: Destination, about: dict[str, Any]) -> Session:
+def _opened(mark: Mark, state: State, destination: Destination, about: dict[str, Any]) -> Session:
     if destination["mode"] == "offline":
-        return OfflineSession(destination, about, state)
+        return OfflineSession(destination, about, state, mark)
     if destination["mode"] == "shared":
-        return SharedSession(destination, about, state, run.uid)
-    return OnlineSession(destination, about, state, run.uid)
+        return SharedSession(destination, about, state, mark)
+    return OnlineSession(destination, about, state, mark)
 
 
-def _source(run: Run, environment: Environment, session: Session, destination: Destination) -> dict[str, Any]:
+def _source(
+    run: Run, environment: Environment, session: Session, state: State, destination: Destination
+) -> dict[str, Any]:
     """Return what W&B has no place of its own for."""
     git = environment.git
     found = {
@@ -322,6 +330,7 @@ def _source(run: Run, environment: Environment, session: Session, destination: D
         "git": git and {"commit": git.commit, "branch": git.branch, "dirty": git.dirty, "remote": git.remote},
         "parent": run.parent,
         "beside": destination.get("beside"),
+        "started": state["started"],
         "first_step": session.base or None,
     }
     return {name: value for name, value in found.items() if value not in (None, [], {})}

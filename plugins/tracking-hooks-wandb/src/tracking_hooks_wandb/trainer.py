@@ -11,7 +11,7 @@ from configparser import ConfigParser, Error
 from pathlib import Path
 from typing import Any
 
-from tracking_hooks.events import Capture, Run
+from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_wandb import names
 
@@ -20,12 +20,36 @@ _MODES |= {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 
 @hookimpl
-def capture(run: Run) -> Capture:
-    """Note where W&B would record this run: its variables, its settings files, or the user's own open run."""
+def capture(run: Run, parent: Destination | None) -> Capture:
+    """Note where W&B would record this run: its variables, its settings files, or the user's own open run.
+
+    A trial belongs beside its tuning, in its group: a run that the tuning has joined is not one for each trial.
+    """
+    destination = _beside(parent, run) if parent else _destination(run)
+    if destination["mode"] == "offline":
+        parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
+        destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
+    return Capture(destination=destination, replaces="wb", summary=_where_to_look(destination))
+
+
+def _beside(parent: Destination, run: Run) -> Destination:
+    same = ("base_url", "entity", "project", "notes", "tags")
+    return {
+        **{name: parent[name] for name in same},
+        "mode": "online" if parent["mode"] == "shared" else parent["mode"],
+        "id": names.run_id(run.uid),
+        "name": run.name,
+        "group": parent["group"] or run.parent or "",
+        "job_type": parent["job_type"] or "train",
+        "sweep": "",
+    }
+
+
+def _destination(run: Run) -> Destination:
     files = _settings_files()
     mode = _mode(files)
     theirs = _open_run()
-    destination: dict[str, Any] = {
+    destination: Destination = {
         "mode": mode,
         "base_url": _without_user(os.environ.get("WANDB_BASE_URL") or files.get("base_url", "")),
         "entity": os.environ.get("WANDB_ENTITY") or files.get("entity", ""),
@@ -43,10 +67,10 @@ def capture(run: Run) -> Capture:
     elif joined := os.environ.get("WANDB_RUN_ID"):
         destination |= {"id": joined, "joined": True}
     if not destination.get("joined"):  # else the run has a name already, or W&B gives it one
+        # A trial that is replayed to a place where its tuning is not.
         ours = {"name": run.name, "group": run.parent or "", "job_type": "train"}
         destination |= {name: destination[name] or value for name, value in ours.items()}
-    destination["folder"] = str(_folder(run, destination["id"]))
-    return Capture(destination=destination, replaces="wb", summary=_where_to_look(destination))
+    return destination
 
 
 def _settings_files() -> dict[str, str]:
@@ -107,14 +131,19 @@ def _wandb_folder() -> Path:
     return parent / (".wandb" if (parent / ".wandb").is_dir() else "wandb")
 
 
-def _folder(run: Run, run_id: str) -> Path:
-    """Return the folder of an offline run, called as W&B calls it, so that ``wandb sync`` finds it."""
+def _folder(run: Run) -> Path:
+    """Return the folder for offline runs: W&B's own, unless that cannot be written."""
+    folder = _wandb_folder()
+    if not os.access(next(path for path in [folder, *folder.parents] if path.exists()), os.W_OK):
+        return run.save_dir.absolute() / "wandb"
+    return folder
+
+
+def _folder_name(run: Run, run_id: str) -> str:
+    """Return the name of an offline run's folder, as W&B calls it, so that ``wandb sync`` finds it."""
     started = re.match(r"(\d{8})-(\d{6})-", run.uid)
     stamp = "_".join(started.groups()) if started else time.strftime("%Y%m%d_%H%M%S", time.gmtime())
-    parent = _wandb_folder()
-    if not os.access(next(path for path in [parent, *parent.parents] if path.exists()), os.W_OK):
-        parent = run.save_dir.absolute() / "wandb"
-    return parent / f"offline-run-{stamp}-{names.run_id(run_id)}"
+    return f"offline-run-{stamp}-{names.run_id(run_id)}"
 
 
 def _where_to_look(destination: Mapping[str, Any]) -> str:
