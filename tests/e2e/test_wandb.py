@@ -109,7 +109,7 @@ def test_a_plain_yolo_command_is_tracked_offline(offline_run):
     assert json.loads(data.metadata)["images"] == {"train": 32, "val": 8}
 
     start, end = (line for line in output.splitlines() if line.startswith("tracking-hooks:"))
-    assert f"wandb (offline, wandb sync {found.paths[0].parent})" in start
+    assert f"wandb (wandb sync {found.paths[0].parent})" in start
     assert "wandb: all" in end and f"wandb sync {found.paths[0].parent}" in end
 
 

@@ -165,7 +165,7 @@ def test_a_mode_that_does_not_exist_stops_the_training(capture, run, monkeypatch
 def test_the_start_line_of_an_offline_run_says_how_to_deliver_it(capture, run, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     folder = tmp_path / f"wandb/offline-run-20251009_085320-{run.uid}"
-    assert capture(run).summary == f"offline, wandb sync {folder}"
+    assert capture(run).summary == f"wandb sync {folder}"
     (tmp_path / ".wandb").mkdir()
     assert f"{tmp_path}/.wandb/" in capture(run).summary
     monkeypatch.setenv("WANDB_MODE", "disabled")

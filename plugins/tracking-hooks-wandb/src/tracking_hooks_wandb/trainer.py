@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -150,7 +151,7 @@ def _where_to_look(destination: Mapping[str, Any]) -> str:
     if destination["mode"] == "disabled":
         return "switched off by WANDB_MODE"
     if destination["mode"] == "offline":
-        where = f"offline, wandb sync {destination['folder']}"
+        where = f"wandb sync {shlex.quote(destination['folder'])}"
     else:
         where = "/".join(part for part in (destination["entity"], destination["project"], destination["id"]) if part)
         where = f"{destination['base_url'] or 'W&B'}, {where}"
