@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tests.wandb_files import WandbFiles
 from tests.wandb_standin import WandbStandIn
-from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, Stop, Unavailable
+from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, ScaleLearningRate, Stop, Unavailable
 from tracking_hooks.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import offline as offline_module
@@ -261,19 +261,21 @@ def test_a_run_that_was_cut_short_says_so(offline, save_dir, status, code, alert
         assert "boom" in Path(offline["folder"], "files/traceback.txt").read_text()
 
 
-def test_actions_and_lines_are_told(offline, save_dir):
-    done = {"action": SaveCheckpoint(name="good", reason="mAP is up"), "plugin": "keeper", "outcome": "done"}
+def test_actions_and_lines_are_told_and_nobody_is_alerted_of_each_checkpoint(offline, save_dir):
+    saved = {"action": SaveCheckpoint(name="good", reason="mAP is up"), "plugin": "keeper", "outcome": "done"}
+    lowered = {"action": ScaleLearningRate(factor=0.5, reason="a plateau"), "plugin": "keeper", "outcome": "done"}
     refused = {"action": Stop(reason="enough"), "plugin": "keeper", "outcome": "not in the first epoch"}
     calls = [
         Call(1, STARTED, "on_console", {"lines": ["first", "second"]}),
-        Call(2, STARTED, "on_action", done),
-        Call(3, STARTED, "on_action", refused),
+        Call(2, STARTED, "on_action", saved),
+        Call(3, STARTED, "on_action", lowered),
+        Call(4, STARTED, "on_action", refused),
     ]
     deliver(calls, offline)
     found = read(offline)
-    assert found.output == ["first", "second"]
+    assert found.output == ["first", "second", "SaveCheckpoint good, keeper: mAP is up", "done"]
     assert found.alerts == [
-        ("SaveCheckpoint of train", "keeper: mAP is up\ndone", "INFO"),
+        ("ScaleLearningRate of train", "keeper: a plateau\ndone", "INFO"),
         ("Stop of train", "keeper: enough\nnot in the first epoch", "WARN"),
     ]
 

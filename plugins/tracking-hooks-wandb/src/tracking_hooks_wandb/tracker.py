@@ -20,6 +20,7 @@ from typing import Any, cast
 import pluggy
 
 from tracking_hooks.events import (
+    DONE,
     Action,
     Artifact,
     Checkpoint,
@@ -35,6 +36,7 @@ from tracking_hooks.events import (
     PerClass,
     Rejected,
     Run,
+    SaveCheckpoint,
     State,
     Status,
     Stop,
@@ -190,11 +192,14 @@ class WandbTracker:
         self, action: Action, plugin: str, outcome: str,
         run: Run, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Word of what was asked for, and whether it was done."""
+        """Word of what was asked for, and whether it was done: an alert, except for a checkpoint more."""
         what = type(action).__name__
-        level = "INFO" if outcome == "done" else "WARN"
+        text = f"{plugin}: {action.reason}\n{outcome}"
         session = self._open(run, seq, state, destination)
-        session.alert(f"{what} of {run.name}", f"{plugin}: {action.reason}\n{outcome}", level, seq)
+        if isinstance(action, SaveCheckpoint) and outcome == DONE:
+            session.print(f"{what} {action.name}, {text}", seq)
+        else:
+            session.alert(f"{what} of {run.name}", text, "INFO" if outcome == DONE else "WARN", seq)
 
     @hookimpl
     def on_final_validation(
