@@ -116,12 +116,12 @@ class Gate:
         """Make a gate.
 
         :param upstream: the server's address
-        :param allows: says of a request, by its ``headers`` and ``path``, whether it may pass
+        :param allows: says of a request, by its ``headers`` and ``path``, whether it may pass; can be changed
         """
-        self.refused = 0
-        self.passed = 0
+        self.allows = allows
+        self.passed: list[str] = []
+        self.refused: list[str] = []
         self._upstream = upstream.removeprefix("http://")
-        self._allows = allows
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}"
@@ -151,16 +151,17 @@ class Gate:
 
             def forward(self) -> None:
                 body = self._body()
-                if not gate._allows(self):
-                    gate.refused += 1
+                if not gate.allows(self):
+                    gate.refused.append(self.path)
                     self._answer(401, {"Content-Type": "text/plain"}, b"not without a pass")
                     return
-                gate.passed += 1
+                gate.passed.append(self.path)
                 connection = http.client.HTTPConnection(gate._upstream)
                 # With the host's name as it came: signatures may be over it.
                 connection.request(self.command, self.path, body, _passed_on(self.headers))
                 answer = connection.getresponse()
-                self._answer(answer.status, _passed_on(answer.headers), answer.read())
+                size = answer.headers.get("Content-Length") if self.command == "HEAD" else None
+                self._answer(answer.status, _passed_on(answer.headers), answer.read(), size)
                 connection.close()
 
             def _body(self) -> bytes:
@@ -173,11 +174,11 @@ class Gate:
                 self.rfile.readline()
                 return b"".join(parts)
 
-            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            def _answer(self, status: int, headers: dict[str, str], body: bytes, size: str | None = None) -> None:
                 self.send_response_only(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", size or str(len(body)))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)

@@ -1,8 +1,12 @@
-"""What a person sees: a run that was delivered, opened in MLflow's own pages."""
+"""What a person sees: the demo, a tuning and recorded runs, opened in MLflow's own pages.
+
+Pictures of the pages are left in ``build``: those in the docs come from there.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +19,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from tests.e2e.conftest import Home, MLflowReader
 from tracking_hooks.journal import FORMAT, Head, Journal, number
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, write_json
 from tracking_hooks.settings import Settings
@@ -24,7 +29,10 @@ from tracking_hooks.testing import recorded_run, sample_run
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 EPOCHS = 5
+DEMO_EPOCHS = 12  # enough for curves that are nice to look at
+DEMO, TUNING = "tracking-hooks demo", "tuning"  # the names of their experiments
 PATIENCE = 60_000  # milliseconds
+PICTURES = next(parent for parent in Path(__file__).parents if (parent / "LICENSE").is_file()) / "build"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 
@@ -64,13 +72,40 @@ def deliver(folder: Path, uri: str, status: str) -> None:
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 
 
+TUNE = """
+from ultralytics import YOLO
+arguments = {arguments!r}
+YOLO(arguments.pop("model")).tune(iterations=2, **arguments)
+"""
+
+
+def run_demo(home: Home) -> Path:
+    """Run the demo and tune a model beside it; return the demo's folder."""
+    demo = home.work / "tracking-hooks-demo"
+    command = home.start(["tracking-hooks", "demo", "--epochs", str(DEMO_EPOCHS)])
+    output, _ = command.communicate(timeout=5 * PATIENCE / 1000)
+    assert command.returncode == 0, output
+    arguments = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in home.arguments(epochs=1, project=demo / "runs", name="tune").items()
+    }
+    (demo / "tune.py").write_text(TUNE.format(arguments=arguments))
+    home.run([home.python, "tune.py"], "mlflow", cwd=demo, MLFLOW_EXPERIMENT_NAME=TUNING)
+    return demo
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A database with one run that finished and one that failed."""
-    folder = tmp_path_factory.mktemp("browser")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+def store(tmp_path_factory, shapes, settings):
+    """The demo's database, with the demo, a tuning of two trials, a recorded run that finished and one that failed."""
+    home = Home(tmp_path_factory.mktemp("browser") / "home", shapes)
+    home.env["YOLO_CONFIG_DIR"] = str(settings)
+    try:
+        demo = run_demo(home)
+    finally:
+        home.close()
+    uri = f"sqlite:///{demo / 'mlflow.db'}"
     for status in ("finished", "failed"):
-        deliver(folder, uri, status)
+        deliver(demo, uri, status)
     return uri
 
 
@@ -117,14 +152,43 @@ def experiment(store):
 
 
 @pytest.fixture(scope="module")
-def page():
+def reader(store):
+    return MLflowReader(store)
+
+
+def runs_of(reader, experiment):
+    """Return the experiment's id, and its runs by name."""
+    experiment_id = reader.client.get_experiment_by_name(experiment).experiment_id
+    return experiment_id, {run.info.run_name: run for run in reader.client.search_runs([experiment_id])}
+
+
+@pytest.fixture(scope="module")
+def page(server):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         context = browser.new_context(viewport={"width": 1800, "height": 1200})
         context.set_default_timeout(PATIENCE)
         context.route("**/*", lambda route: route.continue_() if is_here(route.request.url) else route.abort())
-        yield context.new_page()
+        page = context.new_page()
+        page.goto(server)
+        # Both are remembered by the browser: the pages for trainings, and none for the assistant.
+        page.get_by_text("Model training", exact=True).first.click()
+        page.get_by_text("MLflow Assistant").wait_for()
+        page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
+        yield page
         browser.close()
+
+
+@pytest.fixture
+def picture(page):
+    """Take a picture of the page."""
+
+    def take(name: str) -> None:
+        page.mouse.move(0, 0)  # away from what shows more of itself under it
+        PICTURES.mkdir(exist_ok=True)
+        page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
+
+    return take
 
 
 def is_here(url: str) -> bool:
@@ -163,3 +227,100 @@ def test_the_page_of_a_run_shows_how_it_ended(status, shown, server, experiment,
     page.get_by_text(shown, exact=True).first.wait_for()
     if status == "failed":
         page.get_by_text("RuntimeError: boom").first.wait_for()
+
+
+def test_the_demo_is_in_the_list_of_runs(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs")
+
+    link = page.get_by_role("link", name="demo", exact=True)
+    link.wait_for()
+    assert link.get_attribute("href").endswith(runs["demo"].info.run_id)
+    picture("mlflow-runs")
+
+
+def test_the_demos_charts_have_its_points(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['demo'].info.run_id}/model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("^metrics/mAP|^(train|val)/box_loss$")
+
+    for name in ("metrics/mAP50B", "metrics/mAP50-95B", "train/box_loss", "val/box_loss"):
+        drawn = page.wait_for_function(DRAWN, arg=name).json_value()
+        history = reader.history(runs["demo"], name)
+        assert drawn["x"] == [step for step, _ in history] == list(range(1, DEMO_EPOCHS + 1)), name
+        assert drawn["y"] == pytest.approx([value for _, value in history]), name
+    picture("mlflow-charts")
+
+
+@pytest.mark.parametrize("name", ["results.png", "confusion_matrix.png"])
+def test_a_plot_of_the_demo_is_shown(name, server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['demo'].info.run_id}/artifacts")
+    page.get_by_text(name, exact=True).click()
+
+    shown = page.get_by_role("img", name=name)
+    shown.wait_for()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 500", arg=shown.element_handle())
+    for other in ("dataset", "tables", "weights", "results.csv", "args.yaml", "console.log", "labels.jpg"):
+        page.get_by_text(other, exact=True).first.wait_for()
+    picture(f"mlflow-{name.removesuffix('.png').replace('_', '-')}")
+
+
+def test_the_description_says_what_was_trained_and_how_it_ended(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['demo'].info.run_id}")
+    page.get_by_text("Show more", exact=True).click()
+
+    best = page.get_by_role("table").filter(has_text="Best checkpoint")
+    best.wait_for()
+    value = runs["demo"].data.metrics["best/metrics/mAP50-95B"]
+    row = best.get_by_role("row").filter(has_text=re.compile(r"metrics/mAP50-95"))
+    assert f"{value:.4g}" in row.text_content()
+    for label, text in {
+        "Model:": "yolo26n",
+        "Data set:": "3 classes",
+        "Result:": f"after {DEMO_EPOCHS} epochs",
+    }.items():
+        paragraph = page.get_by_role("paragraph").filter(has=page.get_by_text(label, exact=True))
+        assert text in paragraph.first.text_content()
+    assert "detect train" in page.get_by_text("detect train").first.text_content()
+    picture("mlflow-description")
+    playwright.expect(page.get_by_text("About this run")).to_be_in_viewport()
+
+
+def test_trials_are_nested_below_their_tuning(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, TUNING)
+    assert set(runs) == {"tune", "trial-1", "trial-2"}
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs")
+
+    cell = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name="tune", exact=True))
+    cell.wait_for()
+    assert page.get_by_role("link", name=re.compile("^trial-")).count() == 0
+    cell.get_by_role("button").click()
+    for name in ("trial-1", "trial-2"):
+        link = page.get_by_role("link", name=name)
+        link.wait_for()
+        assert link.get_attribute("href").endswith(runs[name].info.run_id)
+    picture("mlflow-tuning")
+
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['tune'].info.run_id}")
+    page.get_by_text("Child runs", exact=True).wait_for()
+    for name in ("trial-1", "trial-2"):
+        page.get_by_role("link", name=name).wait_for()
+    picture("mlflow-tuning-run")
+
+
+def test_the_best_checkpoint_has_a_page_as_a_model(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    (output,) = runs["demo"].outputs.model_outputs
+    model = reader.client.get_logged_model(output.model_id)
+    page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['demo'].info.run_id}")
+    link = page.get_by_role("link", name=model.name).first
+    link.wait_for()
+    assert link.get_attribute("href").endswith(output.model_id)
+
+    page.goto(f"{server}/#/experiments/{experiment_id}/models/{output.model_id}")
+    page.get_by_text("Ready", exact=True).first.wait_for()
+    page.get_by_role("row").filter(has_text="best/metrics/mAP50-95B").wait_for()
+    page.get_by_role("link", name="demo", exact=True).first.wait_for()
+    picture("mlflow-model")

@@ -1,0 +1,288 @@
+"""Everywhere that MLflow keeps runs: what arrives is the same.
+
+One training, delivered into a database file in the working directory, is replayed into the other stores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.e2e.conftest import Home, MLflowReader
+from tests.e2e.mlflow_server import Gate, mlflow_server, s3_bucket, s3_missing
+from tests.faults.postgres import Postgres
+from tests.faults.postgres import missing as postgres_missing
+
+pytestmark = pytest.mark.e2e
+
+ROOT = next(parent for parent in Path(__file__).parents if (parent / "LICENSE").is_file())
+PASSWORD, TOKEN = "r1ght-passw0rd", "dapi-0123456789"
+SMALL_PARTS = {
+    # An upload in parts is for files from 500 MB on; S3 takes no parts below 5 MiB, but for the last one.
+    "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE": str(1 << 20),
+    "MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE": str(5 << 20),
+}
+
+needs_postgres = pytest.mark.skipif(bool(postgres_missing()), reason=postgres_missing())
+needs_s3 = pytest.mark.skipif(bool(s3_missing()), reason=s3_missing())
+needs_auth = pytest.mark.skipif(not find_spec("flask_wtf"), reason="Flask-WTF is missing: `pip install 'mlflow[auth]'`")
+
+
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory, shapes, settings):
+    """A home folder where one training is recorded, and delivered to where MLflow does it by default."""
+    home = Home(tmp_path_factory.mktemp("stores") / "home", shapes)
+    home.env["YOLO_CONFIG_DIR"] = str(settings)
+    home.run(home.yolo(plots=True), "mlflow", MLFLOW_EXPERIMENT_NAME="trained")
+    yield home
+    home.close()
+
+
+@pytest.fixture
+def trained(whole_training):
+    """That training, which does not remember afterwards where a test has replayed it to."""
+    yield whole_training
+    forget(whole_training)
+
+
+@pytest.fixture(scope="module")
+def expected(whole_training):
+    reader = whole_training.reader()
+    run = reader.only_run()
+    found = contents(reader, run)
+    assert {"weights/best.pt", "results.png", "args.yaml"} <= set(found["artifacts"])
+    assert found["status"] == "FINISHED"
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A plain server."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    database = Postgres()
+    database.start()
+    yield database
+    database.stop()
+
+
+@pytest.fixture(scope="module")
+def hosted(postgres, tmp_path_factory):
+    """A server as companies run it: on PostgreSQL, with a bucket that its clients have no keys to."""
+    folder = tmp_path_factory.mktemp("hosted")
+    with s3_bucket(folder) as bucket, Gate(bucket.endpoint, lambda _: True).open() as gate:
+        env = {**bucket.env, "MLFLOW_S3_ENDPOINT_URL": gate.address}
+        store = {"store": postgres.uri, "artifacts": f"s3://{bucket.name}/artifacts"}
+        with mlflow_server(folder, **store, **env) as address:
+            yield SimpleNamespace(address=address, bucket=bucket, gate=gate)
+
+
+def replay(home, uri, experiment, *, code=0, command="tracking-hooks", **env):
+    """Deliver the training once more, to where the environment says."""
+    env |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": experiment}
+    return home.run([str(command), "sync", "--to", "mlflow"], code=code, **env)
+
+
+def forget(home):
+    for label in home.run_folder().replays():
+        home.run(["tracking-hooks", "sync", "--forget", label])
+
+
+def only_run(reader, experiment):
+    found = reader.client.get_experiment_by_name(experiment)
+    (run,) = reader.client.search_runs([found.experiment_id])
+    return run
+
+
+def contents(reader, run):
+    """What a run holds, in a form that can be compared."""
+    folder = Path(reader.client.download_artifacts(run.info.run_id, ""))
+    files = {path.relative_to(folder).as_posix(): digest(path) for path in folder.rglob("*") if path.is_file()}
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "params": run.data.params,
+        "tags": {key: value for key, value in run.data.tags.items() if key != "mlflow.artifactLocation"},
+        "metrics": {key: repr(reader.history(run, key)) for key in run.data.metrics},  # NaN is not equal to itself
+        "artifacts": files,
+        "data sets": [(found.dataset.name, found.dataset.digest) for found in run.inputs.dataset_inputs],
+        "models": [model(reader, output) for output in run.outputs.model_outputs],
+    }
+
+
+def model(reader, output):
+    """What a run's model is. One of its files holds its id, so that their content is never the same."""
+    found = reader.client.get_logged_model(output.model_id)
+    files = {item.path for item in reader.client.list_logged_model_artifacts(output.model_id)}
+    return found.name, found.status, output.step, sorted(files)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files_below(folder, text):
+    """The files that hold a text."""
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+@needs_auth
+def test_a_wrong_password_costs_the_training_nothing_and_the_right_one_delivers(home, tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "auth.ini").write_text(
+        "[mlflow]\ndefault_permission = READ\nadmin_username = ada\n"
+        f"admin_password = {PASSWORD}\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    env = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}
+    with mlflow_server(folder, "--app-name", "basic-auth", **env) as address:
+        wrong = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "wr0ng-passw0rd"}
+        output = home.run(
+            home.yolo(epochs=3), "mlflow", MLFLOW_TRACKING_URI=address, TRACKING_HOOKS_LINGER="0", **wrong
+        )
+        assert list(home.results()) == [1, 2, 3]
+        assert f"MLflow at {address} refuses access" in output
+        status = home.run(["tracking-hooks", "status"])
+        assert f"MLflow at {address} refuses access" in status
+        assert "MLFLOW_TRACKING_PASSWORD" in home.run(["tracking-hooks", "sync"], code=1, **wrong)
+
+        right = {**wrong, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        assert "events delivered" in home.run(["tracking-hooks", "sync"], **right)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in right.items():
+                patch.setenv(name, value)
+            reader = home.reader(address)
+            run = reader.only_run()
+            assert run.info.status == "FINISHED"
+            assert [step for step, _ in reader.history(run, "train/box_loss")] == [1, 2, 3]
+            assert "weights/best.pt" in reader.artifacts(run)
+    assert "Nothing is pending" in home.run(["tracking-hooks", "sync"])
+    for secret in (PASSWORD, wrong["MLFLOW_TRACKING_PASSWORD"]):
+        assert files_below(home.folder, secret) == []
+
+
+def test_a_token_is_shown_with_every_request(trained, expected, server):
+    """The gate is a stand-in for what stands before hosted servers: MLflow's own knows no tokens."""
+    with Gate(server, lambda request: request.headers["Authorization"] == f"Bearer {TOKEN}").open() as gate:
+        output = replay(trained, gate.address, "token", code=1)
+        assert "MLFLOW_TRACKING_TOKEN" in output
+        assert gate.refused
+        assert not gate.passed
+        gate.refused.clear()
+        replay(trained, gate.address, "token", MLFLOW_TRACKING_TOKEN=TOKEN)
+        assert not gate.refused
+    reader = MLflowReader(server)
+    assert contents(reader, only_run(reader, "token")) == expected
+    assert files_below(trained.run_folder().path, TOKEN) == []
+
+
+@needs_postgres
+@needs_s3
+def test_a_server_on_postgresql_with_its_files_in_a_bucket(trained, expected, hosted):
+    replay(trained, hosted.address, "hosted")
+
+    reader = MLflowReader(hosted.address)
+    run = only_run(reader, "hosted")
+    assert contents(reader, run) == expected
+    place = f"artifacts/{run.info.experiment_id}/{run.info.run_id}/artifacts/"
+    assert hosted.bucket.digests(place) == expected["artifacts"]
+
+
+@needs_postgres
+@needs_s3
+def test_large_files_go_to_the_bucket_in_parts(trained, expected, hosted):
+    hosted.gate.passed.clear()
+    replay(trained, hosted.address, "in parts", **SMALL_PARTS)
+
+    reader = MLflowReader(hosted.address)
+    run = only_run(reader, "in parts")
+    assert contents(reader, run) == expected
+    parts = Counter(path.partition("?")[0] for path in hosted.gate.passed if is_part_from_client(path))
+    place = f"/{hosted.bucket.name}/artifacts/{run.info.experiment_id}/{run.info.run_id}/artifacts"
+    assert {f"{place}/weights/best.pt": 2, f"{place}/weights/last.pt": 2}.items() <= parts.items()
+
+
+@needs_postgres
+@needs_s3
+def test_large_files_arrive_where_only_the_server_reaches_the_bucket(trained, expected, hosted):
+    hosted.gate.allows = lambda request: not is_part_from_client(request.path)
+    try:
+        replay(trained, hosted.address, "out of reach", **SMALL_PARTS)
+    finally:
+        hosted.gate.allows = lambda _: True
+    reader = MLflowReader(hosted.address)
+    assert contents(reader, only_run(reader, "out of reach")) == expected
+
+
+def is_part_from_client(path):
+    """Whether a request to the bucket is a part of a file, by a signature that the server has given to a client."""
+    return "X-Amz-Signature=" in path and "partNumber=" in path
+
+
+@needs_postgres
+def test_a_database_without_a_server(trained, expected, postgres):
+    uri = postgres.uri.replace("mlflow@", f"mlflow:{PASSWORD}@")  # this database does not ask for it
+    replay(trained, uri, "direct")
+
+    reader = MLflowReader(postgres.uri)
+    assert contents(reader, only_run(reader, "direct")) == expected
+    assert files_below(trained.run_folder().path, PASSWORD) == []
+
+
+def test_databricks_is_addressed_by_the_users_profile(trained, expected, tmp_path):
+    """The server is MLflow's own behind a gate that wants the profile's token: a stand-in, not Databricks."""
+    options = ["--no-serve-artifacts", "--default-artifact-root", str(tmp_path / "artifacts")]
+    with (
+        mlflow_server(tmp_path, *options) as address,
+        Gate(address, lambda request: request.headers["Authorization"] == f"Bearer {TOKEN}").open() as gate,
+    ):
+        profile = trained.folder / ".databrickscfg"
+        profile.write_text(f"[mine]\nhost = {gate.address}\ntoken = {TOKEN}\n")
+        try:
+            output = replay(trained, "databricks://nowhere", "/Shared/shapes", code=1)
+            assert "databricks://nowhere" in output
+            assert not gate.passed
+            for label in trained.run_folder().replays():
+                assert trained.run_folder().relay(label).read_cursor().dead == 0, "it can be delivered later"
+            forget(trained)
+            replay(trained, "databricks://mine", "/Shared/shapes")
+        finally:
+            profile.unlink()
+        (replayed,) = trained.run_folder().replays().values()
+        assert replayed.destination["tracking_uri"] == "databricks://mine"
+        reader = MLflowReader(address)
+        assert contents(reader, only_run(reader, "/Shared/shapes")) == expected
+
+
+def test_mlflow_skinny_is_enough_for_a_server(trained, expected, server, tmp_path):
+    """As the plugin's README tells it."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    plugin = ROOT / "plugins/tracking-hooks-mlflow"
+    for arguments in (["mlflow-skinny"], ["--no-deps", plugin], [ROOT]):
+        command = [python, "-m", "pip", "install", "-q", *arguments]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert is_missing(python, "sqlalchemy"), "this is not the whole of MLflow"
+    skinny = {"command": python.with_name("tracking-hooks")}
+    assert "pip install mlflow" in replay(trained, f"sqlite:///{tmp_path}/mlflow.db", "skinny", code=1, **skinny)
+    forget(trained)
+    replay(trained, server, "skinny", **skinny)
+
+    reader = MLflowReader(server)
+    assert contents(reader, only_run(reader, "skinny")) == expected
+
+
+def is_missing(python, module):
+    return subprocess.run([python, "-c", f"import {module}"], check=False, capture_output=True).returncode != 0
