@@ -25,7 +25,7 @@ def told_to_relay(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.get_http_status_code() == 500 and not uris.is_web(uri):
+        if error.get_http_status_code() == 500 and uris.is_in_process(uri):
             raise  # a fault inside this process
         # An address where no MLflow is (yet), such as a proxy before its server is up.
         elsewhere = error.error_code == "ENDPOINT_NOT_FOUND"

@@ -18,7 +18,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks.events import Checkpoint, Rejected, Run, State
-from tracking_hooks_mlflow import datasets, package, uris
+from tracking_hooks_mlflow import datasets, package, parts, uris
 from tracking_hooks_mlflow.errors import told_to_relay
 from tracking_hooks_mlflow.registration import Registration
 from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
@@ -75,7 +75,7 @@ def complete(run: MLflowRun, about: Run, checkpoint: Checkpoint, time: float, st
                 contents = _contents(about, found, checkpoint, model_id, time)
                 with TemporaryDirectory(prefix="tracking-hooks-") as folder:
                     package.write(Path(folder), contents)
-                    run.client.log_model_artifacts(model_id, folder)
+                    parts.upload(lambda: run.client.log_model_artifacts(model_id, folder))
                 tags = {WEIGHTS: checkpoint.digest, "mlflow.note.content": _USAGE.format(uri=f"models:/{model_id}")}
                 run.client.set_logged_model_tags(model_id, tags)
                 run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
@@ -165,7 +165,7 @@ def _register(run: MLflowRun, about: Run, model: Any, registration: Registration
     version = next((version for version in found if version.tags.get(RUN_UID) == about.uid), None)
     if version is None:
         # Behind a database or a folder, MLflow's registry would look for a model's id in its own default store.
-        is_remote = uris.is_web(run.uri) or run.uri.startswith(("databricks", "uc"))
+        is_remote = not uris.is_in_process(run.uri)
         version = client.create_model_version(
             name,
             source=f"models:/{model.model_id}" if is_remote else model.artifact_location,

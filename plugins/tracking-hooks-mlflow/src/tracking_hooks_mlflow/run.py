@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tracking_hooks.events import Destination, Rejected, Run, State, Status, Unavailable
-from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow import parts, uris
 from tracking_hooks_mlflow.errors import told_to_relay
 from tracking_hooks_mlflow.names import Names, flattened, spelled
 from tracking_hooks_mlflow.store import connect
@@ -118,7 +118,7 @@ class MLflowRun:
             raise Rejected(f"{path} is gone, so {name} cannot be uploaded to MLflow at {self.uri}")
         folder, _, base = name.rpartition("/")
         with _called(path, base) as file, told_to_relay(self.uri):
-            self.client.log_artifact(self.run_id, str(file), folder or None)
+            parts.upload(lambda: self.client.log_artifact(self.run_id, str(file), folder or None))
 
     def write(self, text: str, name: str) -> None:
         """Upload a text as artifact ``name``."""

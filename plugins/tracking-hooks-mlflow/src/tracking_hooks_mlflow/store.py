@@ -13,10 +13,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks.events import Unavailable
-from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow import parts, uris
 from tracking_hooks_mlflow.errors import reason
-
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def connect(uri: str) -> MlflowClient:
@@ -28,11 +26,11 @@ def connect(uri: str) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay's own back-off takes its place
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")  # where the artifact store can
+    parts.allow()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     complete = given if uris.without_credentials(given) == uri else uri
     try:
-        if not uri.startswith(_DATABASES):
+        if not uris.is_database(uri):
             return MlflowClient(tracking_uri=complete)
         return _open_database(complete)
     except (MlflowException, ImportError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 _NAMED = {"databricks", "databricks-uc", "uc"}
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 _SECRET_ARGUMENT = re.compile(r"(?<=[?&])(?:user|password|passwd|sslpassword|token)=[^&#]*&?", re.IGNORECASE)
 
@@ -53,6 +54,16 @@ def without_credentials(uri: str) -> str:
     user = r"^[^/?#]*@" if scheme.startswith("http") else r"^(?:[^/]*@|[^:/]*:[^@]*@)"
     bare = _SECRET_ARGUMENT.sub("", re.sub(user, "", rest)).rstrip("?&")
     return f"{scheme}://{bare}"
+
+
+def is_database(uri: str) -> bool:
+    """Return whether runs are written to a database, without a server between."""
+    return uri.startswith(_DATABASES)
+
+
+def is_in_process(uri: str) -> bool:
+    """Return whether it is MLflow in this process that keeps the runs, in a database or in files."""
+    return is_database(uri) or uri.startswith("file:")
 
 
 def is_web(uri: str) -> bool:
