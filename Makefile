@@ -36,6 +36,7 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/hanging_server.py
+	$(BIN)/python benchmarks/mlflow_delivery.py
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

@@ -5,7 +5,7 @@ What is different, and meant to be:
 * Their epochs count from 0, ours from 1, as in ``results.csv`` and in TensorBoard.
 * They append the validation of the best checkpoint to the curves, as one epoch more; with us it is ``best/…``.
 * They name an experiment after an absolute ``project`` as a whole; we take its last part and keep the path as a tag.
-* ``mlflow.source.name`` is a file of Ultralytics with them, the command line with us.
+* ``mlflow.source.name`` is a file of Ultralytics with them, the user's program with us.
 * With ``MLFLOW_KEEP_RUN_ACTIVE`` their run is the active one of the process, and MLflow ends it when the process ends.
   Ours stays open, since nobody else ends it.
 """
@@ -25,6 +25,9 @@ pytestmark = pytest.mark.e2e
 
 EPOCHS = 2
 EXPERIMENT, RUN = "by MLFLOW_EXPERIMENT_NAME", "by MLFLOW_RUN"
+BY_HAND, STAY = {"theirs": "by hand", "ours": "by hand, ours"}, "stay"
+"""Experiments with what is not compared: a run that the script itself opens, runs that stay open."""
+
 OWN_FOLDER = {"save_dir"}
 """Params that differ, since each of the two sides trains in a home folder of its own."""
 
@@ -36,18 +39,15 @@ for variables, arguments in {trainings!r}:
     YOLO("yolo26n.yaml").train(**arguments)
     for name in variables:
         del os.environ[name]
-"""
 
-IN_A_RUN_OF_ONES_OWN = """
 import mlflow
 mlflow.set_experiment({experiment!r})
 with mlflow.start_run(run_name="mine") as run:
     mlflow.log_param("mine", 1)
-    model.train(**{arguments!r})
+    YOLO("yolo26n.yaml").train(**{arguments!r})
     assert mlflow.active_run().info.run_id == run.info.run_id
     print("afterwards it is", mlflow.get_run(run.info.run_id).info.status)
     mlflow.log_metric("after", 1.0)
-raise SystemExit
 """
 
 
@@ -56,11 +56,6 @@ def plain(home, **more):
     arguments = home.arguments(epochs=1, **more)
     del arguments["model"]
     return {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-
-
-def train(home, trainings, trackers=None, **env):
-    (home.work / "trainings.py").write_text(TRAININGS.format(trainings=trainings))
-    return home.run([sys.executable, "trainings.py"], trackers, **env)
 
 
 def four_trainings(home):
@@ -73,21 +68,32 @@ def four_trainings(home):
     ]
 
 
+def trainings_that_stay_open(home, run_id):
+    return [
+        ({"MLFLOW_KEEP_RUN_ACTIVE": "True", "MLFLOW_EXPERIMENT_NAME": STAY}, plain(home, name="kept")),
+        ({"MLFLOW_RUN_ID": run_id}, plain(home, name="joined")),
+    ]
+
+
 class Sides:
     """What both have logged to the server."""
 
-    def __init__(self, address, homes):
-        self.address = address
+    def __init__(self, reader, homes, outputs):
         self.homes = homes
-        self.reader = MLflowReader(address)
-        client = self.reader.client
-        self.experiments = {found.experiment_id: found.name for found in client.search_experiments()}
-        self.joined = {}
+        self.outputs = outputs
+        self.reader = reader
+        self.experiments = {found.experiment_id: found.name for found in reader.client.search_experiments()}
 
     def runs(self, side):
         is_ours = {"ours": True, "theirs": False}[side]
         runs = [run for run in self.reader.runs() if ("tracking_hooks.run_uid" in run.data.tags) is is_ours]
-        return sorted(runs, key=lambda run: run.info.start_time)
+        compared = [run for run in runs if self.experiments[run.info.experiment_id] not in {STAY, *BY_HAND.values()}]
+        return sorted(compared, key=lambda run: run.info.start_time)
+
+    def of_experiment(self, name):
+        """Runs by name."""
+        found = self.reader.client.get_experiment_by_name(name)
+        return {run.info.run_name: run for run in self.reader.client.search_runs([found.experiment_id])}
 
     def names(self, side):
         return [(self.experiments[run.info.experiment_id], run.info.run_name) for run in self.runs(side)]
@@ -106,9 +112,18 @@ def sides(server, tmp_path_factory, shapes):
     homes = {side: Home(folder / side, shapes) for side in ("theirs", "ours")}
     for home in homes.values():  # else Ultralytics takes the repository that it is installed in, if it is in one
         home.run([home.yolo()[0], "settings", f"runs_dir={home.work / 'runs'}"])
-    for side, trackers in {"theirs": None, "ours": "mlflow"}.items():
-        train(homes[side], four_trainings(homes[side]), trackers, MLFLOW_TRACKING_URI=server)
-    yield Sides(server, homes)
+    reader = MLflowReader(server)
+    begun = reader.client.create_run(reader.client.create_experiment(STAY), run_name="begun elsewhere")
+    outputs = {}
+    for side, home in homes.items():
+        trainings = four_trainings(home)
+        if side == "ours":
+            trainings += trainings_that_stay_open(home, begun.info.run_id)
+        script = TRAININGS.format(trainings=trainings, experiment=BY_HAND[side], arguments=plain(home))
+        (home.work / "trainings.py").write_text(script)
+        trackers = "mlflow" if side == "ours" else None
+        outputs[side] = home.run([sys.executable, "trainings.py"], trackers, MLFLOW_TRACKING_URI=server)
+    yield Sides(reader, homes, outputs)
     for home in homes.values():
         home.close()
 
@@ -171,42 +186,27 @@ def test_every_tag_of_theirs_is_in_ours(first):
 
 def test_their_integration_is_off_where_ours_records(sides):
     assert len(sides.runs("theirs")) == len(sides.runs("ours")) == 4
-    assert len(find_runs(sides.homes["ours"].folder)) == 4
+    assert len(find_runs(sides.homes["ours"].folder)) == 7
     assert find_runs(sides.homes["theirs"].folder) == []
 
 
-@pytest.mark.parametrize("trackers", [None, "mlflow"], ids=["theirs", "ours"])
-def test_a_run_that_the_script_has_open_is_joined_and_left_open(server, fresh_home, trackers):
-    home = fresh_home
-    experiment = f"by hand, {trackers}"
-    command = home.script(IN_A_RUN_OF_ONES_OWN.format(experiment=experiment, arguments=plain(home)))
-    output = home.run(command, trackers, MLFLOW_TRACKING_URI=server)
-
-    assert "afterwards it is RUNNING" in output
-    client = MLflowReader(server).client
-    (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+@pytest.mark.parametrize("side", ["theirs", "ours"])
+def test_a_run_that_the_script_has_open_is_joined_and_left_open(sides, side):
+    assert "afterwards it is RUNNING" in sides.outputs[side]
+    (run,) = sides.of_experiment(BY_HAND[side]).values()
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert {"mine": "1", "epochs": "1"}.items() <= run.data.params.items()
     assert {"after", "train/box_loss", "metrics/mAP50B"} <= set(run.data.metrics)
-    assert "weights/best.pt" in MLflowReader(server).artifacts(run)
+    assert "weights/best.pt" in sides.reader.artifacts(run)
     assert "mlflow.note.content" not in run.data.tags
 
 
-def test_a_run_that_is_to_stay_open_stays_open(server, fresh_home):
-    home = fresh_home
-    client = MLflowReader(server).client
-    begun = client.create_run(client.create_experiment("stay"), run_name="begun elsewhere")
-    trainings = [
-        ({"MLFLOW_KEEP_RUN_ACTIVE": "True", "MLFLOW_EXPERIMENT_NAME": "stay"}, plain(home, name="kept")),
-        ({"MLFLOW_RUN_ID": begun.info.run_id}, plain(home, name="joined")),
-    ]
-    train(home, trainings, "mlflow", MLFLOW_TRACKING_URI=server)
-
-    runs = {run.info.run_name: run for run in client.search_runs([begun.info.experiment_id])}
+def test_a_run_that_is_to_stay_open_stays_open(sides):
+    runs = sides.of_experiment(STAY)
     assert set(runs) == {"kept", "begun elsewhere"}
     for run in runs.values():
         assert run.info.status == "RUNNING"
-        assert "weights/best.pt" in MLflowReader(server).artifacts(run), "all of it is there"
+        assert "weights/best.pt" in sides.reader.artifacts(run), "all of it is there"
     assert runs["begun elsewhere"].data.params["name"] == "joined"
 
 

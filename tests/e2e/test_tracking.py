@@ -60,19 +60,6 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     assert json.loads(settings.read_text())["mlflow"] is True  # the user's, left alone
 
 
-def test_keys_and_params_are_those_of_ultralytics_own_integration(fresh_home):
-    home = fresh_home
-    home.run(home.yolo(name="theirs"), MLFLOW_EXPERIMENT_NAME="theirs")
-    home.run(home.yolo(name="ours"), "mlflow", MLFLOW_EXPERIMENT_NAME="ours")
-
-    ours, theirs = sorted(home.reader().runs(), key=lambda run: run.info.run_name)
-    assert set(theirs.data.metrics) <= set(ours.data.metrics)
-    assert set(theirs.data.params) <= set(ours.data.params)
-    same = set(theirs.data.params) - {"name", "save_dir"}
-    assert {key: ours.data.params[key] for key in same} == {key: theirs.data.params[key] for key in same}
-    assert home.reader().artifacts(theirs) <= home.reader().artifacts(ours)
-
-
 def test_without_the_variable_nothing_of_ours_happens(home):
     home.run(home.script(OUR_MODULES))
 

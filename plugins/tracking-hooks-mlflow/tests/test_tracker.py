@@ -1,5 +1,6 @@
 import json
 import math
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -102,7 +103,8 @@ def test_the_run_says_what_it_is(store, client, save_dir, run):
     expected = {
         "tracking_hooks.run_uid": run.uid,
         "mlflow.user": "ada",
-        "mlflow.source.name": "yolo train model=yolo26n.yaml",
+        "mlflow.source.name": "yolo",
+        "tracking_hooks.command": "yolo train model=yolo26n.yaml",
         "mlflow.source.git.branch": "main",
         "task": "detect",
         "team": "vision",
@@ -159,6 +161,19 @@ def test_the_description_tells_command_model_data_and_result(store, client, save
     text = the_run(client).data.tags["mlflow.note.content"]
     for part in ("yolo", "**Data set:** shapes", "**Result:** finished after 3 epochs", "| metrics/mAP50(B) |"):
         assert part in text
+
+
+def test_a_long_command_in_the_description_is_in_lines_that_a_shell_takes(store, client, save_dir):
+    words = ["/opt/bin/yolo", "train", *(f"argument{number}=a value" for number in range(20))]
+    start, *_ = recorded_run(save_dir)
+    environment = replace(start.args["environment"], argv=words)
+    deliver([replace(start, args={**start.args, "environment": environment})], store)
+    tags = the_run(client).data.tags
+    _, *lines, _ = tags["mlflow.note.content"].splitlines()
+    assert max(map(len, lines)) < 80
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == words
+    assert shlex.split(tags["tracking_hooks.command"]) == words
+    assert tags["mlflow.source.name"] == "/opt/bin/yolo"
 
 
 def test_weights_of_an_epoch_are_named_after_it(store, client, save_dir):

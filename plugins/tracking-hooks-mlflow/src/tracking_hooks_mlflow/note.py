@@ -10,10 +10,19 @@ from tracking_hooks.events import Dataset, Environment, Metrics, Model
 DESCRIPTION = "mlflow.note.content"
 """The tag in which MLflow keeps it."""
 
+WIDTH = 72
+"""Characters of a line of code: MLflow's page does not wrap it, and shifts what stands beside it out of sight."""
+
 
 def command(environment: Environment) -> str:
     """Say how the training was started."""
-    return f"```\n{shlex.join(environment.argv)}\n```"
+    lines: list[str] = []
+    for word in map(shlex.quote, environment.argv):
+        if lines and len(lines[-1]) + len(word) < WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}" if lines else word)
+    return "```\n" + " \\\n".join(lines) + "\n```"
 
 
 def summary(model: Model, dataset: Dataset) -> str:
@@ -29,7 +38,8 @@ def summary(model: Model, dataset: Dataset) -> str:
 
 def result(text: str, epochs: int, metrics: Metrics) -> str:
     """Say how it ended, with a table of the best checkpoint's metrics."""
-    said = f"**Result:** {text} after {epochs} epoch{'s' * (epochs != 1)}"
+    after = f" after {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""  # a tuning has none
+    said = f"**Result:** {text}{after}"
     if not metrics:
         return said
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())

@@ -25,6 +25,7 @@ def connect(uri: str) -> MlflowClient:
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay's own back-off takes its place
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     parts.allow()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")

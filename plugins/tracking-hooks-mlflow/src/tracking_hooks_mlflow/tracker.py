@@ -260,6 +260,7 @@ def _tags(run: Run, environment: Environment, destination: Destination) -> dict[
     tags = {
         RUN_UID: run.uid,
         "tracking_hooks.save_dir": str(run.save_dir),
+        "tracking_hooks.command": shlex.join(environment.argv),
         "task": run.task,
         "host": environment.host,
         "devices": ", ".join(environment.devices),
@@ -279,7 +280,8 @@ def _source(environment: Environment) -> Mapping[str, str]:
     tags = {
         "mlflow.user": environment.user,
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": shlex.join(environment.argv),
+        # The program alone: MLflow's pages show what stands behind the last slash.
+        "mlflow.source.name": next(iter(environment.argv), ""),
     }
     if git := environment.git:
         tags["mlflow.source.git.commit"] = git.commit
