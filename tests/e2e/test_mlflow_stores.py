@@ -46,7 +46,10 @@ def whole_training(tmp_path_factory, shapes, settings):
     """A home folder where one training is recorded, and delivered to where MLflow does it by default."""
     home = Home(tmp_path_factory.mktemp("stores") / "home", shapes)
     home.env["YOLO_CONFIG_DIR"] = str(settings)
-    for arguments in (["init", "-q", "-b", "trunk"], [*IDENTITY, "commit", "-q", "--allow-empty", "-m", "x"]):
+    (home.work / "changed.txt").touch()
+    for arguments in (
+        ["init", "-q", "-b", "trunk"], [*IDENTITY, "commit", "-q", "--allow-empty", "-m", "x"], ["add", "changed.txt"],
+    ):  # fmt: skip
         subprocess.run(["git", *arguments], cwd=home.work, check=True)
     home.run(home.script(LOG, plots=True), "mlflow", MLFLOW_EXPERIMENT_NAME="trained")
     yield home
