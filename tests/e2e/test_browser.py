@@ -6,11 +6,11 @@ Pictures of the pages are left in ``build``: those in the docs come from there.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import browser
 from tests.e2e.conftest import Home, MLflowReader
 from tests.e2e.mlflow_server import mlflow_server
 from tracking_hooks.journal import FORMAT, Head, Journal, number
@@ -19,21 +19,12 @@ from tracking_hooks.settings import Settings
 from tracking_hooks.spawn import DELIVERED, start_relay
 from tracking_hooks.testing import recorded_run, sample_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 DEMO_EPOCHS = 12  # enough for curves that are nice to look at
 DEMO, TUNING = "tracking-hooks demo", "tuning"  # the names of their experiments
 FAILED = "broken"  # the name of a run
-PATIENCE = 60_000  # milliseconds
 SIZE = {"width": 1600, "height": 1200}  # pixels of a page
 PICTURES = next(parent for parent in Path(__file__).parents if (parent / "LICENSE").is_file()) / "build"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
+pytestmark = [pytest.mark.e2e, browser.needed]
 
 # Plotly keeps the data with the element that it draws into, and MLflow the metric's name with the data.
 DRAWN = """
@@ -75,7 +66,7 @@ def run_demo(home: Home) -> Path:
     """Run the demo and tune a model beside it; return the demo's folder."""
     demo = home.work / "tracking-hooks-demo"
     command = home.start(["tracking-hooks", "demo", "--epochs", str(DEMO_EPOCHS)])
-    output, _ = command.communicate(timeout=5 * PATIENCE / 1000)
+    output, _ = command.communicate(timeout=5 * browser.PATIENCE / 1000)
     assert command.returncode == 0, output
     arguments = {
         name: str(value) if isinstance(value, Path) else value
@@ -120,19 +111,13 @@ def runs_of(reader, experiment):
 
 @pytest.fixture(scope="module")
 def page(server):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        context = browser.new_context(viewport=SIZE)
-        context.set_default_timeout(PATIENCE)
-        context.route("**/*", lambda route: route.continue_() if is_here(route.request.url) else route.abort())
-        page = context.new_page()
+    with browser.new_page(**SIZE) as page:
         page.goto(server)
         # Both are remembered by the browser: the pages for trainings, and none for the assistant.
         page.get_by_text("Model training", exact=True).first.click()
         page.get_by_text("MLflow Assistant").wait_for()
         page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
         yield page
-        browser.close()
 
 
 @pytest.fixture
@@ -146,10 +131,6 @@ def picture(page):
         page.screenshot(path=PICTURES / f"{name}.png", animations="disabled", clip=part)
 
     return take
-
-
-def is_here(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "data:", "blob:"))
 
 
 def test_the_list_shows_the_runs_by_their_names(server, reader, page, picture):
@@ -220,7 +201,7 @@ def test_the_description_says_what_was_trained_and_how_it_ended(server, reader, 
         assert text in paragraph.first.text_content()
     assert "model=yolo26n.yaml" in page.get_by_text("model=yolo26n.yaml").first.text_content()
     picture("mlflow-description")
-    playwright.expect(page.get_by_text("About this run")).to_be_in_viewport()
+    browser.expect(page.get_by_text("About this run")).to_be_in_viewport()
 
 
 def test_trials_are_nested_below_their_tuning(server, reader, page, picture):
