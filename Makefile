@@ -12,7 +12,7 @@ export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: demo test faults lint format bench system-packages clean
+.PHONY: demo test faults stack lint format bench system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo
@@ -24,10 +24,23 @@ test: $(VENV)/.ready system-packages
 faults: $(VENV)/.ready
 	$(BIN)/python -m tests.faults --sequences 500 --jobs 4 $(ARGS)
 
+# The images and the stack of docker/, really built and run: needs Docker, or podman (see docker/README.md).
+stack: $(VENV)/.ready
+	$(BIN)/python -m tests.stack $(ARGS)
+
+SHELL_SCRIPTS := .ci/run docker/backup docker/make-secrets docker/restore docker/slurm/train.sbatch \
+	tests/system-packages tests/stack/standins/postgres/docker-entrypoint.sh
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/hadolint docker/Dockerfile tests/stack/standins/*/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose*.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/kubernetes-validate docker/k8s/train.yaml
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

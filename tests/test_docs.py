@@ -25,7 +25,7 @@ from tracking_hooks.testing import play, recorded_run, sample_run
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "plugins/*/README.md")
+    for pattern in ("*.md", "docs/*.md", "docker/*.md", "plugins/*/README.md")
     for path in ROOT.glob(pattern)
 )
 WEBHOOK = ROOT / "examples/tracking-hooks-webhook"
