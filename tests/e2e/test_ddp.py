@@ -5,6 +5,7 @@ The processes train on CPUs: see ``cpu_ddp.py``.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
@@ -13,12 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.faults import postgres
 from tracking_hooks.liveness import is_alive
 
 pytestmark = pytest.mark.e2e
@@ -284,6 +286,16 @@ class Network:
     def within(self, who, command):
         return ["ip", "netns", "exec", self.names[who], *command]
 
+    @contextmanager
+    def entered(self, who):
+        """Let this thread open its connections there."""
+        with Path("/proc/self/ns/net").open() as here, Path("/run/netns", self.names[who]).open() as there:
+            setns(there)
+            try:
+                yield
+            finally:
+                setns(here)
+
     def cut(self):
         ip("-n", self.names["tracker"], "link", "set", "tracker", "down")
 
@@ -293,6 +305,12 @@ class Network:
     def remove(self):
         for name in self.names.values():
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, timeout=30)
+
+
+def setns(namespace):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace.fileno(), 0):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def ip(*words):
@@ -314,10 +332,22 @@ def network():
 
 
 @pytest.fixture
-def tracker(home, network, await_):
+def store(home, network):
+    """A database beside the tracker: PostgreSQL, where it can be had."""
+    if postgres.missing():
+        yield f"sqlite:///{home.folder / 'server.db'}"
+        return
+    server = postgres.Postgres(network.within("tracker", []))
+    server.start()
+    yield server.uri
+    server.stop()
+
+
+@pytest.fixture
+def tracker(home, network, store, await_):
     """A real MLflow server behind the link. Its address is there for node 0 only, which is as safe as loopback."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", TRACKER, "--port", "5000", "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{home.folder / 'server.db'}"]
+    command += ["--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", str(home.folder / "artifacts")]
     env = {**home.env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     uri = f"http://{TRACKER}:5000"
@@ -335,34 +365,63 @@ def tracker(home, network, await_):
         server.wait(30)
 
 
-def test_two_machines_are_one_run_that_outlasts_the_link_to_its_tracker(home, network, tracker, await_):
+# What the job script asks of Slurm: the names of the nodes, and to run a command on each.
+SCONTROL = """#!/bin/sh
+[ "$1 $2" = "show hostnames" ] && echo "$3" | tr , "\\n"
+"""
+SRUN = """#!/bin/bash
+shift  # --kill-on-bad-exit
+SLURM_NODEID=0 ip netns exec {node0} "$@" & node0=$!
+SLURM_NODEID=1 ip netns exec {node1} "$@" & node1=$!
+wait $node0 && wait $node1
+"""
+
+
+@pytest.fixture
+def slurm(home, network):
+    """The environment of a job on the two nodes."""
+    programs = home.folder / "slurm"
+    programs.mkdir()
+    for name, text in {"scontrol": SCONTROL, "srun": SRUN.format(**network.names)}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    return {
+        "PATH": f"{programs}{os.pathsep}{home.env['PATH']}", "SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_NODELIST": ",".join(NODES), "SLURM_GPUS_ON_NODE": "1", "GLOO_SOCKET_IFNAME": "nodes",
+    }  # fmt: skip
+
+
+JOB = Path(__file__).parents[2] / "docker/slurm/train.sbatch"
+
+
+def test_two_machines_are_one_run_that_outlasts_the_link_to_its_tracker(home, network, store, tracker, slurm, await_):
     command = script(home, WAIT_IN_EPOCH_2, epochs=3, exist_ok=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
-    torchrun += ["--master_addr", NODES[0], "--master_port", "29600"]
-    env = {"GLOO_SOCKET_IFNAME": "nodes", "MLFLOW_TRACKING_URI": tracker}
+    env = {**slurm, "MLFLOW_TRACKING_URI": tracker, "TRACKING_HOOKS_MODE": "online"}
     env |= {"TRACKING_HOOKS_LINGER": "0", "TRACKING_HOOKS_EXIT_WAIT": "1"}
-    nodes = [
-        home.start(network.within(f"node{rank}", [*torchrun, "--node_rank", str(rank), *command[1:]]), "mlflow", **env)
-        for rank in (0, 1)
-    ]
+    job = home.start(["bash", str(JOB), *command[1:]], "mlflow", **env)
     epoch_1 = home.wait_for_call("on_epoch_end", epoch=1)
     relay = home.run_folder().relay("mlflow")
     await_(lambda: relay.read_cursor().seq >= epoch_1.seq, "epoch 1, delivered")
     network.cut()
     (home.work / "go").touch()
-    outputs = [process.communicate(timeout=120)[0] for process in nodes]
+    output, _ = job.communicate(timeout=120)
 
-    assert [process.returncode for process in nodes] == [0, 0], outputs
+    assert job.returncode == 0, output
     rows = home.results()
     assert list(rows) == [1, 2, 3]
-    weights = weights_of_ranks("".join(outputs))
+    weights = weights_of_ranks(output)
     assert set(weights) == {"0", "1"}
     assert weights["0"] == weights["1"]
     assert not relay.read_cursor().ended
     network.mend()
     await_(lambda: not is_alive(relay.lock, heartbeat=relay.lock, silence=0), "the end of the relay")
     home.run(network.within("node0", ["tracking-hooks", "sync"]))
-    run = check_mlflow(home.reader(f"sqlite:///{home.folder / 'server.db'}"), rows)
+    check_delivered(home, network, store, rows)
+
+
+def check_delivered(home, network, store, rows):
+    with network.entered("tracker"):
+        run = check_mlflow(home.reader(store), rows)
     assert run.data.tags["tracking_hooks.run_uid"] == home.run_folder().uid
     delivered = {path.relative_to(path.parents[1]) for path in (home.folder / "artifacts").rglob("*")}
     assert Path("weights/last.pt") in delivered

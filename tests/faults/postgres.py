@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,18 +28,22 @@ def missing() -> str:
 class Postgres:
     """A database server with one empty database, in a folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: Sequence[str] = ()) -> None:
+        """Make a server; see ``start``.
+
+        :param within: a command that runs others, in a network namespace perhaps
+        """
         programs = _programs()
         assert programs is not None, missing()
         self._programs = programs
         self._port = free_port()
         # Not below a temporary folder of pytest's: PostgreSQL does not run as root, and could not look into it.
         self._folder = Path(tempfile.mkdtemp(prefix="tracking-hooks-postgres-"))
-        self._as: list[str] = []
+        self._as: list[str] = [*within]
         if os.getuid() == 0:
             user = _user()
             os.chown(self._folder, user.pw_uid, user.pw_gid)
-            self._as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            self._as += ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
     @property
     def uri(self) -> str:
