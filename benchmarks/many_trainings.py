@@ -1,0 +1,160 @@
+"""Fifty trainings at once into one MLflow server on PostgreSQL: whether all is delivered, how late, and how fast.
+
+Run it with ``python -m benchmarks.many_trainings`` in the repository's folder. Real is all but the trainings: the
+journal of one that was recorded for real is written down fifty times, each event when it is due, at the pace of an
+epoch in ``--epoch-seconds``. Each has a relay process of its own; these are forked from one that has MLflow imported,
+since fifty imports on one machine would be the longest part. The lag of an event is the time from its line in the
+journal until the relay's cursor is past it, which it is when MLflow has answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.faults import forking, postgres
+from tests.faults.reference import Reference, as_recorded, record_training
+from tests.faults.server import MLflowServer
+from tracking_hooks.events import Run
+from tracking_hooks.journal import FORMAT, Call, Head, Journal
+from tracking_hooks.layout import RunFolder
+from tracking_hooks.liveness import Lock
+from tracking_hooks.settings import Settings
+from tracking_hooks.spawn import start_relay
+
+EXPERIMENT = "many"
+CURVE = "train/box_loss"
+LOOK = 0.25
+"""Seconds between two looks at the cursors, and so the resolution of the lag."""
+
+
+class Training:
+    """The replay of a training: a journal that grows, and the relay that reads it."""
+
+    def __init__(self, number: int, reference: Reference, project: Path, uri: str, *, start: float, pace: float):
+        self.save_dir = project / f"train-{number}"
+        reference.copy_files(self.save_dir)
+        calls = reference.moved_to(self.save_dir)
+        began = calls[0].time
+        self.due: deque[tuple[float, Call]] = deque((start + (call.time - began) * pace, call) for call in calls)
+        self.total = len(calls)
+        self.lags: list[float] = []
+        self._written: deque[tuple[int, float]] = deque()
+        run = Run(
+            uid=f"20261124-000000-{number:08x}", name=f"train-{number}", project=EXPERIMENT, task="detect",
+            save_dir=self.save_dir,
+        )  # fmt: skip
+        self.folder = RunFolder.beside(self.save_dir, run.uid)
+        self.folder.create()
+        self._lock = Lock(self.folder.lock)
+        self._lock.acquire()
+        destination = {"tracking_uri": uri, "experiment": EXPERIMENT, "run_name": run.name}
+        head = Head(format=FORMAT, created=start, run=run, plugins={"mlflow": destination})
+        self._journal = Journal.create(self.folder.journal, head)
+        self.relay = start_relay(self.folder, "mlflow", Settings())
+
+    def write(self, now: float) -> None:
+        """Write what is due; after the last event the training is over."""
+        while self.due and self.due[0][0] <= now:
+            moment, call = self.due.popleft()
+            self._journal.append(call.hook, moment, as_recorded(call.args))
+            self._written.append((self.total - len(self.due), time.time()))
+            if not self.due:
+                self._journal.close()
+                self._lock.release()
+
+    def look(self) -> bool:
+        """Note what has been delivered since the last look; return whether something is left."""
+        seq, now = self.folder.relay("mlflow").read_cursor().seq, time.time()
+        while self._written and self._written[0][0] <= seq:
+            self.lags.append(now - self._written.popleft()[1])
+        return bool(self.due or self._written)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_trainings")
+    parser.add_argument("--trainings", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epoch-seconds", type=float, default=10.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["XDG_STATE_HOME"] = name
+        print(f"a training of {options.epochs} epochs is recorded …", flush=True)
+        reference = record_training(folder, epochs=options.epochs)
+        database = postgres.Postgres()
+        database.start()
+        server = MLflowServer(folder, database.uri)
+        server.start()
+        server.wait_until_healthy()
+        try:
+            with forking.relays_are_forked():
+                return _measure(options, reference, folder / "many", f"http://127.0.0.1:{server.port}")
+        finally:
+            server.kill()
+            database.stop()
+
+
+def _measure(options: argparse.Namespace, reference: Reference, project: Path, uri: str) -> int:
+    calls = reference.calls()
+    epochs = [call.time for call in calls if call.hook == "on_epoch_end"]
+    pace = options.epoch_seconds * (len(epochs) - 1) / (epochs[-1] - epochs[0])
+    dice = random.Random(0)
+    began = time.time() + 10.0  # when all relays are there
+    trainings = [
+        # Nobody starts fifty trainings in the same second.
+        Training(number, reference, project, uri, start=began + dice.uniform(0, options.epoch_seconds), pace=pace)
+        for number in range(options.trainings)
+    ]
+    print(f"{options.trainings} trainings at {options.epoch_seconds:g} s an epoch …", flush=True)
+    looked, left, written = 0.0, trainings, 0.0
+    while left:
+        now = time.time()
+        for training in trainings:
+            training.write(now)
+        if not written and not any(training.due for training in trainings):
+            written = now
+        if now - looked >= LOOK:
+            looked = now
+            left = [training for training in left if training.look()]
+        time.sleep(0.01)
+    ended = time.time()
+    for training in trainings:
+        training.relay.wait()
+    _check(uri, trainings, len(epochs))
+    lags = sorted(lag for training in trainings for lag in training.lags)
+    points = sum(len(call.args.get("metrics") or ()) for call in calls) * options.trainings
+    p95 = lags[int(len(lags) * 0.95)]
+    rates = [number / (written - began) for number in (len(lags), points)]
+    print(
+        f"{options.trainings} trainings, {len(lags)} events, {points} points, files of all: all delivered\n"
+        f"while they trained: {rates[0]:.0f} events/s, {rates[1]:.0f} points/s\n"
+        f"lag of an event: median {statistics.median(lags):.2f} s, 95 % below {p95:.2f} s, all below {lags[-1]:.2f} s\n"
+        f"the last was delivered {ended - written:.1f} s after the last training had ended"
+    )
+    return 0
+
+
+def _check(uri: str, trainings: list[Training], epochs: int) -> None:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert sorted(run.info.run_name for run in runs) == sorted(training.save_dir.name for training in trainings)
+    for run in runs:
+        assert run.info.status == "FINISHED", run.info.status
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, CURVE)]
+        assert sorted(steps) == list(range(1, epochs + 1)), steps
+    for training in trainings:
+        assert not training.folder.relay("mlflow").read_cursor().dead
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
