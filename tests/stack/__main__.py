@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the containers up, to look at them")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the stack is taken down then, too
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
         stack = Stack(options.folder.resolve())

@@ -8,9 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
+import yaml
 from mlflow.entities import Run
 
 from tests.faults.processes import wait_for
+from tests.stack.engine import ROOT
 from tests.stack.stack import PATIENCE, Stack
 
 EPOCHS = 12
@@ -148,6 +150,32 @@ def killed(stack: Stack) -> Iterator[str]:
     yield f"the next container delivered them: {points[1]} points of {points[0]} epochs, each once, status KILLED"
 
 
+def preempted(stack: Stack) -> Iterator[str]:
+    """The command of the Kubernetes manifest resumes what a pod before it began, in the same run."""
+    job = next(
+        part for part in yaml.safe_load_all((ROOT / "docker/k8s/train.yaml").read_text()) if part["kind"] == "Job"
+    )
+    (trainer,) = job["spec"]["template"]["spec"]["containers"]
+    command = [argument.replace("/data/data.yaml", "/data/shapes/data.yaml") for argument in trainer["args"]]
+    command[-1] = command[-1].replace("epochs=100", "epochs=4 imgsz=64 batch=16 workers=0 device=cpu")
+    for pod in ("pod-1", "pod-2"):
+        container = f"tracking-hooks-proof-{pod}"
+        stack.engine.compose("run", "--detach", "--name", container, "trainer", *command)
+        if pod == "pod-1":
+            wait_for(lambda: len(stack.results("train")) >= 2, "epoch 2", PATIENCE)
+            grace = str(job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"])
+            stack.engine.run([stack.engine.program, "stop", "--time", grace, container])
+            assert stack.runs()["train"].info.status == "KILLED"
+            assert len(stack.results("train")) < 4, "it was over before it could be preempted"
+        code = stack.engine.run([stack.engine.program, "wait", container]).strip()
+        stack.engine.run([stack.engine.program, "rm", container])
+    assert code == "0", code
+    runs = stack.client.search_runs([stack.runs()["train"].info.experiment_id], "attributes.run_name = 'train'")
+    assert len(runs) == 1, f"{len(runs)} runs"
+    points = _check(stack, runs[0], "FINISHED")
+    yield f"a successor with the manifest's command went on in the same run: {points[0]} epochs, each once, FINISHED"
+
+
 def backup(stack: Stack) -> Iterator[str]:
     """What was saved comes back into a new stack."""
     folder = stack.folder / "backup"
@@ -183,7 +211,7 @@ def basic_auth(stack: Stack) -> Iterator[str]:
 
 ALL: dict[str, Callable[[Stack], Iterator[str]]] = {
     "comes-up": comes_up, "demo": demo, "pages": pages, "restarts": restarts, "stopped": stopped, "killed": killed,
-    "backup": backup, "basic-auth": basic_auth,
+    "preempted": preempted, "backup": backup, "basic-auth": basic_auth,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -33,6 +34,7 @@ class Stack:
         :param folder: for secrets, backups, pictures and, with podman, images
         """
         self.folder = folder
+        os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] = "false"  # the bucket is out of reach from here
         self.mlflow_address = f"http://127.0.0.1:{(mlflow_port := free_port())}"
         self.tensorboard_address = f"http://127.0.0.1:{(tensorboard_port := free_port())}"
         settings = {
@@ -49,7 +51,7 @@ class Stack:
 
     def down(self) -> None:
         """Remove the containers and all that they hold."""
-        self.engine.compose("--profile", "demo", "down", "--volumes", "--timeout", "5")
+        self.engine.compose("--profile", "demo", "--profile", "restore", "down", "--volumes", "--timeout", "5")
 
     def close(self) -> None:
         """End what was started; the containers are not."""
