@@ -95,9 +95,10 @@ def pages(stack: Stack) -> Iterator[str]:
         page.screenshot(path=stack.folder / "mlflow.png")
         yield f"MLflow's page draws train/box_loss of {len(drawn)} epochs ({stack.folder}/mlflow.png)"
         page.goto(f"{stack.tensorboard_address}/#timeseries")
-        page.wait_for_selector("line-chart", timeout=60_000)
+        page.locator("scalar-card", has_text="shapes/demo").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(4000)  # a canvas does not tell when its line is drawn
         page.screenshot(path=stack.folder / "tensorboard.png")
-        yield f"TensorBoard's page draws curves ({stack.folder}/tensorboard.png)"
+        yield f"TensorBoard's page has cards of that run ({stack.folder}/tensorboard.png)"
         browser.close()
 
 
