@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 import yaml
 from mlflow.entities import Run
 
-from tests.faults.processes import wait_for
 from tests.stack.engine import ROOT
-from tests.stack.stack import PATIENCE, Stack
+from tests.stack.stack import Stack, wait_for
 
 EPOCHS = 12
 SERVICES = ("database", "object-store", "mlflow", "tensorboard")
@@ -70,7 +69,7 @@ def demo(stack: Stack) -> Iterator[str]:
     yield f"its {len(files)} artifacts are objects of the bucket; best.pt comes back as it was"
     column = "train/box_loss"
     expected = [row[column] for row in stack.results("demo")]
-    wait_for(lambda: len(stack.tensorboard_curve("demo", column)) == EPOCHS, "the curve in TensorBoard", PATIENCE)
+    wait_for(lambda: len(stack.tensorboard_curve("demo", column)) == EPOCHS, "the curve in TensorBoard")
     assert _near([value for _, value in stack.tensorboard_curve("demo", column)], expected)
     yield f"TensorBoard's API gives {column} of {EPOCHS} epochs"
 
@@ -164,7 +163,7 @@ def preempted(stack: Stack) -> Iterator[str]:
         container = f"tracking-hooks-proof-{pod}"
         stack.engine.compose("run", "--detach", "--name", container, "trainer", *command)
         if pod == "pod-1":
-            wait_for(lambda: len(stack.results("train")) >= 2, "epoch 2", PATIENCE)
+            wait_for(lambda: len(stack.results("train")) >= 2, "epoch 2")
             grace = str(job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"])
             stack.engine.run([stack.engine.program, "stop", "--time", grace, container])
             assert stack.runs()["train"].info.status == "KILLED"

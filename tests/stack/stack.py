@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import os
+import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,29 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.faults.processes import answers, free_port, wait_for
+from tests.faults import processes
+from tests.faults.processes import answers, free_port
 from tests.stack.engine import ROOT, Engine, Podman, find
 
 PATIENCE = 300.0
 """Seconds until an awaited event counts as never coming."""
 
 EXPERIMENT = "shapes"
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Look once a second until a condition holds: to ask Compose takes half a second of a processor.
+
+    :raises NeverCame: if it never does
+    """
+
+    def look() -> bool:
+        if condition():
+            return True
+        time.sleep(1)
+        return False
+
+    processes.wait_for(look, what, PATIENCE)
 
 
 class Stack:
@@ -60,9 +78,9 @@ class Stack:
     def wait_until_healthy(self) -> None:
         """Wait until the health checks of the compose file hold."""
         for service in ("database", "object-store", "mlflow", "tensorboard"):
-            wait_for(lambda service=service: self._is_healthy(service), f"the health of {service}", PATIENCE)
+            wait_for(lambda service=service: self._is_healthy(service), f"the health of {service}")
         for address in (f"{self.mlflow_address}/health", self.tensorboard_address):
-            wait_for(lambda address=address: answers(address), address, PATIENCE)
+            wait_for(lambda address=address: answers(address), address)
 
     def _is_healthy(self, service: str) -> bool:
         return self.engine.inspect(service, ".State.Health.Status") == "healthy"
@@ -80,7 +98,7 @@ class Stack:
             assert self.is_training(), f"the training has ended: {self.log()}"
             return len(self.results(name)) >= epoch
 
-        wait_for(settled, f"epoch {epoch} of {name}", PATIENCE)
+        wait_for(settled, f"epoch {epoch} of {name}")
 
     def is_training(self) -> bool:
         """Whether the trainer's container runs."""
@@ -88,7 +106,7 @@ class Stack:
 
     def wait_for_end(self) -> int:
         """Wait until the trainer's container has ended and return its exit code."""
-        wait_for(lambda: not self.is_training(), "the end of the training", PATIENCE)
+        wait_for(lambda: not self.is_training(), "the end of the training")
         return int(self.engine.inspect("trainer", ".State.ExitCode"))
 
     def log(self) -> str:
