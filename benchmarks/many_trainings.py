@@ -16,15 +16,16 @@ import statistics
 import tempfile
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from tests.faults import forking, postgres
-from tests.faults.reference import Reference, as_recorded, record_training
+from tests.faults.reference import Reference, as_recorded, record_training, write_journal
 from tests.faults.server import MLflowServer
 from tracking_hooks.events import Run
-from tracking_hooks.journal import FORMAT, Call, Head, Journal
+from tracking_hooks.journal import FORMAT, Call, Head, Journal, read_head
 from tracking_hooks.layout import RunFolder
 from tracking_hooks.liveness import Lock
 from tracking_hooks.settings import Settings
@@ -32,6 +33,10 @@ from tracking_hooks.spawn import start_relay
 
 EXPERIMENT = "many"
 CURVE = "train/box_loss"
+POOL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "60"}
+"""As in docker/compose.yaml. MLflow works on 40 requests at a time, and some take two connections to the database. With
+SQLAlchemy's default, 15, that many trainings block each other: all connections are taken by requests that wait for one.
+"""
 LOOK = 0.25
 """Seconds between two looks at the cursors, and so the resolution of the lag."""
 
@@ -40,12 +45,14 @@ class Training:
     """The replay of a training: a journal that grows, and the relay that reads it."""
 
     def __init__(self, number: int, reference: Reference, project: Path, uri: str, *, start: float, pace: float):
-        self.save_dir = project / f"train-{number}"
+        # A project of its own, as on a machine of its own: relays of one project wait for each other.
+        self.save_dir = project / f"machine-{number}" / f"train-{number}"
         reference.copy_files(self.save_dir)
         calls = reference.moved_to(self.save_dir)
         began = calls[0].time
-        self.due: deque[tuple[float, Call]] = deque((start + (call.time - began) * pace, call) for call in calls)
-        self.total = len(calls)
+        self.due = deque(_as_seldom_as_by_default([(start + (call.time - began) * pace, call) for call in calls]))
+        self.total = len(self.due)
+        self.points = sum(len(call.args.get("metrics") or ()) for _, call in self.due)
         self.lags: list[float] = []
         self._written: deque[tuple[int, float]] = deque()
         run = Run(
@@ -79,17 +86,30 @@ class Training:
         return bool(self.due or self._written)
 
 
+def _as_seldom_as_by_default(due: list[tuple[float, Call]]) -> list[tuple[float, Call]]:
+    """Thin out batch and system metrics to what the settings' defaults record at this pace."""
+    settings = Settings()
+    seconds = {"on_batch_end": settings.batch_rule()[1], "on_system_metrics": settings.system_every}
+    kept, last = [], {}
+    for moment, call in due:
+        if moment - last.get(call.hook, 0.0) >= (seconds.get(call.hook) or 0.0):
+            kept.append((moment, call))
+            last[call.hook] = moment
+    return kept
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_trainings")
     parser.add_argument("--trainings", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--epoch-seconds", type=float, default=10.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = name
+        os.environ.update(POOL)  # for the server
         print(f"a training of {options.epochs} epochs is recorded …", flush=True)
-        reference = record_training(folder, epochs=options.epochs)
+        reference = _without_files_elsewhere(record_training(folder, epochs=options.epochs), folder)
         database = postgres.Postgres()
         database.start()
         server = MLflowServer(folder, database.uri)
@@ -101,6 +121,19 @@ def main() -> int:
         finally:
             server.kill()
             database.stop()
+
+
+def _without_files_elsewhere(reference: Reference, folder: Path) -> Reference:
+    """Leave out what is not in the training's own folder, as the copy of its data set's YAML: it is not replayed."""
+
+    def is_here(call: Call) -> bool:
+        file = call.args.get("artifact") or call.args.get("checkpoint")
+        return file is None or file.path.is_relative_to(reference.recorded_in)
+
+    head, _ = read_head(reference.journal)
+    path = folder / "journal.jsonl"
+    write_journal(path, head, [call for call in reference.calls() if is_here(call)])
+    return replace(reference, journal=path)
 
 
 def _measure(options: argparse.Namespace, reference: Reference, project: Path, uri: str) -> int:
@@ -131,7 +164,7 @@ def _measure(options: argparse.Namespace, reference: Reference, project: Path, u
         training.relay.wait()
     _check(uri, trainings, len(epochs))
     lags = sorted(lag for training in trainings for lag in training.lags)
-    points = sum(len(call.args.get("metrics") or ()) for call in calls) * options.trainings
+    points = sum(training.points for training in trainings)
     p95 = lags[int(len(lags) * 0.95)]
     rates = [number / (written - began) for number in (len(lags), points)]
     print(
