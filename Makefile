@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo
 
 test: $(VENV)/.ready system-packages
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 # Random sequences of faults against real servers, about half an hour: prints what was lost or doubled.
 faults: $(VENV)/.ready

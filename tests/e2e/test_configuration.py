@@ -36,7 +36,7 @@ def test_a_misspelt_tracker(home):
     assert message.splitlines() == [
         "tracking-hooks: no tracker 'mlfow' is installed.",
         "  Did you mean 'mlflow'?",
-        "  Installed: mlflow, tensorboard",
+        "  Installed: mlflow, tensorboard, wandb",
     ]
 
 

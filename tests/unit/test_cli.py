@@ -133,10 +133,10 @@ def test_run_refuses_a_malformed_setting_before_it_starts_the_command(monkeypatc
 
 
 WAIT = """
-import signal, sys
+import os, signal, sys
 
 def leave(number, frame):
-    print("got", number, flush=True)
+    os.write(1, f"got {number}\\n".encode())  # it may come while the line below is being printed
     sys.exit(3)
 
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):

@@ -338,7 +338,7 @@ def test_an_error_does_not_close_the_run(offline, save_dir):
     state = deliver(calls[:5], offline)
     (save_dir / "results.png").write_bytes(b"no picture")
     for _ in range(2):
-        with pytest.raises(Rejected, match=r"results\.png cannot be shown in W&B: .*identify"):
+        with pytest.raises(Rejected, match=r"results\.png cannot be shown in W&B: "):
             deliver(calls[5:], offline, saved(state))  # a new instance each time, as the relay does
     good = [call for call in calls[5:] if "results.png" not in repr(call.args)]
     deliver(good, offline, state)
