@@ -51,7 +51,9 @@ def whole_training(tmp_path_factory, shapes, settings):
         ["init", "-q", "-b", "trunk"], [*IDENTITY, "commit", "-q", "--allow-empty", "-m", "x"], ["add", "changed.txt"],
     ):  # fmt: skip
         subprocess.run(["git", *arguments], cwd=home.work, check=True)
-    home.run(home.script(LOG, plots=True), "mlflow", MLFLOW_EXPERIMENT_NAME="trained")
+    # So short a training is over before anything of this is recorded by default.
+    often = {"TRACKING_HOOKS_SYSTEM_EVERY": "0.5", "TRACKING_HOOKS_BATCH_EVERY": "1"}
+    home.run(home.script(LOG, plots=True), "mlflow", MLFLOW_EXPERIMENT_NAME="trained", **often)
     yield home
     home.close()
 
