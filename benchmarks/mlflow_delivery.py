@@ -59,6 +59,8 @@ import json, os, sys, time
 import psutil
 from ultralytics import YOLO
 arguments, cores, others = json.loads(sys.argv[1])
+if cores:
+    os.sched_setaffinity(0, cores + others)
 times = {}
 def pin(process, cores):
     for thread in process.threads():
@@ -182,7 +184,7 @@ def is_healthy(address: str) -> bool:
 
 def slow_line(folder: Path, repeats: int, epochs: int) -> Iterator[tuple[str, ...]]:
     """Measure trainings on a slow line; return rows of the table."""
-    data = make_shapes(folder / "shapes", train=128, val=32)
+    data = make_shapes(folder / "shapes", train=32, val=16)
     environments = {side: environment(folder / side.replace("'", ""), side) for side in SIDES}
     samples: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     with server(folder / "near") as port, SlowLine(port, LATENCY).open() as address:
@@ -234,7 +236,7 @@ def environment(folder: Path, side: str) -> dict[str, str]:
 def train(folder: Path, data: Path, epochs: int, variables: dict[str, str]) -> dict[str, float]:
     """Train once, and return the times that it took."""
     arguments = {
-        "model": "yolo26n.yaml", "data": str(data), "epochs": epochs, "imgsz": 64, "batch": 16, "device": "cpu",
+        "model": "yolo26n.yaml", "data": str(data), "epochs": epochs, "imgsz": 32, "batch": 16, "device": "cpu",
         "workers": 0, "amp": False, "plots": False, "seed": 0, "project": str(folder / "runs"), "verbose": False,
     }  # fmt: skip
     cores = [CORES[:1], CORES[1:]] if len(CORES) > 1 else [[], []]
@@ -299,7 +301,7 @@ def count(database: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="trainings of each kind; 0: none")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--points", type=int, default=200_000, help="points of the backlog; 0: no backlog")
     options = parser.parse_args()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

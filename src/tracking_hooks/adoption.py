@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracking_hooks import files, journal
-from tracking_hooks.events import DONE, Error
+from tracking_hooks.events import Error
 from tracking_hooks.journal import Call, Journal
 from tracking_hooks.layout import RunFolder, read_json
 from tracking_hooks.liveness import Lock, is_alive
@@ -60,8 +60,8 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
                 time = max(time, call.time)
                 epoch = call.args.get("epoch") or epoch
                 is_open = call.hook != "on_run_end"
-                if call.hook == "on_action" and call.args["outcome"] == DONE:
-                    files.note_kept(kept, call.args["action"])
+                if call.hook == "on_action":
+                    files.note_kept(kept, call.args["action"], call.args["outcome"])
         if not is_open:
             return False
         kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds

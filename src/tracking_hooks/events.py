@@ -142,6 +142,15 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     digest: str | None = None
     """SHA-256, hexadecimal."""
 
+    def name(self, epoch: int) -> str:
+        """Return its name among the checkpoints of the run, such as ``best.pt`` or ``epoch5.pt``.
+
+        :param epoch: the one it was saved at
+        """
+        if self.kind == "action":
+            return self.path.name
+        return f"epoch{epoch}.pt" if self.kind == "periodic" else f"{self.kind}.pt"
+
 
 class Artifact(Struct, frozen=True, kw_only=True):
     """A file that is ready and final."""

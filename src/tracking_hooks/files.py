@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import structs
 
 from tracking_hooks import console, redact
-from tracking_hooks.events import Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
+from tracking_hooks.events import DONE, Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
@@ -157,9 +157,9 @@ def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
     return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
 
 
-def note_kept(kept: dict[str, None], action: Action) -> None:
+def note_kept(kept: dict[str, None], action: Action, outcome: str) -> None:
     """Keep account of the checkpoints that actions have saved and not replaced by others."""
-    if isinstance(action, SaveCheckpoint):
+    if isinstance(action, SaveCheckpoint) and outcome == DONE:
         kept.pop(action.replaces, None)
         kept[action.name] = None
 

@@ -13,10 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,8 +22,8 @@ from typing import Any
 from tracking_hooks import adoption, console, delivery, files, journal, layout, redact, resumption
 from tracking_hooks.commands import Command, Commands
 from tracking_hooks.console import ConsoleLog
-from tracking_hooks.events import DONE, Capture, Environment, Error, Params, Run, Status
-from tracking_hooks.journal import FORMAT, Call, Head, Journal, JournalError, number
+from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
+from tracking_hooks.journal import FORMAT, Call, Head, Journal, JournalError
 from tracking_hooks.layout import Pointer, RunFolder, write_json
 from tracking_hooks.liveness import Lock
 from tracking_hooks.relays import Relays, wait_for_delivery
@@ -33,9 +31,7 @@ from tracking_hooks.resumption import Earlier
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.spawn import start_adopter
 from tracking_hooks.system import SystemMonitor
-
-_MEMORY = 10_000
-"""Events kept in memory while the journal cannot be written."""
+from tracking_hooks.writer import Writer
 
 _recorders: list[Recorder] = []
 # The one piece of module state: `log()` and the exit of the process have nothing else to find recorders by.
@@ -80,13 +76,8 @@ class Recorder:
         self._pid = os.getpid()
         self._offline = settings.mode == "offline"
         self._early: dict[str, Any] = {"params": params, "environment": environment}
-        self._begun = self._ended = False
+        self._begun = False
         self._complaints: set[str] = set()
-        self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
-        self._writing = threading.RLock()  # a signal handler may come in between
-        self._is_writing = False
-        self._time = 0.0  # of the last event
-        self._start_args: dict[str, Any] = {}
         self._kept = dict(earlier.kept) if earlier else {}
         self._stop_sampling = threading.Event()
         self._captures = dict(captures)
@@ -95,12 +86,12 @@ class Recorder:
         if earlier and earlier.journal:
             self.folder, head = earlier.journal
             resumption.take_over(self.folder)
-            self._lock = self._take_lock()
+            lock = self._take_lock()
             self._go_on(head)
-            self._journal = Journal.reopen(self.folder.journal)
+            log = Journal.reopen(self.folder.journal)
         else:
             self.folder = _make_folder(run, logger, home)
-            self._lock = self._take_lock()
+            lock = self._take_lock()
             destinations = {name: capture.destination for name, capture in captures.items()}
             head = Head(
                 format=FORMAT,
@@ -111,7 +102,8 @@ class Recorder:
                 checkpoints=settings.checkpoints,
                 home=self.folder.path.parent,
             )
-            self._journal = Journal.create(self.folder.journal, head)
+            log = Journal.create(self.folder.journal, head)
+        self._writer = Writer(log, lock, self._complain)
         self._commands = Commands(self.folder.commands)
         self._console: ConsoleLog | None = None
         if settings.console == "on":
@@ -184,7 +176,7 @@ class Recorder:
     @property
     def is_recording(self) -> bool:
         """Whether the run has not ended yet."""
-        return not self._ended
+        return not self._writer.has_ended
 
     @property
     def replaced(self) -> list[str]:
@@ -228,8 +220,7 @@ class Recorder:
 
     def _record_start(self, *, params: Params, environment: Environment) -> None:
         self._begun = True
-        self._start_args = {"params": redact.values(params), "environment": environment}
-        self.record("on_run_start", **self._start_args, resumed=self.resumed)
+        self.record("on_run_start", params=redact.values(params), environment=environment, resumed=self.resumed)
 
     def record(self, hook: str, **args: Any) -> None:
         """Append one hook call to the journal. Never raises.
@@ -239,69 +230,22 @@ class Recorder:
         :param hook: a name from ``LifecycleSpecs``
         :param args: the hook's own parameters
         """
-        if self._ended or os.getpid() != self._pid:  # a forked worker has inherited us
+        if self._writer.has_ended or os.getpid() != self._pid:  # a forked worker has inherited us
             return
         if hook == "on_epoch_end":
             if args["epoch"] <= self.epoch:
                 self._complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
                 return
             self.epoch = args["epoch"]
-        if hook == "on_action" and args["outcome"] == DONE:
-            files.note_kept(self._kept, args["action"])
+        if hook == "on_action":
+            files.note_kept(self._kept, args["action"], args["outcome"])
         self._guard(lambda: self._append(hook, args), f"recording {hook}")
         if hook == "on_epoch_end":
             self._guard(self._write_pointer, f"writing {layout.POINTER}")
 
     def _append(self, hook: str, args: dict[str, Any]) -> None:
-        if "metrics" in args:
-            args["metrics"] = self._numbers(args["metrics"])
         files.keep_if_outside(self.folder, args)
-        with self._writing:
-            if self._ended:  # while this thread waited
-                return
-            self._ended = hook == "on_run_end"  # nothing stands behind it
-            self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
-            if self._journal.was_ended_by_another():
-                self._lock.release()
-                self._lock.acquire()  # the other one has taken our note away
-                self._waiting.append(("on_run_start", self._time, {**self._start_args, "resumed": True}))
-            self._waiting.append((hook, self._time, args))
-            if len(self._waiting) > _MEMORY:
-                self._waiting.popleft()
-                self._journal.seq += 1  # shows as a gap
-            if not self._is_writing:  # else this is a signal handler within the loop below, which goes on with it
-                self._is_writing = True
-                try:
-                    self._write_waiting()
-                finally:
-                    self._is_writing = False
-
-    def _write_waiting(self) -> None:
-        while self._waiting:
-            try:
-                self._journal.append(*self._waiting[0])
-            except OSError:
-                self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
-                return
-            except Exception:
-                self._waiting.popleft()  # it cannot be written at all; the caller tells
-                raise
-            self._waiting.popleft()
-
-    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
-        """Keep what is a number; the journal takes nothing else as a metric."""
-        numbers: dict[str, float | str] = {}
-        for name, value in metrics.items():
-            if type(value) is float and isfinite(value) and type(name) is str:  # as nearly all are
-                numbers[name] = value
-                continue
-            try:
-                if isinstance(value, str):
-                    raise TypeError
-                numbers[str(name)] = number(float(value))
-            except Exception:  # noqa: BLE001 a tensor of two elements says RuntimeError, a large int OverflowError
-                self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
-        return numbers
+        self._writer.append(hook, args)
 
     def calls(self) -> list[Call]:
         """Return what is recorded so far; nothing if it cannot be read. Never raises."""
@@ -324,7 +268,7 @@ class Recorder:
         if os.getpid() == self._pid:
             self._record_console()
             self._guard(self._restart_relays, "looking after the relays")
-            if not self._ended:  # at the end, the end line tells
+            if not self._writer.has_ended:  # at the end, the end line tells
                 self._guard(self._tell_of_outages, "reading what the relays say")
 
     def _restart_relays(self) -> None:
@@ -340,7 +284,7 @@ class Recorder:
 
         :param error: what ended a failed run
         """
-        if self._ended or os.getpid() != self._pid:
+        if self._writer.has_ended or os.getpid() != self._pid:
             return
         if not self._begun:
             if self.resumed:  # "nothing to resume": what the run has come to stands
@@ -370,7 +314,7 @@ class Recorder:
 
         :param skip: says of a file that it is recorded already, as it is now
         """
-        if self._ended or not self._begun:
+        if self._writer.has_ended or not self._begun:
             return
         self._guard(self._write_pointer, f"writing {layout.POINTER}")
         self._close_console()
@@ -413,21 +357,16 @@ class Recorder:
             start_adopter(home)
 
     def _close(self) -> None:
-        lost = len(self._waiting)
-        if lost:
-            self._complain(f"{lost} events could not be written to {self._journal.path} and are lost")
-        self.relays.finish(self.folder.journal.stat().st_size, self._journal.seq + lost)
-        self._journal.close()
-        self._lock.release()
+        events = self._writer.close()
+        self.relays.finish(self.folder.journal.stat().st_size, events)
         self._restart_relays()
 
     def _forget(self) -> None:
         """Undo ``start``: nothing was recorded."""
-        self._ended = True
+        self._writer.has_ended = True
         self._close_console()
         self.relays.stop()
-        self._journal.close()
-        self._lock.release()
+        self._writer.close()
         for label in self._added:
             self.folder.forget_replay(label)
         if self._is_new:

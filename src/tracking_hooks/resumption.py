@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tracking_hooks import adoption, files, journal, layout
-from tracking_hooks.events import DONE, Run
+from tracking_hooks.events import Run
 from tracking_hooks.journal import Head
 from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.liveness import request_release
@@ -46,8 +46,8 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
             for call in (entry.call for entry in journal.read(folder.journal, offset) if entry.call):
                 if call.hook == "on_epoch_end":
                     epoch = max(epoch, call.args["epoch"])
-                elif call.hook == "on_action" and call.args["outcome"] == DONE:
-                    files.note_kept(kept, call.args["action"])
+                elif call.hook == "on_action":
+                    files.note_kept(kept, call.args["action"], call.args["outcome"])
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
             return Earlier(run=same, epoch=epoch, kept=kept, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)

@@ -92,15 +92,15 @@ def _literal(node: ast.expr, written: str) -> Any:
 
 def _make(call: _Call) -> pluggy.PluginManager:
     rule = _find(call.name)
-    options = inspect.signature(rule).parameters
+    signature = inspect.signature(rule)
     for option in call.options:
-        if option not in options:
+        if option not in signature.parameters:
             raise ConfigurationError(
-                f"rule {call.text}: unknown option {option!r}.{plugins.did_you_mean(option, options)} "
+                f"rule {call.text}: unknown option {option!r}.{plugins.did_you_mean(option, signature.parameters)} "
                 f"It is called as: {_usage(call.name, rule)}"
             )
     try:
-        inspect.signature(rule).bind(*call.values, **call.options)
+        signature.bind(*call.values, **call.options)
     except TypeError as error:
         raise ConfigurationError(f"rule {call.text}: {error}. It is called as: {_usage(call.name, rule)}") from None
     try:

@@ -164,17 +164,21 @@ def settings(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, shapes: Path, settings: Path) -> Iterator[Home]:
-    """A machine where Ultralytics' own MLflow integration is switched off, so that what is imported is ours."""
+def home(tmp_path: Path, shapes: Path, settings: Path, database: Path) -> Iterator[Home]:
+    """A machine where Ultralytics' own MLflow integration is switched off, so that what is imported is ours.
+
+    MLflow's store in the working directory exists already, as it does from the second run on.
+    """
     home = Home(tmp_path / "home", shapes)
     shutil.copytree(settings, home.folder / "yolo")
+    shutil.copy(database, home.work)
     yield home
     home.close()
 
 
 @pytest.fixture
 def fresh_home(tmp_path: Path, shapes: Path) -> Iterator[Home]:
-    """A machine as Ultralytics sets it up: its own MLflow integration is on where mlflow is installed."""
+    """A machine as Ultralytics sets it up: its own MLflow integration is on where mlflow is installed; no store."""
     home = Home(tmp_path / "fresh home ü", shapes)
     yield home
     home.close()
@@ -232,9 +236,10 @@ def port():
 
 
 @pytest.fixture
-def start_server(home, port, await_):
+def start_server(home, port, await_, database):
     """Start a real MLflow server, on the port that was free."""
     servers = []
+    shutil.copy(database, home.folder / "server.db")
 
     def start():
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,19 +36,12 @@ model.add_callback("on_train_start", fork)
 """
 
 
-@pytest.fixture
-def store(home):
-    """MLflow's store exists already, as it does from the second run on."""
-    code = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').search_experiments()"
-    home.run([sys.executable, "-c", code])
-
-
 def end_of(home):
     (end,) = [call for call in home.calls() if call.hook == "on_run_end"]
     return end.args
 
 
-def test_a_training_that_raises_is_failed_with_its_traceback(home, store):
+def test_a_training_that_raises_is_failed_with_its_traceback(home):
     output = home.run(home.script(FAIL_IN_EPOCH_2), "mlflow", code=1)
 
     assert "ValueError: the augmentation ate the batch" in output
@@ -65,7 +57,7 @@ def test_a_training_that_raises_is_failed_with_its_traceback(home, store):
     assert "weights/last.pt" in reader.artifacts(run)
 
 
-def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, store, await_):
+def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, await_):
     def interrupt(trackers):
         (home.work / "waiting").unlink(missing_ok=True)
         process = home.start(home.script(WAIT_IN_EPOCH_2), trackers)
@@ -85,7 +77,7 @@ def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, store, awa
     assert code == untracked != 0
 
 
-def test_a_killed_training_is_ended_by_its_relay_while_a_forked_worker_lives_on(home, store, await_):
+def test_a_killed_training_is_ended_by_its_relay_while_a_forked_worker_lives_on(home, await_):
     process = home.start(home.script(WAIT_IN_EPOCH_2 + FORK_A_WORKER), "mlflow")
     await_((home.work / "waiting").exists, "epoch 2")
     worker = int((home.work / "worker").read_text())

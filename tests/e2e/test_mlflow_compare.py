@@ -12,6 +12,7 @@ What is different, and meant to be:
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -100,8 +101,9 @@ class Sides:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("server")) as address:
+def server(tmp_path_factory, database):
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder, store=f"sqlite:///{shutil.copy(database, folder)}") as address:
         yield address
 
 

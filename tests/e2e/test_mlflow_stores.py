@@ -6,6 +6,7 @@ One training, delivered into a database file in the working directory, is replay
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -73,9 +74,10 @@ def expected(whole_training):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, database):
     """A plain server."""
-    with mlflow_server(tmp_path_factory.mktemp("server")) as address:
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder, store=f"sqlite:///{shutil.copy(database, folder)}") as address:
         yield address
 
 

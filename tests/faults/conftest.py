@@ -11,7 +11,6 @@ import pytest
 from tests.faults.reference import made_up, write_journal
 from tracking_hooks import journal
 from tracking_hooks.layout import RunFolder
-from tracking_hooks_mlflow.store import connect
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +19,6 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory) -> Path:
-    """An empty MLflow store; to make one takes seconds, to copy one does not."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture

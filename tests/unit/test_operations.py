@@ -451,14 +451,14 @@ def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, r
 def test_log_in_a_signal_handler_does_not_block(start, environment):
     recorder = start(mode="offline")
     recorder.begin(params={}, environment=environment)
-    append = recorder._journal.append
+    append = recorder._writer._journal.append
 
     def interrupted(hook, *arguments):
-        recorder._journal.append = append
+        recorder._writer._journal.append = append
         recorder.record("on_log", metrics={}, step=2)  # what a signal handler does in the middle of a record
         return append(hook, *arguments)
 
-    recorder._journal.append = interrupted
+    recorder._writer._journal.append = interrupted
     recorder.record("on_log", metrics={}, step=1)
     recorder.end("finished")
     assert [call.args.get("step") for call in read(recorder) if call.hook == "on_log"] == [1, 2]
@@ -480,7 +480,7 @@ def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplo
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(recorder._journal, "append", full)
+    monkeypatch.setattr(recorder._writer._journal, "append", full)
     recorder.record("on_log", metrics={}, step=1)
     recorder.end("finished")
     assert "2 events could not be written" in caplog.text

@@ -243,7 +243,7 @@ def test_a_forked_child_records_nothing_and_ends_nothing(begun):
 
 
 def test_a_journal_that_cannot_be_written_never_raises_into_the_training(begun, caplog):
-    begun._journal.close()
+    begun._writer._journal.close()
     for step in range(3):
         begun.record("on_log", metrics={"x": 1.0}, step=step)
     begun.end("finished")

@@ -146,11 +146,8 @@ class MLflowTracker:
         if checkpoint.digest is None and checkpoint.kind == "best":
             state["best_epoch"] = epoch
         if checkpoint.digest is not None:
-            name = {"periodic": f"epoch{epoch}.pt", "action": checkpoint.path.name}.get(
-                checkpoint.kind, f"{checkpoint.kind}.pt"
-            )
             mlflow_run = self._open(run, time, state, destination)
-            mlflow_run.upload(checkpoint.path, f"weights/{name}")
+            mlflow_run.upload(checkpoint.path, f"weights/{checkpoint.name(epoch)}")
             if checkpoint.kind == "best":
                 models.complete(mlflow_run, run, checkpoint, time, state)
 

@@ -178,9 +178,7 @@ class WandbTracker:
                 best["epoch"] = epoch  # when it is final, the training may be epochs further on
             return
         metadata: dict[str, Any] = {"epoch": epoch, **(best if checkpoint.kind == "best" else {})}
-        name = {"periodic": f"epoch{epoch}.pt", "action": checkpoint.path.name}.get(
-            checkpoint.kind, f"{checkpoint.kind}.pt"
-        )
+        name = checkpoint.name(epoch)
         aliases = [] if checkpoint.kind == "periodic" else [names.artifact(Path(name).stem)]
         if checkpoint.kind != "last" or epoch != best.get("epoch"):
             aliases.append(f"epoch_{metadata['epoch']}")

@@ -1,0 +1,102 @@
+"""Writes a run's events to its journal, in order, from any thread and from signal handlers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+from tracking_hooks.journal import Journal, number
+from tracking_hooks.liveness import Lock
+
+_MEMORY = 10_000
+"""Events kept in memory while the journal cannot be written."""
+
+
+class Writer:
+    """The recording process's hold on a journal, until the run has ended."""
+
+    def __init__(self, journal: Journal, lock: Lock, complain: Callable[[str], None]) -> None:
+        """Write to an open journal.
+
+        :param lock: the run's, which says that this process records it
+        :param complain: tells the user a sentence
+        """
+        self.has_ended = False
+        self._journal = journal
+        self._lock = lock
+        self._complain = complain
+        self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
+        self._writing = threading.RLock()  # a signal handler may come in between
+        self._is_writing = False
+        self._time = 0.0  # of the last event
+        self._start: dict[str, Any] = {}
+
+    def append(self, hook: str, args: dict[str, Any]) -> None:
+        """Write an event, or keep it in memory while the disk is full; nothing stands behind the run's end.
+
+        :raises Exception: if it is one that cannot be written at all
+        """
+        if "metrics" in args:
+            args["metrics"] = self._numbers(args["metrics"])
+        with self._writing:
+            if self.has_ended:  # while this thread waited
+                return
+            self.has_ended = hook == "on_run_end"
+            self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
+            if hook == "on_run_start":
+                self._start = args
+            if self._journal.was_ended_by_another():
+                self._lock.release()
+                self._lock.acquire()  # the other one has taken our note away
+                self._waiting.append(("on_run_start", self._time, {**self._start, "resumed": True}))
+            self._waiting.append((hook, self._time, args))
+            if len(self._waiting) > _MEMORY:
+                self._waiting.popleft()
+                self._journal.seq += 1  # shows as a gap
+            if not self._is_writing:  # else this is a signal handler within the loop below, which goes on with it
+                self._is_writing = True
+                try:
+                    self._write_waiting()
+                finally:
+                    self._is_writing = False
+
+    def close(self) -> int:
+        """Let go of the journal; return how many events there were, also of those that could not be written."""
+        self.has_ended = True
+        lost = len(self._waiting)
+        if lost:
+            self._complain(f"{lost} events could not be written to {self._journal.path} and are lost")
+        self._journal.close()
+        self._lock.release()
+        return self._journal.seq + lost
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            try:
+                self._journal.append(*self._waiting[0])
+            except OSError:
+                self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
+                return
+            except Exception:
+                self._waiting.popleft()  # it cannot be written at all; the caller tells
+                raise
+            self._waiting.popleft()
+
+    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
+        """Keep what is a number; the journal takes nothing else as a metric."""
+        numbers: dict[str, float | str] = {}
+        for name, value in metrics.items():
+            if type(value) is float and isfinite(value) and type(name) is str:  # as nearly all are
+                numbers[name] = value
+                continue
+            try:
+                if isinstance(value, str):
+                    raise TypeError
+                numbers[str(name)] = number(float(value))
+            except Exception:  # noqa: BLE001 a tensor of two elements says RuntimeError, a large int OverflowError
+                self._complain(f"metric {name!r} is left out: {type(value).__name__} is not a number")
+        return numbers
