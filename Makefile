@@ -17,8 +17,9 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo
 
+# In the order of the folders, the long end-to-end tests first: no worker is left alone with one of them.
 test: $(VENV)/.ready system-packages
-	$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # Random sequences of faults against real servers, about half an hour: prints what was lost or doubled.
 faults: $(VENV)/.ready

@@ -39,6 +39,12 @@ def is_settled(folder: RunFolder, label: str) -> bool:
     return over and cursor.offset >= folder.journal.stat().st_size and not is_running(folder)
 
 
+def has_relay(folder: RunFolder, label: str) -> bool:
+    """Whether a relay is at work on it."""
+    lock = folder.relay(label).lock
+    return lock.exists() and is_alive(lock, heartbeat=lock, silence=0)
+
+
 def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     """Write the end of a run whose process is gone; without effect if it is running or has ended.
 

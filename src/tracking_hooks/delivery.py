@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import adoption, journal, layout
-from tracking_hooks.layout import Health, RelayFolder, RunFolder, read_json
+from tracking_hooks.layout import Cursor, Health, RelayFolder, RunFolder, read_json
 from tracking_hooks.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
 from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
@@ -36,6 +36,8 @@ class Delivery(Struct, kw_only=True):
     """Dead letters, now and before."""
     done: bool = False
     """Whether everything recorded is dealt with."""
+    busy: bool = False
+    """Whether another relay is at work on it."""
     note: str = ""
 
 
@@ -53,13 +55,14 @@ def pending(folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str]]:
 def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0) -> Iterator[Delivery]:
     """Deliver what is pending of these runs, relay after relay, each to the destination recorded for it.
 
-    Where a tracker is down, the other runs that go to the same place are not tried.
+    Where a tracker is down, the other runs that go to the same place are not tried. Where another relay is at work
+    on a run that is over, the others come first.
 
-    :param busy_wait: seconds to wait, in all, for relays that are at work already on runs that are over; one that
-        waits for a tracker that is down is replaced, then
+    :param busy_wait: seconds to wait for such relays then, in all; one that waits for a tracker that is down is
+        replaced
     """
-    deadline = time.monotonic() + busy_wait
     down: dict[str, str] = {}
+    busy: list[tuple[RunFolder, str, str, Cursor]] = []
     for folder in folders:
         try:
             head, _ = journal.read_head(folder.journal)
@@ -74,11 +77,20 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
                 yield Delivery(folder=folder, label=label, note=down[place])
                 continue
             plugin = replays[label].plugin if label in replays else label
-            result = _deliver(folder, label, plugin, settings, deadline if busy_wait else None)
+            before = folder.relay(label).read_cursor()
+            result = _deliver(folder, label, plugin, settings, before)
+            if result.busy and busy_wait and not adoption.is_running(folder):
+                busy.append((folder, label, plugin, before))
+                continue
             health = read_json(folder.relay(label).health, Health)
             if not result.done and health and health.state == "down":
                 down[place] = health.error
             yield result
+    deadline = time.monotonic() + busy_wait
+    for folder, label, plugin, before in busy:
+        while (result := _deliver(folder, label, plugin, settings, before)).busy and time.monotonic() < deadline:
+            _wait_for_relay(folder, label, deadline)
+        yield result
 
 
 class Watcher:
@@ -149,33 +161,42 @@ def _why(files: RelayFolder, code: int) -> str:
     return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
 
 
-def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, deadline: float | None) -> Delivery:
+def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
+    """Wait for the end of a relay that is at work; one that waits for a tracker that is down is ended."""
     files = folder.relay(label)
-    before = files.read_cursor()
+    time.sleep(_POLL)  # of one on another machine, nothing more can be seen
+    while adoption.has_relay(folder, label) and time.monotonic() < deadline:
+        if (health := read_json(files.health, Health)) and health.state == "down":
+            request_release(files.lock, patience=5.0)
+        time.sleep(_POLL)
+
+
+def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, before: Cursor) -> Delivery:
+    files = folder.relay(label)
     result = Delivery(folder=folder, label=label, dead=before.dead)
     if not _is_allowed(plugin):
         result.note = f"left alone: to run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
         return result
     size = folder.journal.stat().st_size
-    while True:
-        relay = start_relay(folder, label, settings, drain=True)
-        try:
-            code = relay.wait()
-        except KeyboardInterrupt:
-            end_process(relay)  # it has a session of its own, where Ctrl-C does not reach
-            raise
-        if code != BUSY or deadline is None or time.monotonic() > deadline or adoption.is_running(folder):
-            break
-        if (health := read_json(files.health, Health)) and health.state == "down":
-            request_release(files.lock, patience=5.0)
-        time.sleep(_POLL)
+    # Another relay may have been faster.
+    code = DELIVERED if adoption.is_settled(folder, label) else _drain(folder, label, settings)
     cursor = files.read_cursor()
     result.delivered = cursor.delivered - before.delivered
     result.dead = cursor.dead
     result.done = code == DELIVERED and cursor.offset >= size  # a plugin may have ended the process with 0, too
-    if code == BUSY:
+    result.busy = code == BUSY
+    if result.busy:
         result.note = "a relay is at work on it"
     elif not result.done:
         reason = _why(files, code)
         result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
     return result
+
+
+def _drain(folder: RunFolder, label: str, settings: Settings) -> int:
+    relay = start_relay(folder, label, settings, drain=True)
+    try:
+        return relay.wait()
+    except KeyboardInterrupt:
+        end_process(relay)  # it has a session of its own, where Ctrl-C does not reach
+        raise

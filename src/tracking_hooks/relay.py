@@ -32,7 +32,7 @@ from tracking_hooks.commands import Command
 from tracking_hooks.events import Action, Rejected, Unavailable
 from tracking_hooks.journal import Call, Entry
 from tracking_hooks.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
-from tracking_hooks.liveness import Lock, is_alive, this_boot
+from tracking_hooks.liveness import Lock, this_boot
 from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -346,11 +346,8 @@ class Relay:
             return False
         home = self.folder.path.parent
         later = sorted((path for path in home.iterdir() if path.name > self.folder.uid and path.is_dir()), reverse=True)
-        return any(adoption.is_running(run) or self._has_relay(run) for run in map(RunFolder, later))
-
-    def _has_relay(self, other: RunFolder) -> bool:
-        files = other.relay(self.files.path.name)
-        return files.lock.exists() and is_alive(files.lock, heartbeat=files.lock, silence=0)
+        label = self.files.path.name
+        return any(adoption.is_running(run) or adoption.has_relay(run, label) for run in map(RunFolder, later))
 
     def _before_sleep(self, attempt: RetryCallState) -> None:
         self._note_outage(attempt.outcome.exception() if attempt.outcome else None)

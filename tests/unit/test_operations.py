@@ -405,6 +405,33 @@ def test_a_sync_that_is_killed_leaves_nothing_locked(record_run, notes, until):
     assert run.cursor(notes).ended
 
 
+SLOW_FOR_A = """
+class Plugin(Notes):
+    @hookimpl
+    def on_run_start(self, destination):
+        file = Path(destination["file"])
+        while file.name == "notes-a" and not file.with_name("go").exists():
+            threading.Event().wait(0.01)
+"""
+
+
+def test_sync_comes_back_to_a_run_that_another_relay_is_at_work_on(
+    record_run, make_plugin, until, tmp_path, monkeypatch
+):
+    plugin = make_plugin(SLOW_FOR_A)
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    a, b = (record_run(plugin, name=name) for name in ("a", "b"))
+    other = start_relay(a.folder, plugin, Settings())
+    until(lambda: adoption.has_relay(a.folder, plugin))
+    results = deliver([a.folder, b.folder], Settings(), busy_wait=30.0)
+    first = next(results)
+    assert (first.folder, first.done) == (b.folder, True)
+    (tmp_path / "go").touch()
+    (second,) = results
+    assert (second.folder, second.done, second.delivered) == (a.folder, True, len(a.calls()))
+    assert other.wait() == DELIVERED
+
+
 # -- what a reviewer broke ------------------------------------------------------------------------------------
 
 
