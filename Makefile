@@ -11,13 +11,15 @@ export YOLO_CONFIG_DIR ?= $(CURDIR)/build/yolo
 export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 export MLFLOW_DISABLE_TELEMETRY ?= true
+# Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
+export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
 .PHONY: demo test faults stack lint format bench system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo
 
-# In the order of the folders, the long end-to-end tests first: no worker is left alone with one of them.
+# In the order of the folders, the fast unit tests last: no worker is left alone with a long end-to-end test.
 test: $(VENV)/.ready system-packages
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 

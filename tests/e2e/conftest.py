@@ -157,9 +157,9 @@ class Home:
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
-    """Ultralytics' settings file with its own MLflow integration switched off."""
+    """Ultralytics' settings file with its own integrations switched off that import a lot in each training."""
     home = Home(tmp_path_factory.mktemp("settings"), shapes)
-    home.run([str(BIN / "yolo"), "settings", "mlflow=False"])
+    home.run([str(BIN / "yolo"), "settings", "mlflow=False", "raytune=False"])
     return home.folder / "yolo"
 
 

@@ -29,7 +29,7 @@ YOLO("yolo26n.yaml").train(
 
 
 @pytest.fixture(scope="module")
-def logdir(tmp_path_factory):
+def logdir(tmp_path_factory, settings):
     """The folder of a project with one training."""
     folder = tmp_path_factory.mktemp("training")
     shapes = make_shapes(folder / "shapes", train=96, val=16)
@@ -37,7 +37,7 @@ def logdir(tmp_path_factory):
     not_inherited = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(not_inherited)},
-        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(folder / "yolo"),
+        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(settings),
         "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1", "TRACKING_HOOKS": "tensorboard",
         "TRACKING_HOOKS_HISTOGRAMS": "on", "TRACKING_HOOKS_GRAPH": "on",
     }  # fmt: skip

@@ -31,12 +31,12 @@ print(sha.hexdigest())
 """
 
 
-def train(folder, data, **settings):
+def train(folder, data, yolo_settings, **settings):
     folder.mkdir()
     not_inherited = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(not_inherited)},
-        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(folder / "yolo"),
+        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(yolo_settings),
         "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1",
         "TRACKING_HOOKS": "tensorboard", **settings,
     }  # fmt: skip
@@ -52,12 +52,12 @@ def train(folder, data, **settings):
     return python(HASH, str(folder / "runs/train/weights/last.pt")).strip()
 
 
-def test_histograms_and_graph_do_not_change_the_weights(shapes, tmp_path):
+def test_histograms_and_graph_do_not_change_the_weights(shapes, settings, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-    off = train(tmp_path / "off", shapes)
-    on = train(tmp_path / "on", shapes, TRACKING_HOOKS_HISTOGRAMS="on", TRACKING_HOOKS_GRAPH="on")
+    off = train(tmp_path / "off", shapes, settings)
+    on = train(tmp_path / "on", shapes, settings, TRACKING_HOOKS_HISTOGRAMS="on", TRACKING_HOOKS_GRAPH="on")
     assert on == off
 
     events = EventAccumulator(str(tmp_path / "on/runs/train"), size_guidance={"histograms": 0}).Reload()
