@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tracking_hooks.shapes import make_shapes
+from tracking_hooks.cli.shapes import make_shapes
 
 PAIRS = 5
 EPOCHS = 5

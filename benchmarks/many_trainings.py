@@ -24,12 +24,12 @@ from mlflow import MlflowClient
 from tests.faults import forking, postgres
 from tests.faults.reference import Reference, as_recorded, record_training, write_journal
 from tests.faults.server import MLflowServer
+from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
-from tracking_hooks.journal import FORMAT, Call, Head, Journal, read_head
-from tracking_hooks.layout import RunFolder
-from tracking_hooks.liveness import Lock
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, read_head
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import start_relay
 
 EXPERIMENT = "many"
 CURVE = "train/box_loss"

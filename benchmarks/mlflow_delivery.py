@@ -31,13 +31,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tracking_hooks.environment import describe
+from tracking_hooks.cli.shapes import make_shapes
+from tracking_hooks.delivery.spawn import DELIVERED, start_relay
 from tracking_hooks.events import Run
-from tracking_hooks.journal import FORMAT, Head, Journal
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.recording.environment import describe
+from tracking_hooks.run.journal import FORMAT, Head, Journal
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
-from tracking_hooks.shapes import make_shapes
-from tracking_hooks.spawn import DELIVERED, start_relay
 
 LATENCY = 0.1
 """Seconds added to each request."""

@@ -68,9 +68,9 @@ def import_cost() -> None:
 
 
 def record_cost() -> None:
-    from tracking_hooks.environment import describe
     from tracking_hooks.events import Run
-    from tracking_hooks.recorder import Recorder
+    from tracking_hooks.recording.environment import describe
+    from tracking_hooks.recording.recorder import Recorder
     from tracking_hooks.settings import Settings
 
     metrics = {f"metrics/value_{index}": index * 0.123456789 for index in range(20)}

@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 from tracking_hooks import events
 from tracking_hooks.cli import main
 from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
-from tracking_hooks.journal import COMMON, FORMAT, Head, Journal, read, read_head
+from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.settings import describe
 from tracking_hooks.testing import play, recorded_run, sample_run
 

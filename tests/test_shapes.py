@@ -5,7 +5,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tracking_hooks.shapes import CLASSES, make_shapes
+from tracking_hooks.cli.shapes import CLASSES, make_shapes
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tracking_hooks.autoload import attach
     from tracking_hooks.events import Capture, Rejected, Run, Unavailable
     from tracking_hooks.hookspecs import hookimpl
-    from tracking_hooks.recorder import log
+    from tracking_hooks.recording.recorder import log
     from tracking_hooks.settings import ConfigurationError
 
 __all__ = ["Capture", "ConfigurationError", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
@@ -25,7 +25,7 @@ _HOMES = {
     "Unavailable": "events",
     "attach": "autoload",
     "hookimpl": "hookspecs",
-    "log": "recorder",
+    "log": "recording.recorder",
 }
 
 

@@ -30,15 +30,15 @@ _OFF = ("none", "off", "0")
 _HOSTS = "tracking_hooks.hosts"
 
 _SEAMS = {
-    "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics:add_integration_callbacks"},
+    "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics.session:add_integration_callbacks"},
     "ultralytics.engine.trainer": {
-        "generate_ddp_command": "ultralytics_ddp:generate_ddp_command",
-        "ddp_cleanup": "ultralytics_ddp:ddp_cleanup",
-        "BaseTrainer.train": "ultralytics_ddp:train",
-        "MultiTrainer.train": "ultralytics_tuning:train_each",
+        "generate_ddp_command": "ultralytics.ddp:generate_ddp_command",
+        "ddp_cleanup": "ultralytics.ddp:ddp_cleanup",
+        "BaseTrainer.train": "ultralytics.ddp:train",
+        "MultiTrainer.train": "ultralytics.tuning:train_each",
     },
-    "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics_tuning:tune"},
-    "ultralytics.utils.tuner": {"run_ray_tune": "ultralytics_tuning:tune_with_ray"},
+    "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics.tuning:tune"},
+    "ultralytics.utils.tuner": {"run_ray_tune": "ultralytics.tuning:tune_with_ray"},
 }
 """Module of Ultralytics to its functions, and to what stands in for them: ``module:function``, called with the
 original and its arguments. Releases differ in the later ones; without the first, nothing works."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tracking_hooks import journal, layout
-from tracking_hooks.shapes import make_shapes
+from tracking_hooks.cli.shapes import make_shapes
+from tracking_hooks.run import journal, layout
 
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0  # seconds until an awaited event counts as never coming

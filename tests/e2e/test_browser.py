@@ -13,10 +13,10 @@ import pytest
 from tests.e2e import browser
 from tests.e2e.conftest import Home, MLflowReader
 from tests.e2e.mlflow_server import mlflow_server
-from tracking_hooks.journal import FORMAT, Head, Journal, number
-from tracking_hooks.layout import POINTER, Pointer, RunFolder, write_json
+from tracking_hooks.delivery.spawn import DELIVERED, start_relay
+from tracking_hooks.run.journal import FORMAT, Head, Journal, number
+from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import DELIVERED, start_relay
 from tracking_hooks.testing import recorded_run, sample_run
 
 DEMO_EPOCHS = 12  # enough for curves that are nice to look at

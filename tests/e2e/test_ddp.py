@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from tests.faults import postgres
-from tracking_hooks.liveness import is_alive
+from tracking_hooks.run.liveness import is_alive
 
 pytestmark = pytest.mark.e2e
 

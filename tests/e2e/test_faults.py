@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tracking_hooks.liveness import is_alive, read_holder
+from tracking_hooks.run.liveness import is_alive, read_holder
 
 pytestmark = pytest.mark.e2e
 

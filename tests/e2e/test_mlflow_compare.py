@@ -20,7 +20,7 @@ import pytest
 
 from tests.e2e.conftest import Home, MLflowReader
 from tests.e2e.mlflow_server import mlflow_server
-from tracking_hooks.layout import find_runs
+from tracking_hooks.run.layout import find_runs
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tracking_hooks import adoption
+from tracking_hooks.run import state
 
 pytestmark = pytest.mark.e2e
 
@@ -77,7 +77,7 @@ def test_a_resume_on_another_machine_with_only_save_dir_copied_finds_its_run(hom
     killed = home.script(text, epochs=3)
     home.run(killed, "mlflow,tensorboard", code=-signal.SIGKILL, MLFLOW_TRACKING_URI=uri)
     for tracker in ("mlflow", "tensorboard"):
-        await_(lambda tracker=tracker: adoption.is_settled(home.run_folder(), tracker), f"delivery to {tracker}")
+        await_(lambda tracker=tracker: state.is_delivered(home.run_folder(), tracker), f"delivery to {tracker}")
     shutil.rmtree(home.run_folder().path.parent)  # stays behind, as the index does
     shutil.rmtree(home.folder / "state")
     home.run(resume(home), "mlflow,tensorboard", MLFLOW_TRACKING_URI=uri, MLFLOW_EXPERIMENT_NAME="elsewhere")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import browser
-from tracking_hooks.shapes import make_shapes
+from tracking_hooks.cli.shapes import make_shapes
 
 EPOCHS = 18  # until something is found: of nothing there is no curve
 pytestmark = [pytest.mark.e2e, browser.needed]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking_hooks import adoption, layout
+from tracking_hooks.run import layout, state
 
 pytestmark = pytest.mark.e2e
 
@@ -143,7 +143,7 @@ def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, awai
     home.run([home.python, "ray_tune.py"], "mlflow,tensorboard", **ray)
     for folder in home.runs():
         for tracker in ("mlflow", "tensorboard"):
-            await_(lambda at=(folder, tracker): adoption.is_settled(*at), f"delivery of {folder.uid} to {tracker}")
+            await_(lambda at=(folder, tracker): state.is_delivered(*at), f"delivery of {folder.uid} to {tracker}")
     reader = home.reader()
     parent, trials = family(reader)
     assert parent.info.run_name == "tune"

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Home
 from tests.wandb_files import WandbFiles
 from tests.wandb_standin import WandbStandIn
 from tracking_hooks.events import Stop
-from tracking_hooks.liveness import is_alive, read_holder
+from tracking_hooks.run.liveness import is_alive, read_holder
 
 pytest.importorskip("tracking_hooks_wandb")
 pytestmark = pytest.mark.e2e

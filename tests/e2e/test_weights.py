@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tracking_hooks import journal, layout
+from tracking_hooks.run import journal, layout
 
 pytestmark = pytest.mark.e2e
 

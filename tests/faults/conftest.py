@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from tests.faults.reference import made_up, write_journal
-from tracking_hooks import journal
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run import journal
+from tracking_hooks.run.layout import RunFolder
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from tests.faults.reference import read_calls
-from tracking_hooks import journal
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run import journal
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import play
 from tracking_hooks_mlflow.run import RUN_UID
 from tracking_hooks_mlflow.tracker import MLflowTracker

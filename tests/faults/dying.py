@@ -12,8 +12,10 @@ from typing import Any
 
 import pluggy
 
-from tracking_hooks import layout, plugins, relay
-from tracking_hooks.layout import RunFolder
+from tracking_hooks import plugins
+from tracking_hooks.delivery import relay
+from tracking_hooks.run import layout
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
 DIED = 99

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-from tracking_hooks import spawn
+from tracking_hooks.delivery import spawn
 
 ADDRESS = "FAULTS_FORKING"
 """Environment variable: the socket of the process that forks."""

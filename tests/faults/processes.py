@@ -11,8 +11,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import TypeVar
 
-from tracking_hooks.layout import RunFolder
-from tracking_hooks.liveness import is_alive, read_holder
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.liveness import is_alive, read_holder
 
 PATIENCE = 90.0
 """Seconds until an awaited event counts as never coming."""

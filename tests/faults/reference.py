@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from tracking_hooks import files, journal, layout
-from tracking_hooks.journal import Call
-from tracking_hooks.shapes import make_shapes
+from tracking_hooks.cli.shapes import make_shapes
+from tracking_hooks.run import files, journal, layout
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import recorded_run, sample_run
 
 EPOCHS = 6

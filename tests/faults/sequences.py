@@ -26,9 +26,9 @@ from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.reference import Reference, read_calls
 from tests.faults.server import MLflowServer
 from tests.faults.trainer import READY, Spec
-from tracking_hooks.adoption import is_settled
-from tracking_hooks.delivery import deliver
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.delivery.sync import deliver
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.state import is_delivered
 from tracking_hooks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -371,7 +371,7 @@ class Replay:
         settings = Settings(linger=self.plan.linger, call_timeout=_CALL_TIMEOUT)
         deadline = time.monotonic() + _SYNC_PATIENCE
         try:
-            while not self._is_settled() and time.monotonic() < deadline:
+            while not self._is_delivered() and time.monotonic() < deadline:
                 self._said = [delivery.note for delivery in deliver([self.run], settings, busy_wait=_SYNC_PATIENCE)]
         finally:
             self._over = True
@@ -391,8 +391,8 @@ class Replay:
                     time.sleep(0.01)
                 self._heal_what_is_due(float("inf"))
 
-    def _is_settled(self) -> bool:
-        return all(is_settled(self.run, plugin) for plugin in self._plugins)
+    def _is_delivered(self) -> bool:
+        return all(is_delivered(self.run, plugin) for plugin in self._plugins)
 
     def _judge(self) -> None:
         outcome = self.outcome
@@ -410,7 +410,7 @@ class Replay:
                 outcome.notes.append(f"the journal ends with {calls[-1].hook}, statuses {ends}, expected one of {may}")
         for plugin in self._plugins:
             cursor = self.run.relay(plugin).read_cursor()
-            if not is_settled(self.run, plugin):
+            if not is_delivered(self.run, plugin):
                 outcome.pending += max(1, len(calls) - cursor.delivered)
                 outcome.notes.append(f"{plugin}: not settled, sync says {self._said}")
             if cursor.dead:

@@ -18,7 +18,7 @@ from tests.faults import forking
 from tests.faults.reference import Reference
 from tracking_hooks.events import Run
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import read_settings
 
 READY = "ready"

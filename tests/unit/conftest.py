@@ -11,11 +11,11 @@ from textwrap import dedent
 import msgspec
 import pytest
 
-from tracking_hooks import journal
+from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
-from tracking_hooks.journal import FORMAT, Call, Head, Journal
-from tracking_hooks.layout import POINTER, Pointer, RunFolder, write_json
-from tracking_hooks.relay import Relay
+from tracking_hooks.run import journal
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
+from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from tracking_hooks import layout
 from tracking_hooks.cli import main
-from tracking_hooks.liveness import Lock
+from tracking_hooks.run import layout
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.testing import recorded_run
 
 COMMAND = [sys.executable, "-c", "from tracking_hooks.cli import main; main()"]
@@ -160,7 +160,7 @@ TRAINING = """
 import logging, os, signal, sys
 from pathlib import Path
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 

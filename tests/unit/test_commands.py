@@ -1,11 +1,11 @@
 """What is asked of a training from outside reaches it once, whoever writes it, and when."""
 
-from tracking_hooks import commands
-from tracking_hooks.commands import Command, Commands
+from tracking_hooks.delivery.spawn import end_process, start_relay
 from tracking_hooks.events import ScaleLearningRate, Stop
-from tracking_hooks.liveness import Lock
+from tracking_hooks.run import commands
+from tracking_hooks.run.commands import Command, Commands
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import end_process, start_relay
 from tracking_hooks.testing import recorded_run
 
 STOP = Command(plugin="mlflow", action=Stop(reason="enough"))

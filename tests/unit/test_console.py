@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tracking_hooks.console import ConsoleLog
+from tracking_hooks.recording.console import ConsoleLog
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from tracking_hooks import hookimpl, plugins
 from tracking_hooks.cli import main
-from tracking_hooks.commands import Command
-from tracking_hooks.control import Control, describe
+from tracking_hooks.control.control import Control, describe
 from tracking_hooks.events import Progress, SaveCheckpoint, ScaleLearningRate, Stop
 from tracking_hooks.hookspecs import TrainerSpecs
+from tracking_hooks.run.commands import Command
 from tracking_hooks.testing import recorded_run, sample_run
 
 STOP = Stop(reason="enough")
@@ -103,7 +103,7 @@ def test_a_rule_cannot_change_what_the_next_one_sees(control):
 
 def test_a_slow_rule_is_reported_once_with_its_time(control, said, monkeypatch):
     clock = iter([0.0, 2.5, 10.0, 13.0])
-    monkeypatch.setattr("tracking_hooks.control.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("tracking_hooks.control.control.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     slow = control(slow=Answer(None))
     ask(slow), ask(slow)
     assert said == ["slow is slow: the training waited 2.5 s for control_epoch at epoch 1"]

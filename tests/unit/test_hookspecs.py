@@ -7,7 +7,7 @@ import pytest
 from tracking_hooks import hookimpl
 from tracking_hooks.events import SaveCheckpoint
 from tracking_hooks.hookspecs import LifecycleSpecs
-from tracking_hooks.journal import FORMAT, Call, Head, Journal, read, read_head
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, read, read_head
 from tracking_hooks.testing import play, recorded_run, sample_run
 
 EVENTS = [name for name in vars(LifecycleSpecs) if name.startswith("on_")]

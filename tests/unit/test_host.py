@@ -6,9 +6,9 @@ from collections import defaultdict
 import cloudpickle
 import pytest
 
-from tracking_hooks import layout
+from tracking_hooks.run import layout
 
-host = pytest.importorskip("tracking_hooks.hosts.ultralytics", reason="ultralytics is not installed")
+host = pytest.importorskip("tracking_hooks.hosts.ultralytics.session", reason="ultralytics is not installed")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve
-from tracking_hooks.journal import FORMAT, Head, Journal, JournalError, read, read_head
+from tracking_hooks.run.journal import FORMAT, Head, Journal, JournalError, read, read_head
 from tracking_hooks.testing import sample_run
 
 
@@ -161,7 +161,7 @@ def test_what_did_not_fit_on_the_disk_spoils_nothing_that_comes_later(path, pyth
         """
         import resource, sys
         from pathlib import Path
-        from tracking_hooks.journal import FORMAT, Head, Journal
+        from tracking_hooks.run.journal import FORMAT, Head, Journal
         from tracking_hooks.testing import sample_run
 
         path = Path(sys.argv[1])

@@ -8,12 +8,12 @@ import sys
 import msgspec
 import pytest
 
-from tracking_hooks.liveness import Holder, Lock, is_alive, read_holder
+from tracking_hooks.run.liveness import Holder, Lock, is_alive, read_holder
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from tracking_hooks.liveness import Lock
+from tracking_hooks.run.liveness import Lock
 
 assert Lock(Path(sys.argv[1])).acquire()
 child = os.fork() if "fork" in sys.argv else 0
@@ -118,7 +118,7 @@ def test_to_ask_in_the_holding_process_does_not_drop_the_lock(path, alive, pytho
         """
         import sys
         from pathlib import Path
-        from tracking_hooks.liveness import Lock
+        from tracking_hooks.run.liveness import Lock
         sys.exit(Lock(Path(sys.argv[1])).acquire())
         """,
         path,

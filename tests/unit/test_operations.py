@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tracking_hooks import adoption, layout, liveness
 from tracking_hooks.cli import main
-from tracking_hooks.delivery import Watcher, deliver
-from tracking_hooks.journal import Call, Journal
-from tracking_hooks.liveness import Lock
+from tracking_hooks.delivery.spawn import DELIVERED, PENDING, start_adopter, start_relay
+from tracking_hooks.delivery.sync import Watcher, deliver
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run import layout, liveness, orphans, state
+from tracking_hooks.run.journal import Call, Journal
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import DELIVERED, PENDING, start_adopter, start_relay
 from tracking_hooks.testing import recorded_run, sample_run
 
 OUTAGE = """
@@ -101,7 +101,7 @@ def test_sync_to_replays_a_whole_run_into_a_tracker_that_was_not_there(record_ru
 def test_sync_goes_on_with_a_replay_that_was_broken_off(record_run, make_plugin, cli, tmp_path, monkeypatch):
     plugin = make_plugin(OUTAGE)
     monkeypatch.setenv("TRACKING_HOOKS", plugin)
-    monkeypatch.setattr("tracking_hooks.relay._DRAIN_PATIENCE", 0.0)
+    monkeypatch.setattr("tracking_hooks.delivery.relay._DRAIN_PATIENCE", 0.0)
     run = record_run()
     assert cli("sync", run.save_dir, "--to", plugin, "--set", f"file={run.notes}").exit_code == 1
     run.notes.with_name("up").touch()
@@ -241,7 +241,7 @@ def test_a_project_that_was_moved_is_delivered_with_its_files(record_run, make_p
 def test_files_that_a_later_run_overwrites_are_saved_first(record_run, make_plugin):
     plugin = make_plugin(FILES)
     run = record_run(plugin)
-    adoption.protect_files(run.folder)
+    orphans.secure_files(run.folder)
     (run.save_dir / "weights/best.pt").write_bytes(b"those of the later run")
     (run.save_dir / "results.csv").unlink()
     assert run.relay(plugin) == DELIVERED
@@ -254,15 +254,15 @@ def test_files_that_a_later_run_overwrites_are_saved_first(record_run, make_plug
 def test_nothing_is_copied_when_everything_is_delivered(record_run, notes):
     run = record_run(notes)
     run.relay(notes)
-    adoption.protect_files(run.folder)
+    orphans.secure_files(run.folder)
     assert not run.folder.files.exists()
 
 
 def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("not for the tracker")
-    from tracking_hooks import files
     from tracking_hooks.events import Artifact
+    from tracking_hooks.run import files
 
     size, digest = files.digest(secret)
     plugin = make_plugin(FILES)
@@ -323,7 +323,7 @@ def start(tmp_path, environment):
     yield start
     for recorder in recorders:
         recorder.end("finished")
-        from tracking_hooks import recorder as module
+        from tracking_hooks.recording import recorder as module
 
         if recorder in module._recorders:
             module._recorders.remove(recorder)
@@ -371,7 +371,7 @@ def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
 def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environment, monkeypatch):
     recorder = start(mode="offline")
     times = iter([100.0, 50.0, 101.0])
-    monkeypatch.setattr("tracking_hooks.recorder.time.time", lambda: next(times))
+    monkeypatch.setattr("tracking_hooks.recording.recorder.time.time", lambda: next(times))
     recorder.begin(params={}, environment=environment)
     recorder.record("on_log", metrics={}, step=1)
     recorder.record("on_log", metrics={}, step=2)
@@ -380,7 +380,7 @@ def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environme
 
 
 def read(recorder):
-    from tracking_hooks import journal
+    from tracking_hooks.run import journal
 
     _, offset = journal.read_head(recorder.folder.journal)
     return [entry.call for entry in journal.read(recorder.folder.journal, offset)]
@@ -422,7 +422,7 @@ def test_sync_comes_back_to_a_run_that_another_relay_is_at_work_on(
     monkeypatch.setenv("TRACKING_HOOKS", plugin)
     a, b = (record_run(plugin, name=name) for name in ("a", "b"))
     other = start_relay(a.folder, plugin, Settings())
-    until(lambda: adoption.has_relay(a.folder, plugin))
+    until(lambda: state.has_relay(a.folder, plugin))
     results = deliver([a.folder, b.folder], Settings(), busy_wait=30.0)
     first = next(results)
     assert (first.folder, first.done) == (b.folder, True)
@@ -545,7 +545,7 @@ def test_where_a_file_system_has_no_record_locks_the_process_itself_answers(tmp_
     def no_locks(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("tracking_hooks.liveness.fcntl.lockf", no_locks)
+    monkeypatch.setattr("tracking_hooks.run.liveness.fcntl.lockf", no_locks)
     path = tmp_path / "x.lock"
     lock = Lock(path)
     assert lock.acquire()

@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 import tracking_hooks
-from tracking_hooks import layout, plugins, recorder
+from tracking_hooks import plugins
 from tracking_hooks.events import Curve
-from tracking_hooks.journal import read, read_head
-from tracking_hooks.liveness import Holder, read_holder
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.recording import recorder
+from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run import layout
+from tracking_hooks.run.journal import read, read_head
+from tracking_hooks.run.liveness import Holder, read_holder
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -260,7 +262,7 @@ def test_a_run_folder_that_was_deleted_never_raises_into_the_training(begun):
 FULL_DISK = """
     import logging, resource, sys
     from pathlib import Path
-    from tracking_hooks.recorder import Recorder
+    from tracking_hooks.recording.recorder import Recorder
     from tracking_hooks.settings import Settings
     from tracking_hooks.testing import recorded_run, sample_run
 
@@ -460,7 +462,7 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         f"""
         import logging, sys
         from pathlib import Path
-        from tracking_hooks.recorder import Recorder
+        from tracking_hooks.recording.recorder import Recorder
         from tracking_hooks.settings import Settings
         from tracking_hooks.testing import recorded_run, sample_run
 

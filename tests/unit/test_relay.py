@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tracking_hooks import adoption
-from tracking_hooks.journal import Call
-from tracking_hooks.layout import Health, read_json
-from tracking_hooks.liveness import Lock
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
+from tracking_hooks.run import orphans
+from tracking_hooks.run.journal import Call
+from tracking_hooks.run.layout import Health, read_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
 from tracking_hooks.testing import recorded_run
 
 
@@ -303,7 +303,7 @@ SHUT = """
 
 
 def test_sync_leaves_an_outage_pending(record_run, make_plugin, monkeypatch):
-    monkeypatch.setattr("tracking_hooks.relay._DRAIN_PATIENCE", 0.0)
+    monkeypatch.setattr("tracking_hooks.delivery.relay._DRAIN_PATIENCE", 0.0)
     plugin = make_plugin(SHUT)
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin, drain=True) == PENDING
@@ -414,7 +414,7 @@ def test_a_run_whose_process_is_gone_gets_its_end_once_for_all_plugins(record_ru
 
 
 def test_an_end_that_another_relay_wrote_just_now_is_delivered_too(record_run, notes, monkeypatch):
-    end_orphan = adoption.end_orphan
+    end_orphan = orphans.end_orphan
 
     def after_another(folder):
         end_orphan(folder)
@@ -422,7 +422,7 @@ def test_an_end_that_another_relay_wrote_just_now_is_delivered_too(record_run, n
 
     run = record_run(notes, calls=killed())
     with monkeypatch.context() as patch:
-        patch.setattr(adoption, "end_orphan", after_another)
+        patch.setattr(orphans, "end_orphan", after_another)
         assert run.relay(notes) == DELIVERED
     assert run.noted() == [call.seq for call in run.calls()]
     assert run.cursor(notes).ended

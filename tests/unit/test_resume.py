@@ -6,11 +6,12 @@ import shutil
 import msgspec
 import pytest
 
-from tracking_hooks import files, journal, layout, parents, recorder, resumption
 from tracking_hooks.events import Capture
-from tracking_hooks.layout import POINTER, Pointer, read_json
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.recording import parents, recorder, resumption
+from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run import files, journal, layout
+from tracking_hooks.run.layout import POINTER, Pointer, read_json
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import sample_run
 
@@ -82,7 +83,7 @@ def test_the_part_that_was_killed_gets_its_end_before_the_run_goes_on(train):
     assert told(train(epochs=[2], resumed=True)) == [False, 1, "killed", True, 2, "finished"]
 
 
-def test_an_epoch_is_settled_once(train, caplog):
+def test_an_epoch_is_delivered_once(train, caplog):
     train(epochs=[1, 2, 3])
     again = train(epochs=[2, 3, 4], resumed=True)
     assert [call.args["epoch"] for call in calls(again) if call.hook == "on_epoch_end"] == [1, 2, 3, 4]

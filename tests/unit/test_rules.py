@@ -2,7 +2,8 @@
 
 import pytest
 
-from tracking_hooks import projectfile, rules
+from tracking_hooks import projectfile
+from tracking_hooks.control import rules
 from tracking_hooks.settings import ConfigurationError, read_settings
 
 RULE = """

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
-from tracking_hooks import recorder
-from tracking_hooks.hosts import ultralytics_tuning as tuning
+from tracking_hooks.hosts.ultralytics import tuning
+from tracking_hooks.recording import recorder
 
 
 @pytest.fixture

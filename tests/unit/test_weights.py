@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-weights = pytest.importorskip("tracking_hooks.hosts.ultralytics_weights")
+weights = pytest.importorskip("tracking_hooks.hosts.ultralytics.weights")
 
-from tracking_hooks.layout import RunFolder  # noqa: E402
+from tracking_hooks.run.layout import RunFolder  # noqa: E402
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from tracking_hooks import ConfigurationError, rules
-from tracking_hooks.control import Control
+from tracking_hooks import ConfigurationError
+from tracking_hooks.control import rules
+from tracking_hooks.control.control import Control
 from tracking_hooks.events import Progress, SaveCheckpoint, ScaleLearningRate, Stop
 from tracking_hooks.testing import sample_run
 

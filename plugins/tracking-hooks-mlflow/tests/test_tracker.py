@@ -10,7 +10,7 @@ from mlflow.entities import ViewType
 from msgspec.structs import replace
 
 from tracking_hooks.events import Checkpoint, Rejected, Unavailable
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_mlflow.tracker import MLflowTracker
 

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tracking_hooks.events import Artifact, Curve
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import recorded_run
 
 PATIENCE = 120.0  # seconds

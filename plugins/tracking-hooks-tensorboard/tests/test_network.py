@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, E
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from tracking_hooks.events import Artifact, Rejected
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, play, sample_run
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALA
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from tracking_hooks.events import Artifact, Error, Rejected, SaveCheckpoint, Unavailable
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_tensorboard.eventfile import EventFile
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tests.wandb_files import WandbFiles
 from tests.wandb_standin import WandbStandIn
 from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, ScaleLearningRate, Stop, Unavailable
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import offline as offline_module
 from tracking_hooks_wandb.tracker import WandbTracker

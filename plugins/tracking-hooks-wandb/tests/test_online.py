@@ -16,9 +16,9 @@ from wandb.sdk.lib import run_stopping
 
 from tests.wandb_standin import ENTITY
 from tracking_hooks.events import Stop, Unavailable
-from tracking_hooks.journal import FORMAT, Call, Head, Journal, number
-from tracking_hooks.layout import RunFolder
 from tracking_hooks.metricrules import MetricRules
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, number
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import online as online_module
 from tracking_hooks_wandb import session as session_module

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from tracking_hooks import plugins
+from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.settings import SELECTION, ConfigurationError
-from tracking_hooks.shapes import make_shapes
 
 _TRAINING = {
     "model": "yolo26n.yaml", "imgsz": 64, "batch": 16, "device": "cpu", "workers": 0, "amp": False, "mosaic": 0.0,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import layout
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run import layout
+from tracking_hooks.run.layout import RunFolder
 
 argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
 

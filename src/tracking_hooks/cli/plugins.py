@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tracking_hooks import plugins, rules
+from tracking_hooks import plugins
+from tracking_hooks.control import rules
 from tracking_hooks.settings import SELECTION, ConfigurationError, describe
 
 

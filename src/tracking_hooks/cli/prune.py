@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import adoption, journal, layout
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run.layout import RunFolder
 
 
 @click.command("prune")
@@ -54,14 +54,14 @@ def _remove(folder: RunFolder) -> None:
 
 
 def _reason_to_keep(folder: RunFolder) -> str:
-    if adoption.is_running(folder):
+    if state.is_running(folder):
         return "it is running"
     try:
-        labels = adoption.labels(folder)
+        labels = state.labels(folder)
     except (journal.JournalError, OSError) as error:
         return str(error)
     for label in labels:
-        if not adoption.is_settled(folder, label):
+        if not state.is_delivered(folder, label):
             return f"{label} has not got all of it"
         if folder.relay(label).read_cursor().dead:
             return f"{label} did not take all of it: {folder.relay(label).dead_letters}"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import journal, rules
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.control import Control, describe
+from tracking_hooks.control import rules
+from tracking_hooks.control.control import Control, describe
 from tracking_hooks.events import Stop
-from tracking_hooks.journal import JournalError
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run import journal
+from tracking_hooks.run.journal import JournalError
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError
 
 

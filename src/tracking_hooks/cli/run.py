@@ -13,8 +13,9 @@ from types import FrameType
 
 import click
 
-from tracking_hooks import layout, projectfile
-from tracking_hooks.delivery import deliver
+from tracking_hooks import projectfile
+from tracking_hooks.delivery.sync import deliver
+from tracking_hooks.run import layout
 from tracking_hooks.settings import SELECTION, ConfigurationError, read_settings
 
 _BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"

@@ -8,10 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tracking_hooks import adoption, journal
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.layout import Health, RunFolder, read_json
-from tracking_hooks.liveness import is_alive
+from tracking_hooks.run import journal, state
+from tracking_hooks.run.layout import Health, RunFolder, read_json
+from tracking_hooks.run.liveness import is_alive
 
 _WIDE = 1000
 """Columns where no terminal limits them, so that nothing is cut."""
@@ -39,7 +39,7 @@ def command(paths: tuple[Path, ...]) -> None:
     for folder in folders:
         try:
             head, start = journal.read_head(folder.journal)
-            labels = adoption.labels(folder)
+            labels = state.labels(folder)
         except (journal.JournalError, OSError) as error:
             table.add_row(folder.uid, "", "unreadable", "", "", "", "", str(error))
             continue
@@ -58,7 +58,7 @@ def command(paths: tuple[Path, ...]) -> None:
 
 def _status(folder: RunFolder, start: int) -> str:
     """Return how the run ended, or that it has not."""
-    if adoption.is_running(folder):
+    if state.is_running(folder):
         return "running"
     end = None
     for entry in journal.read(folder.journal, start):
@@ -84,7 +84,7 @@ def _note(folder: RunFolder, label: str, pending: int) -> str:
     files = folder.relay(label)
     health = read_json(files.health, Health)
     parts = []
-    if is_alive(files.lock, heartbeat=files.log, silence=adoption.SILENCE):
+    if is_alive(files.lock, heartbeat=files.log, silence=state.SILENCE):
         parts.append("a relay is at work")
     elif pending:
         parts.append(f"tracking-hooks sync {folder.path}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import adoption, commands, layout
-from tracking_hooks.commands import Command
 from tracking_hooks.events import Stop
+from tracking_hooks.run import commands, layout, state
+from tracking_hooks.run.commands import Command
 
 
 @click.command("stop")
@@ -20,7 +20,7 @@ def command(run: Path, reason: str) -> None:
 
     It ends when its epoch is settled, or after the batch where that is safe, as if that had been its last one.
     """
-    running = [folder for folder in layout.find_runs(run) if adoption.is_running(folder)]
+    running = [folder for folder in layout.find_runs(run) if state.is_running(folder)]
     if not running:
         raise click.ClickException(f"no training is running in {run}.")
     for folder in running:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import journal, plugins, projectfile
+from tracking_hooks import plugins, projectfile
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.delivery import Delivery, Watcher, deliver
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
+from tracking_hooks.run import journal
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
 _WATCH_EVERY = 2.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from tracking_hooks import files, journal
 from tracking_hooks.events import Rejected, Run
-from tracking_hooks.journal import Call
-from tracking_hooks.layout import candidates
 from tracking_hooks.metricrules import MetricRules
+from tracking_hooks.run import files, journal
+from tracking_hooks.run.journal import Call
+from tracking_hooks.run.layout import candidates
 
 logger = logging.getLogger("tracking_hooks.wandb")
 

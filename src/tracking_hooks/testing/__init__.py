@@ -37,7 +37,7 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 
 STARTED = 1_760_000_000.0
 """When a recorded run started, in seconds since the epoch; its events are one second apart."""

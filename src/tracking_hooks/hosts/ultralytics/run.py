@@ -12,14 +12,16 @@ import msgspec
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import parents, plugins, projectfile, redact, resumption, rules
-from tracking_hooks.environment import describe
+from tracking_hooks import plugins, projectfile, redact
+from tracking_hooks.control import rules
 from tracking_hooks.events import Capture, Environment, Params, Run
-from tracking_hooks.journal import JournalError
-from tracking_hooks.layout import new_uid
-from tracking_hooks.parents import Parent
-from tracking_hooks.recorder import Recorder
-from tracking_hooks.resumption import Earlier
+from tracking_hooks.recording import parents, resumption
+from tracking_hooks.recording.environment import describe
+from tracking_hooks.recording.parents import Parent
+from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.resumption import Earlier
+from tracking_hooks.run.journal import JournalError
+from tracking_hooks.run.layout import new_uid
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
 LAUNCHED = "TRACKING_HOOKS_LAUNCHED"

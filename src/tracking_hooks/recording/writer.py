@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
-from tracking_hooks.journal import Journal, number
-from tracking_hooks.liveness import Lock
+from tracking_hooks.run.journal import Journal, number
+from tracking_hooks.run.liveness import Lock
 
 _MEMORY = 10_000
 """Events kept in memory while the journal cannot be written."""

@@ -27,18 +27,19 @@ import pluggy
 from msgspec import Struct
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from tracking_hooks import adoption, commands, files, journal, plugins, redact
-from tracking_hooks.commands import Command
+from tracking_hooks import plugins, redact
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
 from tracking_hooks.events import Action, Rejected, Unavailable
-from tracking_hooks.journal import Call, Entry
-from tracking_hooks.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
-from tracking_hooks.liveness import Lock, this_boot
 from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.redact import RedactingFormatter
+from tracking_hooks.run import commands, files, journal, orphans, state
+from tracking_hooks.run.commands import Command
+from tracking_hooks.run.journal import Call, Entry
+from tracking_hooks.run.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
+from tracking_hooks.run.liveness import Lock, this_boot
 from tracking_hooks.settings import ConfigurationError, Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
 
-logger = logging.getLogger("tracking_hooks.relay")
+logger = logging.getLogger("tracking_hooks.delivery.relay")
 
 _TRIES = 3
 _BATCH_CALLS = (2000, 50, 1)
@@ -150,7 +151,7 @@ class Relay:
     def _follow(self) -> int:
         """Deliver what is there and what comes, until the run has ended."""
         while True:
-            running = adoption.is_running(self.folder)  # asked first: what it wrote before it died is read below
+            running = state.is_running(self.folder)  # asked first: what it wrote before it died is read below
             entries = list(
                 journal.read(
                     self.folder.journal,
@@ -203,11 +204,11 @@ class Relay:
 
     def _is_resumed(self) -> bool:
         # Its first event may be minutes away. On another machine, nothing tells before that.
-        return adoption.is_running(self.folder, silence=0)
+        return state.is_running(self.folder, silence=0)
 
     def _end_orphan(self) -> bool:
         try:
-            return adoption.end_orphan(self.folder)
+            return orphans.end_orphan(self.folder)
         except OSError as error:
             logger.warning("the end of the run cannot be written: %s", error)
             return False
@@ -336,18 +337,18 @@ class Relay:
     def _has_waited_enough(self, _: RetryCallState) -> bool:
         if self.drain:
             return time.monotonic() - self._progress > _DRAIN_PATIENCE
-        if adoption.is_running(self.folder):
+        if state.is_running(self.folder):
             self._progress = time.monotonic()
         # Of many runs against a dead server, only the last one's relay lingers.
         return time.monotonic() - self._progress > self.settings.linger or self._has_successor()
 
     def _has_successor(self) -> bool:
-        if adoption.is_running(self.folder):
+        if state.is_running(self.folder):
             return False
         home = self.folder.path.parent
         later = sorted((path for path in home.iterdir() if path.name > self.folder.uid and path.is_dir()), reverse=True)
         label = self.files.path.name
-        return any(adoption.is_running(run) or adoption.has_relay(run, label) for run in map(RunFolder, later))
+        return any(state.is_running(run) or state.has_relay(run, label) for run in map(RunFolder, later))
 
     def _before_sleep(self, attempt: RetryCallState) -> None:
         self._note_outage(attempt.outcome.exception() if attempt.outcome else None)

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pluggy
 
-from tracking_hooks.commands import Command
 from tracking_hooks.events import Action, Metrics, Progress, Run, SaveCheckpoint, ScaleLearningRate, Stop
-from tracking_hooks.journal import Call
 from tracking_hooks.plugins import did_you_mean
+from tracking_hooks.run.commands import Command
+from tracking_hooks.run.journal import Call
 
 _SLOW = {"control_epoch": 1.0, "control_batch": 0.1}
 """Seconds above which a hook that the training waits for is reported."""

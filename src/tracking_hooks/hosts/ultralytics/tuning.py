@@ -20,11 +20,11 @@ from ultralytics.engine import trainer as engine
 from ultralytics.utils import DEFAULT_CFG, LOGGER
 from ultralytics.utils import tuner as ray_tuner
 
-from tracking_hooks import parents
 from tracking_hooks.events import Params
-from tracking_hooks.hosts.ultralytics_run import Tracking, new_run, raise_alone
-from tracking_hooks.parents import PARENT, TRIAL
-from tracking_hooks.recorder import Recorder
+from tracking_hooks.hosts.ultralytics.run import Tracking, new_run, raise_alone
+from tracking_hooks.recording import parents
+from tracking_hooks.recording.parents import PARENT, TRIAL
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
 
 

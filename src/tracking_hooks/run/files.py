@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from msgspec import structs
 
-from tracking_hooks import console, redact
+from tracking_hooks import redact
 from tracking_hooks.events import DONE, Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
-from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
+from tracking_hooks.recording import console
+from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".png": "plot",

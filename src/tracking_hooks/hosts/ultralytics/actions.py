@@ -11,7 +11,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import RANK
 
 from tracking_hooks.events import DONE, Action, SaveCheckpoint, ScaleLearningRate, Stop
-from tracking_hooks.journal import Call
+from tracking_hooks.run.journal import Call
 
 _THEIRS = re.compile(r"best|last|epoch\d+")
 """Checkpoints that Ultralytics writes itself."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from msgspec import Struct
 
-from tracking_hooks.layout import read_json, write_json
+from tracking_hooks.run.layout import read_json, write_json
 
 if sys.platform != "win32":
     import fcntl

@@ -19,19 +19,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tracking_hooks import adoption, console, delivery, files, journal, layout, redact, resumption
-from tracking_hooks.commands import Command, Commands
-from tracking_hooks.console import ConsoleLog
+from tracking_hooks import redact
+from tracking_hooks.delivery.spawn import start_adopter
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
-from tracking_hooks.journal import FORMAT, Call, Head, Journal, JournalError
-from tracking_hooks.layout import Pointer, RunFolder, write_json
-from tracking_hooks.liveness import Lock
-from tracking_hooks.relays import Relays, wait_for_delivery
-from tracking_hooks.resumption import Earlier
+from tracking_hooks.recording import console, resumption
+from tracking_hooks.recording.console import ConsoleLog
+from tracking_hooks.recording.resumption import Earlier
+from tracking_hooks.recording.supervisor import Relays, wait_for_delivery
+from tracking_hooks.recording.system import SystemMonitor
+from tracking_hooks.recording.writer import Writer
+from tracking_hooks.run import files, journal, layout, orphans, state
+from tracking_hooks.run.commands import Command, Commands
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, JournalError
+from tracking_hooks.run.layout import Pointer, RunFolder, write_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
-from tracking_hooks.spawn import start_adopter
-from tracking_hooks.system import SystemMonitor
-from tracking_hooks.writer import Writer
 
 _recorders: list[Recorder] = []
 # The one piece of module state: `log()` and the exit of the process have nothing else to find recorders by.
@@ -135,7 +137,7 @@ class Recorder:
         :raises ConfigurationError: if the run's files cannot be made
         """
         if earlier is None:
-            protect_older(run.save_dir, logger)
+            secure_older(run.save_dir, logger)
         try:
             recorder = cls(
                 run, captures, settings, logger, params=params, environment=environment, earlier=earlier, home=home
@@ -294,7 +296,7 @@ class Recorder:
         self._close_console()
         told = describe_error(error) if error and status == "failed" else None
         # What ended another process comes first: ours has then only lost its partner.
-        self.record("on_run_end", status=status, error=told and (adoption.first_crash(self.folder) or told))
+        self.record("on_run_end", status=status, error=told and (state.first_crash(self.folder) or told))
         self._stop_sampling.set()
         self._guard(self._close, "closing the journal")
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
@@ -329,7 +331,7 @@ class Recorder:
         """Copy a trial's files that are not delivered yet: the tuning may delete its folder now. Never raises."""
         if self.run.parent is None or self.relays.are_done():
             return
-        self._guard(lambda: adoption.protect_files(self.folder), "copying files that are not delivered yet")
+        self._guard(lambda: orphans.secure_files(self.folder), "copying files that are not delivered yet")
 
     def tell_outcome(self) -> None:
         """Say what was delivered where; the pointer file gets the links. Never raises."""
@@ -352,7 +354,7 @@ class Recorder:
 
     def _adopt(self) -> None:
         home = self.folder.path.parent
-        others = [folder for folder in layout.find_runs(home) if not adoption.is_running(folder)]
+        others = [folder for folder in layout.find_runs(home) if not state.is_running(folder)]
         if any(_has_pending(folder) for folder in others):
             start_adopter(home)
 
@@ -445,17 +447,17 @@ def _wait_for(recorders: list[Recorder]) -> None:
 
 def _has_pending(folder: RunFolder) -> bool:
     try:
-        return any(True for _ in delivery.pending([folder]))
+        return any(True for _ in state.pending([folder]))
     except (JournalError, OSError):
         return False  # it cannot be read: `status` says so
 
 
-def protect_older(save_dir: Path, logger: logging.Logger) -> None:
+def secure_older(save_dir: Path, logger: logging.Logger) -> None:
     """Copy what an older run in the same folder has not delivered yet. Never raises."""
     older = layout.find_runs(save_dir) if (save_dir / layout.POINTER).exists() else []
     try:
         for folder in older:
-            adoption.protect_files(folder)
+            orphans.secure_files(folder)
     except (JournalError, OSError) as error:
         logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
 

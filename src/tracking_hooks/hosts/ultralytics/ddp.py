@@ -16,10 +16,10 @@ import msgspec
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import layout
-from tracking_hooks.hosts.ultralytics_run import LAUNCHED, Launch, Tracking, describe_run, raise_alone
-from tracking_hooks.layout import write_json
-from tracking_hooks.recorder import describe_error, protect_older
+from tracking_hooks.hosts.ultralytics.run import LAUNCHED, Launch, Tracking, describe_run, raise_alone
+from tracking_hooks.recording.recorder import describe_error, secure_older
+from tracking_hooks.run import layout
+from tracking_hooks.run.layout import write_json
 from tracking_hooks.settings import ConfigurationError
 
 
@@ -29,7 +29,7 @@ def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> 
         tracking = Tracking.of_run(describe_run(trainer), [])
         if tracking is not None:
             if not trainer.resume:
-                protect_older(Path(trainer.save_dir), LOGGER)
+                secure_older(Path(trainer.save_dir), LOGGER)
             launch = Launch(tracking.run.uid, tracking.captures, tracking.environment.argv)
             os.environ[LAUNCHED] = msgspec.json.encode(launch, enc_hook=str).decode()
     except ConfigurationError as error:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks import adoption, journal, layout
-from tracking_hooks.layout import Cursor, Health, RelayFolder, RunFolder, read_json
-from tracking_hooks.liveness import Lock, request_release
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run.layout import Cursor, Health, RelayFolder, RunFolder, read_json
+from tracking_hooks.run.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
-from tracking_hooks.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
 
 _POLL = 0.1
 _REST = 30.0
@@ -41,17 +41,6 @@ class Delivery(Struct, kw_only=True):
     note: str = ""
 
 
-def pending(folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str]]:
-    """Return the runs, and for each the relays, that have something left to deliver.
-
-    :raises JournalError, OSError: if a journal cannot be read
-    """
-    for folder in folders:
-        for label in adoption.labels(folder):
-            if not adoption.is_settled(folder, label):
-                yield folder, label
-
-
 def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0) -> Iterator[Delivery]:
     """Deliver what is pending of these runs, relay after relay, each to the destination recorded for it.
 
@@ -66,7 +55,7 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
     for folder in folders:
         try:
             head, _ = journal.read_head(folder.journal)
-            waiting = [label for _, label in pending([folder])]
+            waiting = [label for _, label in state.pending([folder])]
         except (journal.JournalError, OSError) as error:
             yield Delivery(folder=folder, label="-", note=str(error))
             continue
@@ -79,7 +68,7 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
             plugin = replays[label].plugin if label in replays else label
             before = folder.relay(label).read_cursor()
             result = _deliver(folder, label, plugin, settings, before)
-            if result.busy and busy_wait and not adoption.is_running(folder):
+            if result.busy and busy_wait and not state.is_running(folder):
                 busy.append((folder, label, plugin, before))
                 continue
             health = read_json(folder.relay(label).health, Health)
@@ -105,7 +94,7 @@ class Watcher:
         """Start what is missing; yield (run, relay, news)."""
         for folder in folders:
             try:
-                waiting = list(pending([folder]))
+                waiting = list(state.pending([folder]))
             except (journal.JournalError, OSError):
                 continue  # perhaps just being created
             for _, label in waiting:
@@ -143,7 +132,7 @@ def adopt(home: Path) -> None:
     if not lock.acquire():
         return  # one at a time
     try:
-        over = (folder for folder in layout.find_runs(home) if not adoption.is_running(folder))
+        over = (folder for folder in layout.find_runs(home) if not state.is_running(folder))
         for result in deliver(over, read_settings()):
             print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log
     finally:
@@ -165,7 +154,7 @@ def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
     """Wait for the end of a relay that is at work; one that waits for a tracker that is down is ended."""
     files = folder.relay(label)
     time.sleep(_POLL)  # of one on another machine, nothing more can be seen
-    while adoption.has_relay(folder, label) and time.monotonic() < deadline:
+    while state.has_relay(folder, label) and time.monotonic() < deadline:
         if (health := read_json(files.health, Health)) and health.state == "down":
             request_release(files.lock, patience=5.0)
         time.sleep(_POLL)
@@ -179,7 +168,7 @@ def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, bef
         return result
     size = folder.journal.stat().st_size
     # Another relay may have been faster.
-    code = DELIVERED if adoption.is_settled(folder, label) else _drain(folder, label, settings)
+    code = DELIVERED if state.is_delivered(folder, label) else _drain(folder, label, settings)
     cursor = files.read_cursor()
     result.delivered = cursor.delivered - before.delivered
     result.dead = cursor.dead

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from tracking_hooks.events import Artifact
-from tracking_hooks.layout import RunFolder
+from tracking_hooks.run.layout import RunFolder
 
 _BINS = 64
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks import journal
 from tracking_hooks.events import Destination, Run
-from tracking_hooks.layout import FOLDER, RunFolder, find_runs
+from tracking_hooks.run import journal
+from tracking_hooks.run.layout import FOLDER, RunFolder, find_runs
 
 PARENT = "TRACKING_HOOKS_PARENT"
 """The run folder of the tuning, set while it lasts."""

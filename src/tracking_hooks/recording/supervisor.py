@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
-from tracking_hooks.layout import Health, RunFolder, read_json
+from tracking_hooks.run.layout import Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
-from tracking_hooks.spawn import BUSY, DELIVERED, PENDING, REFUSED, end_process, start_relay
 
 _RESTARTS = 5
 _DOWN_WAIT = 2.0

@@ -19,19 +19,18 @@ from typing import Any
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import files
-from tracking_hooks.commands import Command
-from tracking_hooks.control import Control, describe, in_order
+from tracking_hooks.control.control import Control, describe, in_order
 from tracking_hooks.events import DONE, Checkpoint, Params, Progress, SaveCheckpoint, Stop
-from tracking_hooks.hosts import ultralytics_data as data
-from tracking_hooks.hosts import ultralytics_weights as weights
-from tracking_hooks.hosts.ultralytics_actions import (
+from tracking_hooks.hosts.ultralytics import data, weights
+from tracking_hooks.hosts.ultralytics.actions import (
     carry_out,
     end_epoch_as_it_is,
     is_safe_in_mid_epoch,
     keep_learning_rate,
 )
-from tracking_hooks.hosts.ultralytics_run import Tracking, raise_alone
+from tracking_hooks.hosts.ultralytics.run import Tracking, raise_alone
+from tracking_hooks.run import files
+from tracking_hooks.run.commands import Command
 from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from tracking_hooks import adoption, files, journal, layout
 from tracking_hooks.events import Run
-from tracking_hooks.journal import Head
-from tracking_hooks.layout import POINTER, Pointer, RunFolder, read_json
-from tracking_hooks.liveness import request_release
+from tracking_hooks.run import files, journal, layout, orphans, state
+from tracking_hooks.run.journal import Head
+from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
+from tracking_hooks.run.liveness import request_release
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
         if pointer is None:
             continue
         for folder in layout.find_runs(save_dir):
-            if adoption.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
+            if state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
                 return None
             head, offset = journal.read_head(folder.journal)
             epoch, kept = 0, dict[str, None]()
@@ -61,8 +61,8 @@ def take_over(folder: RunFolder) -> None:
 
     :raises JournalError, OSError: if that cannot be done
     """
-    for label in adoption.labels(folder):
+    for label in state.labels(folder):
         request_release(folder.relay(label).lock, patience=5.0)
-    adoption.protect_files(folder, silence=0)
+    orphans.secure_files(folder, silence=0)
     for crash in folder.crashes():
         crash.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The relay's process: a journal is delivered to a plugin."""

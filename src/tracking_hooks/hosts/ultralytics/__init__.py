@@ -1,0 +1,1 @@
+"""Ultralytics: its trainers, its tuners and its distributed trainings."""
