@@ -233,8 +233,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """What a plugin notes down in the training process, before the run starts."""
 
     destination: Destination = field(default_factory=dict)
-    replaces: str | None = None
-    """The module name of the Ultralytics integration that this plugin stands in for."""
+    disables: str | None = None
+    """The name of the integration of the training library itself that is disabled for this run, such as ``"wb"``."""
     summary: str = ""
     """A few words for the start line: where to look."""
 

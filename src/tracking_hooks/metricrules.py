@@ -29,7 +29,7 @@ class MetricRules:
         """
         items = [item.strip() for item in text.split(",") if item.strip()]
         self._dropped = [re.compile(translate(item[1:])) for item in items if item.startswith("-")]
-        self._kept = [re.compile(translate(item)) for item in items if "=" not in item and not item.startswith("-")]
+        self._chosen = [re.compile(translate(item)) for item in items if "=" not in item and not item.startswith("-")]
         self._renamed: list[tuple[re.Pattern[str], str]] = []
         for item in items:
             if "=" in item and not item.startswith("-"):
@@ -40,7 +40,7 @@ class MetricRules:
 
     def __bool__(self) -> bool:
         """Whether there is a rule."""
-        return bool(self._dropped or self._kept or self._renamed)
+        return bool(self._dropped or self._chosen or self._renamed)
 
     def apply(self, metrics: Mapping[str, _V]) -> dict[str, _V]:
         """Return the metrics that go to a tracker, by the name that they have there."""
@@ -64,7 +64,7 @@ class MetricRules:
         return {label: metrics for label, metrics in kept.items() if metrics}
 
     def _rename(self, name: str) -> str | None:
-        if self._kept and not any(pattern.match(name) for pattern in self._kept):
+        if self._chosen and not any(pattern.match(name) for pattern in self._chosen):
             return None
         if any(pattern.match(name) for pattern in self._dropped):
             return None

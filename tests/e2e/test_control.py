@@ -105,7 +105,7 @@ def test_early_stop_ends_a_training_at_the_epoch_that_its_table_says_and_keep_be
     images = home.data.parent / "images/val"
     home.run(["yolo", "predict", f"model={weights / name}", f"source={images}", "imgsz=32", "save=False"])
 
-    replayed = home.run(["tracking-hooks", "replay", "--control", stop, "runs/train"])
+    replayed = home.run(["tracking-hooks", "simulate", "--control", stop, "runs/train"])
     assert f"epoch {len(table)} of {len(table)}: {stop}: stop the training: {reason}" in replayed
 
 

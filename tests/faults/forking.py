@@ -1,4 +1,4 @@
-"""Relays that need not import MLflow: forked from a process that has done so, in place of ``subprocess.Popen``.
+"""Supervisor that need not import MLflow: forked from a process that has done so, in place of ``subprocess.Popen``.
 
 To import MLflow takes two seconds of CPU, and a sequence of faults starts three relays or more. What is tested does
 not begin before that. Everything else is as it is: ``spawn.start_relay`` makes the same command, and the process has

@@ -175,7 +175,7 @@ for call in calls[1:-1]:
     one.record(call.hook, **call.args)
 if sys.argv[2] == "kill the relay too":
     one.check()
-    one.relays.processes["notes"].kill()
+    one.supervisor.processes["notes"].kill()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

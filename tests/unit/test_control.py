@@ -173,7 +173,7 @@ def test_an_action_is_told_in_words(action, words):
     assert describe(action) == words
 
 
-# -- tracking-hooks replay ------------------------------------------------------------------------------------
+# -- tracking-hooks simulate ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def replay(record_run, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     recorded = record_run()
-    return lambda text: CliRunner().invoke(main, ["replay", "--control", text, str(recorded.save_dir)])
+    return lambda text: CliRunner().invoke(main, ["simulate", "--control", text, str(recorded.save_dir)])
 
 
 def test_replay_says_at_which_epoch_of_an_old_run_a_rule_would_have_acted(replay):

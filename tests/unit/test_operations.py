@@ -336,7 +336,7 @@ def test_offline_records_and_delivers_nothing_until_sync(start, notes, environme
     recorder.end("finished")
 
     assert not recorder.folder.relay(notes).cursor.exists()
-    (line,) = recorder.relays.outcome()
+    (line,) = recorder.supervisor.outcome()
     assert line.startswith("offline: 2 events recorded; to deliver them: tracking-hooks sync ")
     assert "2 events delivered" in cli("sync", recorder.folder.path).output
 
@@ -511,7 +511,7 @@ def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplo
     recorder.record("on_log", metrics={}, step=1)
     recorder.end("finished")
     assert "2 events could not be written" in caplog.text
-    (line,) = recorder.relays.outcome()
+    (line,) = recorder.supervisor.outcome()
     assert " of 3 events delivered" in line
 
 

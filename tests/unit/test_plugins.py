@@ -181,7 +181,7 @@ def test_a_module_that_is_not_there_is_named():
 def test_the_trainer_side_says_where_to_deliver(installed, tmp_path):
     captures = plugins.capture(plugins.load_trainer_sides(["notes", "a_module:Class"]), sample_run(tmp_path))
     assert captures["notes"].destination == {"file": str(tmp_path / "notes")}
-    assert captures["notes"].replaces == "notebook"
+    assert captures["notes"].disables == "notebook"
     assert captures["a_module:Class"] == Capture()
 
 

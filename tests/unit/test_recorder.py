@@ -49,7 +49,7 @@ def start(save_dir, environment, caplog):
     yield begin
     for one in started:
         one.end("finished")
-        for process in one.relays.processes.values():
+        for process in one.supervisor.processes.values():
             process.wait()
     recorder._recorders.clear()
 
@@ -320,11 +320,11 @@ def test_everything_reaches_the_plugin_and_the_outcome_says_so(start, installed,
     for call in recorded_run(save_dir)[1:-1]:
         one.record(call.hook, **call.args)
     one.end("finished")
-    one.relays.processes["notes"].wait()
+    one.supervisor.processes["notes"].wait()
     noted = [int(line.split()[0]) for line in (save_dir / "notes").read_text().splitlines()]
     assert noted == [call.seq for call in calls(one)]
-    assert one.relays.outcome() == [f"notes: all {len(noted)} events delivered. See: a file"]
-    assert one.relays.pending() == []
+    assert one.supervisor.outcome() == [f"notes: all {len(noted)} events delivered. See: a file"]
+    assert one.supervisor.pending() == []
     assert not warnings(caplog)
 
 
@@ -340,9 +340,9 @@ def test_the_link_into_the_tracker_is_in_the_outcome_and_in_the_pointer(start, m
     one = start(plugin)
     one.check()
     one.end("finished")
-    one.relays.processes[plugin].wait()
+    one.supervisor.processes[plugin].wait()
     one.tell_outcome()
-    assert "https://tracker.example/runs/7" in "".join(one.relays.outcome())
+    assert "https://tracker.example/runs/7" in "".join(one.supervisor.outcome())
     assert json.loads((save_dir / "tracking.json").read_text())["links"] == {plugin: "https://tracker.example/runs/7"}
 
 
@@ -358,9 +358,9 @@ def test_the_outcome_says_what_was_not_taken_and_where_the_reasons_are(start, ma
     one = start(plugin)
     one.check()
     one.end("finished")
-    one.relays.processes[plugin].wait()
-    assert f"{plugin}: 1 of 2 events delivered, 1 not taken by it" in "".join(one.relays.outcome())
-    assert str(one.folder.relay(plugin).dead_letters) in "".join(one.relays.outcome())
+    one.supervisor.processes[plugin].wait()
+    assert f"{plugin}: 1 of 2 events delivered, 1 not taken by it" in "".join(one.supervisor.outcome())
+    assert str(one.folder.relay(plugin).dead_letters) in "".join(one.supervisor.outcome())
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp
     one = start(plugin)
     one.check()
     one.begin(params={}, environment=environment)
-    one.relays.processes[plugin].wait()
+    one.supervisor.processes[plugin].wait()
     one.look_after_relays()
     until(lambda: one.folder.relay(plugin).read_cursor().delivered == 1)
 

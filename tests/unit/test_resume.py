@@ -50,7 +50,7 @@ def train(save_dir, environment):
     yield train
     for one in started:
         one.end("finished")
-        one.relays.stop()
+        one.supervisor.stop()
     recorder._recorders.clear()
 
 
@@ -126,7 +126,7 @@ def test_a_resume_with_a_plugin_that_is_at_fault_leaves_the_run_as_it_was(train,
 def test_a_tracker_that_is_new_gets_the_whole_run(train, installed, save_dir):
     train(epochs=[1])
     second = train("notes", epochs=[2], resumed=True)
-    for process in second.relays.processes.values():
+    for process in second.supervisor.processes.values():
         assert process.wait() == 0
     noted = [int(line.split()[0]) for line in (save_dir / "notes").read_text().splitlines()]
     assert noted == [call.seq for call in calls(second)]
@@ -150,11 +150,11 @@ def test_the_relay_of_the_earlier_part_makes_way(train, make_plugin, until):
         """
     )
     first = train(plugin, epochs=[1])
-    relay = first.relays.processes[plugin]
+    relay = first.supervisor.processes[plugin]
     until(first.folder.relay(plugin).health.exists)
     second = train(plugin, epochs=[2], resumed=True, end=None)
     assert relay.wait() != 0
-    assert second.relays.processes[plugin].poll() is None
+    assert second.supervisor.processes[plugin].poll() is None
 
 
 def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, environment, tmp_path):

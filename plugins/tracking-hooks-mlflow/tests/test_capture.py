@@ -43,7 +43,7 @@ print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name 
 @not_imported
 def test_names_are_those_of_ultralytics_own_integration(run, monkeypatch):
     captured = capture(run, None)
-    assert captured.replaces == "mlflow"
+    assert captured.disables == "mlflow"
     assert captured.destination["experiment"] == run.project
     assert captured.destination["run_name"] == run.name
     assert capture(replace(run, project=""), None).destination["experiment"] == "/Shared/Ultralytics"

@@ -30,7 +30,7 @@ def test_the_event_file_is_in_save_dir_as_ultralytics_own(capture, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     captured = capture(run=run_in(Path("runs/detect/train")))
     assert captured.destination == {"logdir": str(tmp_path / "runs/detect/train")}
-    assert captured.replaces == "tensorboard"
+    assert captured.disables == "tensorboard"
 
 
 def test_the_start_line_can_be_pasted(capture, tmp_path):

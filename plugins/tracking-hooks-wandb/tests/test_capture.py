@@ -54,7 +54,7 @@ print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name 
 
 def test_names_are_those_of_ultralytics_own_integration(capture, run):
     captured = capture(run)
-    assert captured.replaces == "wb"
+    assert captured.disables == "wb"
     destination = captured.destination
     assert (destination["project"], destination["name"], destination["job_type"]) == ("shapes", "train", "train")
     assert destination["id"] == run.uid

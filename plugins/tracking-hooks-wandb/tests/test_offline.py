@@ -49,7 +49,7 @@ def check_epochs(found, calls):
 
 
 def without_chance(found):
-    """For comparing: what the client does not make up anew in each session."""
+    """For comparing: what the client does not make up anew in each client."""
     chance = {"_runtime", "artifact_path", "_latest_artifact_path"}
 
     def rid(value):

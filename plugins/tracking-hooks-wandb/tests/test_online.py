@@ -20,8 +20,8 @@ from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, number
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_wandb import client as client_module
 from tracking_hooks_wandb import online as online_module
-from tracking_hooks_wandb import session as session_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
 
@@ -38,10 +38,10 @@ def saved(state):
 @pytest.fixture
 def quick(monkeypatch):
     """Let the client send, and give up, within a second or two."""
-    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
-    monkeypatch.setitem(session_module._SETTINGS, "init_timeout", 3.0)
-    monkeypatch.setitem(session_module._SETTINGS, "finish_timeout", 3.0)
-    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_timeout_seconds", 2.0)
+    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(client_module._SETTINGS, "init_timeout", 3.0)
+    monkeypatch.setitem(client_module._SETTINGS, "finish_timeout", 3.0)
+    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_timeout_seconds", 2.0)
     monkeypatch.setattr(online_module, "_HICCUP", 0.5)
     monkeypatch.setattr(online_module, "_CONFIRMATION", 2.0)
     monkeypatch.setattr(online_module, "UPLOAD_PATIENCE", 5)
@@ -139,7 +139,7 @@ def test_a_replay_adds_nothing(service, online, save_dir):
 @pytest.mark.parametrize("cut", [1, 14, 24, 29])
 @pytest.mark.usefixtures("quick")
 def test_what_a_relay_that_died_had_not_sent_is_sent_again(service, online, save_dir, die, journal, cut, monkeypatch):
-    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 60.0)
+    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 60.0)
     calls = recorded_run(save_dir)
     journal(calls)
     state = saved(deliver(calls[:cut], online))
@@ -319,7 +319,7 @@ def test_the_clients_own_process_may_die(service, online, save_dir, journal):
 
 
 def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeypatch):
-    monkeypatch.setitem(session_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
     monkeypatch.setattr(run_stopping.RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # not 15 s
     calls = recorded_run(save_dir)
     tracker, state = WandbTracker(), {}

@@ -115,7 +115,7 @@ class Relay:
 
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
-        self.recorded_in = head.project
+        self.recorded_in = head.root
         self.metric_rules = MetricRules(head.metrics)
         self.run_info = head.run
         self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})

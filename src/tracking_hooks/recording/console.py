@@ -10,9 +10,6 @@ from pathlib import Path
 
 from tracking_hooks import redact
 
-NAME = "console.log"
-"""The name of the file, and of the artifact that it becomes."""
-
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LONGEST = 4000  # characters
 _MOST = 2000

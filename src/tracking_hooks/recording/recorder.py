@@ -22,10 +22,10 @@ from typing import Any
 from tracking_hooks import redact
 from tracking_hooks.delivery.spawn import start_adopter
 from tracking_hooks.events import Capture, Environment, Error, Params, Run, Status
-from tracking_hooks.recording import console, resumption
+from tracking_hooks.recording import resumption
 from tracking_hooks.recording.console import ConsoleLog
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.recording.supervisor import Relays, wait_for_delivery
+from tracking_hooks.recording.supervisor import Supervisor, wait_for_delivery
 from tracking_hooks.recording.system import SystemMonitor
 from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import files, journal, layout, orphans, state
@@ -80,7 +80,7 @@ class Recorder:
         self._early: dict[str, Any] = {"params": params, "environment": environment}
         self._begun = False
         self._complaints: set[str] = set()
-        self._kept = dict(earlier.kept) if earlier else {}
+        self._saved = dict(earlier.saved) if earlier else {}
         self._stop_sampling = threading.Event()
         self._captures = dict(captures)
         self._added: list[str] = []  # trackers that the run did not have before it was resumed
@@ -109,9 +109,9 @@ class Recorder:
         self._commands = Commands(self.folder.commands)
         self._console: ConsoleLog | None = None
         if settings.console == "on":
-            self._console = ConsoleLog(self.folder.files / console.NAME)
+            self._console = ConsoleLog(self.folder.files / layout.CONSOLE)
             logger.addHandler(self._console)
-        self.relays = Relays(self.folder, self._captures, settings)
+        self.supervisor = Supervisor(self.folder, self._captures, settings)
         self._write_pointer()
 
     @classmethod
@@ -150,7 +150,7 @@ class Recorder:
             _recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
         _recorders.append(recorder)
         try:
-            recorder.relays.start()
+            recorder.supervisor.start()
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
@@ -183,7 +183,7 @@ class Recorder:
     @property
     def replaced(self) -> list[str]:
         """The names of the host's own integrations that the plugins stand in for."""
-        return [capture.replaces for capture in self._captures.values() if capture.replaces]
+        return [capture.disables for capture in self._captures.values() if capture.disables]
 
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
@@ -202,7 +202,7 @@ class Recorder:
         :param rules: what may act on the training
         :raises ConfigurationError: if a plugin cannot be used; the run is forgotten then
         """
-        for sentence, is_fatal in self.relays.verdicts():
+        for sentence, is_fatal in self.supervisor.verdicts():
             if is_fatal:
                 self._forget()
                 raise ConfigurationError(sentence)
@@ -240,13 +240,13 @@ class Recorder:
                 return
             self.epoch = args["epoch"]
         if hook == "on_action":
-            files.note_kept(self._kept, args["action"], args["outcome"])
+            files.note_saved(self._saved, args["action"], args["outcome"])
         self._guard(lambda: self._append(hook, args), f"recording {hook}")
         if hook == "on_epoch_end":
             self._guard(self._write_pointer, f"writing {layout.POINTER}")
 
     def _append(self, hook: str, args: dict[str, Any]) -> None:
-        files.keep_if_outside(self.folder, args)
+        files.secure_if_outside(self.folder, args)
         self._writer.append(hook, args)
 
     def calls(self) -> list[Call]:
@@ -274,11 +274,11 @@ class Recorder:
                 self._guard(self._tell_of_outages, "reading what the relays say")
 
     def _restart_relays(self) -> None:
-        for sentence in self.relays.restart():
+        for sentence in self.supervisor.restart():
             self._complain(sentence)
 
     def _tell_of_outages(self) -> None:
-        for sentence in self.relays.outages():
+        for sentence in self.supervisor.outages():
             self._logger.warning(f"tracking-hooks: {sentence}")
 
     def end(self, status: Status, error: BaseException | None = None) -> None:
@@ -324,12 +324,12 @@ class Recorder:
 
     def _record_final_files(self, epoch: int, skip: Callable[[Path], bool]) -> None:
         kinds = self.settings.checkpoint_rule().kinds
-        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip, kept=self._kept):
+        for hook, args in files.final_files(self.folder, self.run.save_dir, epoch, kinds, skip, saved=self._saved):
             self.record(hook, **args)
 
-    def keep_files(self) -> None:
+    def secure_files(self) -> None:
         """Copy a trial's files that are not delivered yet: the tuning may delete its folder now. Never raises."""
-        if self.run.parent is None or self.relays.are_done():
+        if self.run.parent is None or self.supervisor.are_done():
             return
         self._guard(lambda: orphans.secure_files(self.folder), "copying files that are not delivered yet")
 
@@ -338,9 +338,9 @@ class Recorder:
         self._guard(self._tell_outcome, "telling what was delivered")
 
     def _tell_outcome(self) -> None:
-        for line in self.relays.outcome():
+        for line in self.supervisor.outcome():
             self._logger.info(f"tracking-hooks: {line}")
-        self._write_pointer(self.relays.links())
+        self._write_pointer(self.supervisor.links())
 
     def _write_pointer(self, links: Mapping[str, str] = MappingProxyType({})) -> None:
         if self.run.save_dir.is_dir():  # that of a trial may be deleted by now
@@ -360,14 +360,14 @@ class Recorder:
 
     def _close(self) -> None:
         events = self._writer.close()
-        self.relays.finish(self.folder.journal.stat().st_size, events)
+        self.supervisor.finish(self.folder.journal.stat().st_size, events)
         self._restart_relays()
 
     def _forget(self) -> None:
         """Undo ``start``: nothing was recorded."""
         self._writer.has_ended = True
         self._close_console()
-        self.relays.stop()
+        self.supervisor.stop()
         self._writer.close()
         for label in self._added:
             self.folder.forget_replay(label)
@@ -429,7 +429,7 @@ def _finish_all() -> None:
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0]._guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:
-        recorder.keep_files()
+        recorder.secure_files()
         recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
@@ -440,7 +440,7 @@ def _finish_all() -> None:
 
 def _wait_for(recorders: list[Recorder]) -> None:
     limit = max(recorder.settings.exit_wait for recorder in recorders)
-    for _ in wait_for_delivery([recorder.relays for recorder in recorders], limit):
+    for _ in wait_for_delivery([recorder.supervisor for recorder in recorders], limit):
         for recorder in recorders:
             recorder.look_after_relays()
 

@@ -20,7 +20,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     epoch: int
     """The last one that was settled; 0 if none was."""
-    kept: dict[str, None] = {}
+    saved: dict[str, None] = {}
     """The checkpoints that actions have saved."""
     journal: tuple[RunFolder, Head] | None = None
     """None: on another machine, only ``save_dir`` was copied here."""
@@ -42,14 +42,14 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
             if state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
                 return None
             head, offset = journal.read_head(folder.journal)
-            epoch, kept = 0, dict[str, None]()
+            epoch, saved = 0, dict[str, None]()
             for call in (entry.call for entry in journal.read(folder.journal, offset) if entry.call):
                 if call.hook == "on_epoch_end":
                     epoch = max(epoch, call.args["epoch"])
                 elif call.hook == "on_action":
-                    files.note_kept(kept, call.args["action"], call.args["outcome"])
+                    files.note_saved(saved, call.args["action"], call.args["outcome"])
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
-            return Earlier(run=same, epoch=epoch, kept=kept, journal=(folder, head))
+            return Earlier(run=same, epoch=epoch, saved=saved, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
     return None
 
@@ -57,7 +57,7 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
 def take_over(folder: RunFolder) -> None:
     """Make a run folder ready to be recorded to again: the run so far gets its end, its pending files are copied.
 
-    Relays that are still at work are ended: those of the resumed training go on with a fresh configuration.
+    Supervisor that are still at work are ended: those of the resumed training go on with a fresh configuration.
 
     :raises JournalError, OSError: if that cannot be done
     """

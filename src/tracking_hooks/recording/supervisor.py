@@ -19,7 +19,7 @@ _DOWN_WAIT = 2.0
 _POLL = 0.05
 
 
-class Relays:
+class Supervisor:
     """One process for each plugin of a run.
 
     What the journal holds in the end is known only then: ``finish`` says it.
@@ -183,7 +183,7 @@ class Relays:
         return read_json(self._folder.relay(name).health, Health)
 
 
-def wait_for_delivery(fleets: Sequence[Relays], limit: float) -> Iterator[None]:
+def wait_for_delivery(fleets: Sequence[Supervisor], limit: float) -> Iterator[None]:
     """Wait until it is not worth waiting any more, with a progress bar on a terminal.
 
     :param limit: seconds

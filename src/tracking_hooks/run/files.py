@@ -13,8 +13,7 @@ from msgspec import structs
 
 from tracking_hooks import redact
 from tracking_hooks.events import DONE, Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
-from tracking_hooks.recording import console
-from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
+from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".png": "plot",
@@ -124,7 +123,7 @@ def locate_for_call(folder: RunFolder, recorded_in: Path, args: Mapping[str, Any
     return args
 
 
-def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:
+def secure(folder: RunFolder, file: Artifact | Checkpoint) -> None:
     """Copy a file into the run folder, before somebody overwrites it.
 
     :raises OSError: if that cannot be done
@@ -138,14 +137,14 @@ def keep(folder: RunFolder, file: Artifact | Checkpoint) -> None:
         draft.replace(copy)
 
 
-def keep_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
+def secure_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
     """Copy the file of a call if it is outside of the project's folder, where nobody looks for it later.
 
     :raises OSError: if that cannot be done
     """
     file = args.get("artifact") or args.get("checkpoint")
     if file and file.digest and not file.path.is_relative_to(folder.path.parent.parent):
-        keep(folder, file)
+        secure(folder, file)
 
 
 def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
@@ -154,15 +153,15 @@ def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
     :raises OSError: if that cannot be done
     """
     size, sha = digest(path)
-    keep(folder, Checkpoint(path=path, kind="periodic", size=size, digest=sha))
+    secure(folder, Checkpoint(path=path, kind="periodic", size=size, digest=sha))
     return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
 
 
-def note_kept(kept: dict[str, None], action: Action, outcome: str) -> None:
+def note_saved(saved: dict[str, None], action: Action, outcome: str) -> None:
     """Keep account of the checkpoints that actions have saved and not replaced by others."""
     if isinstance(action, SaveCheckpoint) and outcome == DONE:
-        kept.pop(action.replaces, None)
-        kept[action.name] = None
+        saved.pop(action.replaces, None)
+        saved[action.name] = None
 
 
 def final_files(
@@ -171,7 +170,7 @@ def final_files(
     epoch: int,
     kinds: Container[str] = ("best", "last"),
     skip: Callable[[Path], bool] = lambda _: False,
-    kept: Iterable[str] = (),
+    saved: Iterable[str] = (),
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record; and its console log.
 
@@ -179,13 +178,13 @@ def final_files(
 
     :param kinds: the checkpoints that are wanted
     :param skip: says of a file that it is recorded already, as it is now
-    :param kept: the checkpoints that actions have saved (see ``note_kept``)
+    :param saved: the checkpoints that actions have saved (see ``note_saved``)
     """
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
         return
     weights: list[tuple[str, Literal["best", "last", "action"]]] = [("best", "best"), ("last", "last")]
-    weights = [(name, kind) for name, kind in weights if kind in kinds] + [(name, "action") for name in kept]
+    weights = [(name, kind) for name, kind in weights if kind in kinds] + [(name, "action") for name in saved]
     for name, kind in weights:
         path = save_dir / "weights" / f"{name}.pt"
         with suppress(FileNotFoundError):
@@ -197,7 +196,7 @@ def final_files(
             if path.suffix in _KINDS and path.name != POINTER and path.is_file() and not skip(path):
                 yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}
     with suppress(FileNotFoundError):
-        path = folder.files / console.NAME
+        path = folder.files / CONSOLE
         size, sha = digest(path)
-        log = Artifact(path=path, kind="file", name=console.NAME, size=size, digest=sha, epoch=epoch)
+        log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=epoch)
         yield "on_artifact", {"artifact": log}

@@ -48,7 +48,7 @@ class Head(Struct, frozen=True, kw_only=True):
     """The folder of run folders that this one was made in. None: beside ``save_dir``."""
 
     @property
-    def project(self) -> Path:
+    def root(self) -> Path:
         """The project's folder when the run was started."""
         return self.home.parent if self.home else self.run.save_dir.parent
 

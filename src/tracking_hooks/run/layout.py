@@ -40,6 +40,9 @@ from tracking_hooks.events import Destination, State
 FOLDER = ".tracking-hooks"
 POINTER = "tracking.json"
 
+CONSOLE = "console.log"
+"""The name of the trainer's log, among a run's own copies and as an artifact."""
+
 LAUNCHER_INDEX = "TRACKING_HOOKS_LAUNCHER_INDEX"
 """Set by ``tracking-hooks run`` for what it starts: one more index to enter runs in."""
 

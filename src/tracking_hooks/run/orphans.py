@@ -25,21 +25,21 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
         return True  # another relay is just doing it
     try:
         head, offset = journal.read_head(folder.journal)
-        is_open, time, epoch, kept = False, 0.0, 0, dict[str, None]()
+        is_open, time, epoch, saved = False, 0.0, 0, dict[str, None]()
         for entry in journal.read(folder.journal, offset):
             if call := entry.call:
                 time = max(time, call.time)
                 epoch = call.args.get("epoch") or epoch
                 is_open = call.hook != "on_run_end"
                 if call.hook == "on_action":
-                    files.note_kept(kept, call.args["action"], call.args["outcome"])
+                    files.note_saved(saved, call.args["action"], call.args["outcome"])
         if not is_open:
             return False
         kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
         log = Journal.reopen(folder.journal)
         try:
-            for hook, args in files.final_files(folder, head.run.save_dir, epoch, kinds, kept=kept):
-                files.keep_if_outside(folder, args)
+            for hook, args in files.final_files(folder, head.run.save_dir, epoch, kinds, saved=saved):
+                files.secure_if_outside(folder, args)
                 log.append(hook, time, args)
             error = state.first_crash(folder)
             log.append("on_run_end", time, {"status": "failed" if error else "killed", "error": error})
@@ -63,4 +63,4 @@ def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:
         call: Call | None = entry.call
         file = call and (call.args.get("artifact") or call.args.get("checkpoint"))
         if file and file.digest and file.path.is_file() and file.path.stat().st_size == file.size:
-            files.keep(folder, file)
+            files.secure(folder, file)

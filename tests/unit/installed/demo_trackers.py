@@ -29,7 +29,7 @@ Notes = type("Notes", (_Misbehaviour,), {hook: _note(hook) for hook in EVENTS})
 class NotesInTrainer:
     @hookimpl
     def capture(self, run):
-        return Capture(destination={"file": str(run.save_dir / "notes")}, replaces="notebook", summary="a file")
+        return Capture(destination={"file": str(run.save_dir / "notes")}, disables="notebook", summary="a file")
 
 
 class BrokenInTrainer:

@@ -31,7 +31,7 @@ PARENT_UID = "tracking_hooks.parent_uid"
 STOP = "tracking_hooks.stop"
 """Set this tag in MLflow's UI, to a reason, and the training ends."""
 
-SESSION = "tracking_hooks.session"
+BEGAN = "tracking_hooks.began"
 """The tag that says when the run was begun or resumed last: what a killed part of it has to say comes too late."""
 
 MAX_PARAM = 6000
@@ -125,10 +125,10 @@ class MLflowRun:
         with told_to_relay(self.uri):
             self.client.log_text(self.run_id, text, name)
 
-    def session(self) -> float:
+    def began(self) -> float:
         """Return when the run was begun or resumed last, in seconds since the epoch."""
         with told_to_relay(self.uri):
-            return float(self.client.get_run(self.run_id).data.tags.get(SESSION, 0))
+            return float(self.client.get_run(self.run_id).data.tags.get(BEGAN, 0))
 
     def stop_asked_for(self) -> str | None:
         """Return the reason why somebody wants the training to end, if somebody does."""

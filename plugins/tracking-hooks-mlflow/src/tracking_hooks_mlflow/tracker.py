@@ -31,7 +31,7 @@ from tracking_hooks.events import (
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_mlflow import datasets, models, note, registration, tables
 from tracking_hooks_mlflow.names import Names
-from tracking_hooks_mlflow.run import PARENT_UID, RUN_UID, SESSION, STOP, MLflowRun, milliseconds
+from tracking_hooks_mlflow.run import BEGAN, PARENT_UID, RUN_UID, STOP, MLflowRun, milliseconds
 
 METRICS_PER_BATCH = 1000
 
@@ -40,7 +40,7 @@ class MLflowTracker:
     """Records one training as one MLflow run.
 
     A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
-    first. In ``state`` are ``run_id``, ``model_id`` and ``url``, when this ``session`` of it began, the last ``epoch``
+    first. In ``state`` are ``run_id``, ``model_id`` and ``url``, when this part of it ``began``, the last ``epoch``
     and the ``best_epoch``, the ``keys`` of metrics whose name MLflow does not take, and for the description its parts
     so far (``note``) and the metrics of the ``best`` checkpoint.
     """
@@ -56,10 +56,10 @@ class MLflowTracker:
     ) -> None:  # fmt: skip
         """Params, and where they came from as tags."""
         self._run = mlflow_run = MLflowRun.open(run, time, state, destination, resumed=resumed)
-        state["session"] = time
-        if mlflow_run.session() > time:
+        state["began"] = time
+        if mlflow_run.began() > time:
             return  # it was resumed elsewhere before this came
-        tags = _tags(run, environment, destination) | {SESSION: str(time)}
+        tags = _tags(run, environment, destination) | {BEGAN: str(time)}
         if not _is_joined(destination):
             tags |= _source(environment)
             if resumed:
@@ -174,7 +174,7 @@ class MLflowTracker:
             mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
         text = note.result(status, state.get("epoch", 0), state.get("best", {}))
         self._describe(mlflow_run, state, destination, result=text)
-        if not _is_joined(destination) and mlflow_run.session() <= state.get("session", time):
+        if not _is_joined(destination) and mlflow_run.began() <= state.get("began", time):
             mlflow_run.drop_others(run.uid)
             if status != "finished" or not destination.get("keep_active"):
                 mlflow_run.end(status, time)

@@ -19,7 +19,7 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent else _logdir(run)
     return Capture(
         destination={"logdir": str(logdir)},
-        replaces="tensorboard",
+        disables="tensorboard",
         summary=f"tensorboard --logdir {shlex.quote(str(logdir))}",
     )
 

@@ -32,7 +32,7 @@ def calls(run: Run, upto: int) -> Iterator[Call]:
         if call.seq > upto:
             return
         try:
-            args = files.locate_for_call(folder, head.project, rules.apply_to_call(call.args))
+            args = files.locate_for_call(folder, head.root, rules.apply_to_call(call.args))
         except Rejected as error:
             logger.warning("%s (event %d) is not looked at again: %s", call.hook, call.seq, error)
             continue

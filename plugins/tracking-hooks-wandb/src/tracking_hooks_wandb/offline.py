@@ -23,7 +23,7 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
 from tracking_hooks_wandb import translog
-from tracking_hooks_wandb.session import Mark, Session
+from tracking_hooks_wandb.client import Client, Mark
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -34,7 +34,7 @@ _PATIENCE = 40.0
 """Seconds until the client must have written: without the setting below it does every 15."""
 
 
-class OfflineSession(Session):
+class OfflineClient(Client):
     """Puts a run into a folder, record by record."""
 
     mode = "offline"
@@ -69,7 +69,7 @@ class OfflineSession(Session):
     def _use(self, artifact: wandb.Artifact) -> None:
         """Leave that to the folder, which can say it: offline the client refuses to."""
 
-    def settle(self) -> State:
+    def confirm(self) -> State:
         """Move what was written to the run's folder, and make sure of it."""
         if not self.finished:
             self._flushes += 1

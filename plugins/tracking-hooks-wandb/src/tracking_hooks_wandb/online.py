@@ -17,8 +17,8 @@ from wandb.plot.custom_chart import CustomChart
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
+from tracking_hooks_wandb.client import UPLOAD_PATIENCE, Client, Mark
 from tracking_hooks_wandb.errors import reason, told_to_relay
-from tracking_hooks_wandb.session import UPLOAD_PATIENCE, Mark, Session
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -35,7 +35,7 @@ _alerted: dict[str, set[int]] = {}
 # Module state: nobody wants to be woken up once for each time that the delivery of a run is tried.
 
 
-class OnlineSession(Session):
+class OnlineClient(Client):
     """A run of ours alone, or one that was named to us and that nobody else writes to."""
 
     mode: Literal["online", "offline", "shared"] = "online"
@@ -106,7 +106,7 @@ class OnlineSession(Session):
             raise upload.error
         return upload.artifact
 
-    def settle(self) -> State:
+    def confirm(self) -> State:
         """Look whether the client reaches the service at all."""
         trouble = None if self.finished else self._trouble()
         if trouble is None:
@@ -179,7 +179,7 @@ class _Upload:
             self.error = error
 
 
-class SharedSession(OnlineSession):
+class SharedClient(OnlineClient):
     """A run that the user's own process has open, in the mode in which W&B lets several write.
 
     The service numbers the rows there, so one that is sent twice stands twice; and the run is not ours to end.
@@ -195,7 +195,7 @@ class SharedSession(OnlineSession):
             "x_update_finish_state": False,
             "x_file_stream_transmit_interval": _INTERVAL,
         }
-        return Session._init(self, destination, settings, **more)
+        return Client._init(self, destination, settings, **more)
 
     def log(self, row: Any, seq: int, time: float) -> None:
         """Add an event's row to the run's history."""
@@ -204,7 +204,7 @@ class SharedSession(OnlineSession):
                 self.run.log({**row, "_timestamp": time}, commit=True)
             self.last = seq
 
-    def settle(self) -> State:
+    def confirm(self) -> State:
         """Wait until the client has sent what it was given: nobody can say later what has arrived."""
         deadline = time.monotonic() + UPLOAD_PATIENCE
         time.sleep(_INTERVAL + 0.5)
@@ -216,5 +216,5 @@ class SharedSession(OnlineSession):
 
     def finish(self, exit_code: int) -> None:
         """Leave the run: its own process ends it."""
-        Session.finish(self, exit_code)
+        Client.finish(self, exit_code)
         self.close()

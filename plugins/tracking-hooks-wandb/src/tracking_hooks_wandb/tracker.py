@@ -44,9 +44,9 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs, hookimpl
 from tracking_hooks_wandb import content, missed, names
-from tracking_hooks_wandb.offline import OfflineSession
-from tracking_hooks_wandb.online import OnlineSession, SharedSession
-from tracking_hooks_wandb.session import Mark, Session
+from tracking_hooks_wandb.client import Client, Mark
+from tracking_hooks_wandb.offline import OfflineClient
+from tracking_hooks_wandb.online import OnlineClient, SharedClient
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -62,7 +62,7 @@ _EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255
 class WandbTracker:
     """Records one training as one W&B run.
 
-    Instances come and go, the run stays open in the process (see ``session``); any hook may be an instance's first.
+    Instances come and go, the run stays open in the process (see ``client``); any hook may be an instance's first.
     """
 
     def __init__(self) -> None:
@@ -79,12 +79,12 @@ class WandbTracker:
         if git := environment.git:
             about |= {"git_commit": git.commit, "git_remote_url": git.remote}
         # On another machine a resumed run begins a journal of its own, whose numbers begin anew.
-        session = self._open(run, seq, state, destination, about, is_elsewhere=resumed and seq == 1)
+        client = self._open(run, seq, state, destination, about, is_elsewhere=resumed and seq == 1)
         # As Ultralytics' own integration: in a run of the user's or of a sweep, what was set there stays.
-        session.configure(params, missing_only=bool(destination.get("joined")))
-        session.configure({"tracking_hooks": _source(run, environment, session, state, destination)})
+        client.configure(params, missing_only=bool(destination.get("joined")))
+        client.configure({"tracking_hooks": _source(run, environment, client, state, destination)})
         if resumed:
-            session.print("The training is resumed.", seq)
+            client.print("The training is resumed.", seq)
 
     @hookimpl
     def on_train_start(
@@ -92,15 +92,15 @@ class WandbTracker:
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """The network's size, and the data set as the run's input."""
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         size = {
             "model/parameters": model.parameters,
             "model/gradients": model.gradients,
             "model/layers": model.layers,
             "model/GFLOPs": model.gflops,
         }
-        session.log({name: value for name, value in size.items() if value is not None}, seq, time)
-        session.add(content.dataset(dataset), [names.artifact(dataset.digest)], is_input=True)
+        client.log({name: value for name, value in size.items() if value is not None}, seq, time)
+        client.add(content.dataset(dataset), [names.artifact(dataset.digest)], is_input=True)
 
     @hookimpl
     def on_batch_end(
@@ -125,10 +125,10 @@ class WandbTracker:
         self, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
         """What the training uses (not this process), over the seconds since its start."""
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         if metrics:
             seconds = max(time - state.setdefault("started", time), 0.0)
-            session.log({**metrics, "seconds": round(seconds, 1)}, seq, time)
+            client.log({**metrics, "seconds": round(seconds, 1)}, seq, time)
 
     @hookimpl
     def on_log(
@@ -136,12 +136,12 @@ class WandbTracker:
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """The user's own metrics, over the user's own steps if there are any."""
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         row: dict[str, float] = {names.metric(name): value for name, value in metrics.items()}
         if step is not None:
-            session.x_axis("log_step", *row)
+            client.x_axis("log_step", *row)
             row["log_step"] = step
-        session.log(row, seq, time)
+        client.log(row, seq, time)
 
     @hookimpl
     def on_console(self, lines: list[str], run: Run, seq: int, state: State, destination: Destination) -> None:
@@ -153,7 +153,7 @@ class WandbTracker:
         self, artifact: Artifact, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
         """Plots as pictures, named as Ultralytics' own integration does; other files on W&B's page "Files"."""
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         if not artifact.path.is_file():
             raise Rejected(f"{artifact.path} is gone, so {artifact.name} cannot be added to W&B")
         if artifact.name.startswith("/") or ".." in artifact.name.split("/"):
@@ -162,9 +162,9 @@ class WandbTracker:
             row: dict[str, Any] = {artifact.name.rpartition(".")[0]: content.picture(artifact.path)}
             if artifact.epoch is not None:
                 row["epoch"] = artifact.epoch
-            session.log(row, seq, time)
+            client.log(row, seq, time)
         else:
-            session.save(artifact.path, artifact.name)
+            client.save(artifact.path, artifact.name)
 
     @hookimpl
     def on_checkpoint_saved(
@@ -182,8 +182,8 @@ class WandbTracker:
         aliases = [] if checkpoint.kind == "periodic" else [names.artifact(Path(name).stem)]
         if checkpoint.kind != "last" or epoch != best.get("epoch"):
             aliases.append(f"epoch_{metadata['epoch']}")
-        session = self._open(run, seq, state, destination)
-        session.add(content.weights(run, destination.get("id", run.uid), name, checkpoint, metadata), aliases)
+        client = self._open(run, seq, state, destination)
+        client.add(content.weights(run, destination.get("id", run.uid), name, checkpoint, metadata), aliases)
 
     @hookimpl
     def on_action(
@@ -193,11 +193,11 @@ class WandbTracker:
         """Word of what was asked for, and whether it was done: an alert, except for a checkpoint more."""
         what = type(action).__name__
         text = f"{plugin}: {action.reason}\n{outcome}"
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         if isinstance(action, SaveCheckpoint) and outcome == DONE:
-            session.print(f"{what} {action.name}, {text}", seq)
+            client.print(f"{what} {action.name}, {text}", seq)
         else:
-            session.alert(f"{what} of {run.name}", text, "INFO" if outcome == DONE else "WARN", seq)
+            client.alert(f"{what} of {run.name}", text, "INFO" if outcome == DONE else "WARN", seq)
 
     @hookimpl
     def on_final_validation(
@@ -222,36 +222,36 @@ class WandbTracker:
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """How the run ended, and what went wrong. A run that the user's process has open is left so."""
-        session = self._open(run, seq, state, destination)
+        client = self._open(run, seq, state, destination)
         summary: dict[str, str] = {"status": status}
         if error is not None:
             summary["error"] = f"{error.type}: {error.message}"
-            session.write(error.traceback, "traceback.txt")
+            client.write(error.traceback, "traceback.txt")
         if status in {"failed", "killed"}:
             text = summary.get("error", "its process died without saying why")
-            session.alert(f"{run.name} {status}", text, "ERROR", seq)
-        session.summarize(summary)
+            client.alert(f"{run.name} {status}", text, "ERROR", seq)
+        client.summarize(summary)
         # The last row: that the service has this one means that it has them all.
-        session.log({"epoch": state.get("epoch", 0)}, seq, time)
-        session.finish(_EXIT_CODES[status])
+        client.log({"epoch": state.get("epoch", 0)}, seq, time)
+        client.finish(_EXIT_CODES[status])
         state.pop("sent", None)
 
     @hookimpl
     def flush(self, state: State, destination: Destination) -> None:
         """Make sure of what was written."""
-        session = Session.find(destination)
-        if session is not None:
-            state |= session.settle()
-            if session.mode == "online":
+        client = Client.find(destination)
+        if client is not None:
+            state |= client.confirm()
+            if client.mode == "online":
                 state["sent"] = max(self._seq, state.get("sent", 0))
 
     @hookimpl
     def poll(self, destination: Destination) -> Stop | None:
         """Return that somebody has pressed "Stop run" on W&B's page."""
-        session = Session.find(destination)
-        if session is None or not session.stop_asked.is_set():
+        client = Client.find(destination)
+        if client is None or not client.stop_asked.is_set():
             return None
-        session.stop_asked.clear()
+        client.stop_asked.clear()
         return Stop(reason="stopped on W&B's page")
 
     # -- the run ----------------------------------------------------------------------------------------------
@@ -259,32 +259,32 @@ class WandbTracker:
     def _open(
         self, run: Run, seq: int, state: State, destination: Destination, about: dict[str, Any] | None = None,
         *, is_elsewhere: bool = False,
-    ) -> Session:  # fmt: skip
+    ) -> Client:  # fmt: skip
         """Return the open run; open it if need be, and send what an earlier process may not have sent."""
         if destination["mode"] == "disabled":
             return _NOBODY
-        session = Session.find(destination)
-        if session is not None and session.finished:
-            if seq <= session.last:
+        client = Client.find(destination)
+        if client is not None and client.finished:
+            if seq <= client.last:
                 return _NOBODY  # it has all been said; what failed was to put it away
-            state |= session.settle()  # the training goes on after its end, in one batch
-            session = None
-        if session is None:
+            state |= client.confirm()  # the training goes on after its end, in one batch
+            client = None
+        if client is None:
             mark = Mark(run.uid, state.get("started"), is_joined=is_elsewhere or bool(destination.get("joined")))
-            session = _opened(mark, state, destination, about or {})
+            client = _opened(mark, state, destination, about or {})
             for x, metrics in _X_AXES.items():
-                session.x_axis(x, *metrics)
-        if session.behind and seq > session.behind:
-            self._send_again(session, run, state, destination)
+                client.x_axis(x, *metrics)
+        if client.behind and seq > client.behind:
+            self._send_again(client, run, state, destination)
         self._seq = max(self._seq, seq)
-        return session
+        return client
 
-    def _send_again(self, session: Session, run: Run, state: State, destination: Destination) -> None:
+    def _send_again(self, client: Client, run: Run, state: State, destination: Destination) -> None:
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(LifecycleSpecs)
         manager.register(self)
         common = {"run": run, "state": state, "destination": destination}
-        for call in missed.calls(run, session.behind):
+        for call in missed.calls(run, client.behind):
             if call.hook == "on_run_end":
                 continue  # it was no end, since there is more
             try:
@@ -293,7 +293,7 @@ class WandbTracker:
                 raise
             except Exception as error:  # noqa: BLE001 it was set aside when it was delivered
                 logger.warning("%s (event %d) is not sent again: %r", call.hook, call.seq, error)
-        session.behind = 0
+        client.behind = 0
 
 
 class _Nobody:
@@ -303,19 +303,19 @@ class _Nobody:
         return lambda *_args, **_options: None
 
 
-_NOBODY = cast("Session", _Nobody())
+_NOBODY = cast("Client", _Nobody())
 
 
-def _opened(mark: Mark, state: State, destination: Destination, about: dict[str, Any]) -> Session:
+def _opened(mark: Mark, state: State, destination: Destination, about: dict[str, Any]) -> Client:
     if destination["mode"] == "offline":
-        return OfflineSession(destination, about, state, mark)
+        return OfflineClient(destination, about, state, mark)
     if destination["mode"] == "shared":
-        return SharedSession(destination, about, state, mark)
-    return OnlineSession(destination, about, state, mark)
+        return SharedClient(destination, about, state, mark)
+    return OnlineClient(destination, about, state, mark)
 
 
 def _source(
-    run: Run, environment: Environment, session: Session, state: State, destination: Destination
+    run: Run, environment: Environment, client: Client, state: State, destination: Destination
 ) -> dict[str, Any]:
     """Return what W&B has no place of its own for."""
     git = environment.git
@@ -334,6 +334,6 @@ def _source(
         "parent": run.parent,
         "beside": destination.get("beside"),
         "started": state["started"],
-        "first_step": session.base or None,
+        "first_step": client.base or None,
     }
     return {name: value for name, value in found.items() if value not in (None, [], {})}

@@ -30,7 +30,7 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     if destination["mode"] == "offline":
         parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
         destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
-    return Capture(destination=destination, replaces="wb", summary=_where_to_look(destination))
+    return Capture(destination=destination, disables="wb", summary=_where_to_look(destination))
 
 
 def _beside(parent: Destination, run: Run) -> Destination:

@@ -74,7 +74,7 @@ def end_epoch_as_it_is(trainer: BaseTrainer) -> None:
         trainer.loss = trainer.loss.new_full((), 1e30)
 
 
-def keep_learning_rate(trainer: BaseTrainer, past: Iterable[Call]) -> None:
+def restore_learning_rate(trainer: BaseTrainer, past: Iterable[Call]) -> None:
     """After a resume, let the learning rates be what actions have made them.
 
     The scheduler was made before the rates in the checkpoint were read. And what was done at the end of the

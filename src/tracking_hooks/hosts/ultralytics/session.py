@@ -26,7 +26,7 @@ from tracking_hooks.hosts.ultralytics.actions import (
     carry_out,
     end_epoch_as_it_is,
     is_safe_in_mid_epoch,
-    keep_learning_rate,
+    restore_learning_rate,
 )
 from tracking_hooks.hosts.ultralytics.run import Tracking, raise_alone
 from tracking_hooks.run import files
@@ -145,7 +145,7 @@ class Session:
         """Record model and data set."""
         if self.recorder.resumed:
             past = self.recorder.calls()
-            keep_learning_rate(trainer, past)
+            restore_learning_rate(trainer, past)
             if self.control:
                 deque(self.control.past(self.recorder.run, past), maxlen=0)  # so that they remember
         dataset = data.dataset(trainer)

@@ -1,4 +1,4 @@
-"""``tracking-hooks replay``: what rules would have done to a run that is recorded."""
+"""``tracking-hooks simulate``: what rules would have done to a run that is recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError
 
 
-@click.command("replay")
+@click.command("simulate")
 @run_paths.argument
 @click.option("--control", "text", metavar="RULES", required=True, help="As TRACKING_HOOKS_CONTROL takes them.")
 def command(paths: tuple[Path, ...], text: str) -> None:
@@ -27,14 +27,14 @@ def command(paths: tuple[Path, ...], text: str) -> None:
     """
     for folder in run_paths.runs(paths):
         try:
-            _replay(folder, text)
+            _simulate(folder, text)
         except ConfigurationError as error:
             raise click.ClickException(str(error)) from None
         except (JournalError, OSError) as error:
             click.echo(f"{folder.uid}  left out: {error}", err=True)
 
 
-def _replay(folder: RunFolder, text: str) -> None:
+def _simulate(folder: RunFolder, text: str) -> None:
     head, offset = journal.read_head(folder.journal)
     # Rules remember: each run has its own.
     control = Control(rules.build(text), lambda sentence: click.echo(f"{folder.uid}  {sentence}", err=True))

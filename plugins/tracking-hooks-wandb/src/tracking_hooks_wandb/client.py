@@ -59,7 +59,7 @@ _SETTINGS: dict[str, Any] = {
     "x_graphql_retry_wait_max_seconds": 15.0,
 }
 
-_sessions: dict[str, Session] = {}
+_clients: dict[str, Client] = {}
 # Module state, since W&B's client is a singleton of the process: instances of the tracker find its runs here.
 
 
@@ -73,8 +73,8 @@ class Mark(NamedTuple):
     """Whether the run had rows before that."""
 
 
-class Session:
-    """One open run. Its kinds differ in when what it was told is safe: see ``settle`` and ``finish``."""
+class Client:
+    """One open run. Its kinds differ in when what it was told is safe: see ``confirm`` and ``finish``."""
 
     mode: Literal["online", "offline", "shared"]
 
@@ -102,12 +102,12 @@ class Session:
         except BaseException:
             self._clean_up()  # else W&B's client says "run ID is in use" from now on
             raise
-        _sessions[self.key] = self
+        _clients[self.key] = self
 
     @staticmethod
-    def find(destination: Destination) -> Session | None:
-        """Return the session that an earlier instance of the tracker has left open."""
-        return _sessions.get(_key(destination))
+    def find(destination: Destination) -> Client | None:
+        """Return the client that an earlier instance of the tracker has left open."""
+        return _clients.get(_key(destination))
 
     def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         stop_asked = self.stop_asked
@@ -208,7 +208,7 @@ class Session:
 
     # -- to be sure -------------------------------------------------------------------------------------------
 
-    def settle(self) -> State:
+    def confirm(self) -> State:
         """Return when what it was told is safe, as far as this kind of run can know.
 
         :returns: what to keep in the plugin's state
@@ -232,7 +232,7 @@ class Session:
 
     def close(self) -> None:
         """Forget the run here."""
-        if _sessions.pop(self.key, None):
+        if _clients.pop(self.key, None):
             self._clean_up()
 
     @contextmanager
