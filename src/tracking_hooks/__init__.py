@@ -1,4 +1,4 @@
-"""Track every Ultralytics YOLO training: a hook specification, a recorder, and relays that deliver.
+"""Track every training: a hook specification, a recorder, and relays that deliver.
 
 Importing this package does nothing; each name is loaded when it is first used.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tracking_hooks.autoload import attach
     from tracking_hooks.events import Capture, Rejected, Run, Unavailable
     from tracking_hooks.hookspecs import hookimpl
-    from tracking_hooks.recording.recorder import log
+    from tracking_hooks.recording.process import log
     from tracking_hooks.settings import ConfigurationError
 
 __all__ = ["Capture", "ConfigurationError", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
@@ -25,7 +25,7 @@ _HOMES = {
     "Unavailable": "events",
     "attach": "autoload",
     "hookimpl": "hookspecs",
-    "log": "recording.recorder",
+    "log": "recording.process",
 }
 
 

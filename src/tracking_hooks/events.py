@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "Params",
     "PerClass",
+    "Plan",
     "Progress",
     "Rejected",
     "Run",
@@ -94,6 +95,20 @@ class Environment(Struct, frozen=True, kw_only=True):
     """Distribution name to version."""
     devices: list[str]
     git: Git | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is known of a run in advance. A run whose process died is ended by it, without its training library."""
+
+    host: str = ""
+    """The training library, by a name for people."""
+    epochs: int | None = None
+    """How many the run is to have."""
+    checkpoints: dict[str, str] = {}
+    """``best`` and ``last`` to the path of the file below ``run.save_dir``, with forward slashes."""
+    files: list[str] = []
+    """Plots, tables and configurations that are final once the run is over: patterns below ``run.save_dir``, such as
+    ``*.csv``. Links and files of other kinds are left out."""
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Plan,
     Progress,
     Run,
     State,
@@ -88,10 +89,14 @@ class LifecycleSpecs:
 
     @hookspec
     def on_run_start(
-        self, params: Params, environment: Environment, resumed: bool,
+        self, params: Params, environment: Environment, resumed: bool, plan: Plan,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The run begins, or goes on if ``resumed``. Set-up is done, arguments are resolved."""
+        """The run begins, or goes on if ``resumed``. Set-up is done, arguments are resolved.
+
+        :param plan: what is to be recorded of the run's folder at its end; of a resumed run, that of the last part
+            counts
+        """
 
     @hookspec
     def on_train_start(

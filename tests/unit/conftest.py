@@ -16,6 +16,7 @@ from tracking_hooks.events import Environment
 from tracking_hooks.run import journal
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
+from tracking_hooks.run.story import reopen
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -73,7 +74,7 @@ class RecordedRun:
         self.notes = notes
 
     def append(self, calls) -> None:
-        log = Journal.reopen(self.folder.journal)
+        log = reopen(self.folder.journal)[0]
         for call in calls:
             log.append(call.hook, call.time, as_recorded(call.args))
         log.close()

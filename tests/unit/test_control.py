@@ -146,13 +146,13 @@ def test_the_past_of_a_run_is_shown_to_rules_with_what_was_known_then(control, t
             seen.append((epoch, step))
 
     calls = recorded_run(tmp_path, epochs=2)
+    began = next(call.time for call in calls if call.hook == "on_train_start")
     for index, call in enumerate(calls):
         if call.hook == "on_epoch_end":
-            metrics = {**call.args["metrics"], "time/total": 10.0 * call.args["epoch"]}
-            calls[index] = replace(call, args={**call.args, "metrics": metrics})
+            calls[index] = replace(call, time=began + 10.0 * call.args["epoch"])
     start = next(call for call in calls if call.hook == "on_run_start")
     end = next(call for call in reversed(calls) if call.hook == "on_epoch_end")
-    resumed = replace(end, args={**end.args, "epoch": 3, "metrics": {**end.args["metrics"], "time/total": 7.0}})
+    resumed = replace(end, time=start.time + 7.0, args={**end.args, "epoch": 3})
     noting = control(notes=Notes())
     for _ in noting.past(sample_run(tmp_path), [*calls, start, resumed]):
         pass

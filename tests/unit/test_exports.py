@@ -95,3 +95,10 @@ for name in sys.argv[1:]:
 """
     modules = [f"tracking_hooks.{names(path)}".removesuffix(".__init__") for path in alone]
     subprocess.run([sys.executable, "-c", code, *modules], check=True)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_the_core_knows_no_training_library_by_name(path):
+    about_it = {SOURCE / "autoload.py", SOURCE / "cli/demo.py", SOURCE / "cli/shapes.py"}
+    if path not in about_it and not path.is_relative_to(SOURCE / "hosts") and path.parent != SOURCE / "testing":
+        assert "ultralytics" not in path.read_text().lower()

@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve
 from tracking_hooks.run.journal import FORMAT, Head, Journal, JournalError, read, read_head
+from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import sample_run
 
 
@@ -197,7 +198,7 @@ def test_a_torn_tail_is_not_read_yet(log, path):
 def test_behind_a_torn_tail_the_journal_goes_on(log, path):
     write_five(log)
     path.write_bytes(path.read_bytes()[:-3])
-    log = Journal.reopen(path)
+    log = reopen(path)[0]
     write_five(log)
     assert steps(path) == [0, 1, 2, 3, 0, 1, 2, 3, 4]
     assert len(damages(path)) == 1
@@ -206,7 +207,7 @@ def test_behind_a_torn_tail_the_journal_goes_on(log, path):
 def test_a_line_that_only_lacks_its_newline_keeps_its_number_to_itself(log, path):
     write_five(log)
     path.write_bytes(path.read_bytes()[:-1])
-    write_five(Journal.reopen(path))
+    write_five(reopen(path)[0])
     numbers = [entry.call.seq for entry in entries(path) if entry.call]
     assert numbers == sorted(set(numbers))
 
@@ -214,7 +215,7 @@ def test_a_line_that_only_lacks_its_newline_keeps_its_number_to_itself(log, path
 def test_the_number_of_a_damaged_last_line_is_not_given_again(log, path):
     write_five(log)
     path.write_bytes(path.read_bytes()[:-8] + b"XXXXXXX\n")
-    assert Journal.reopen(path).append("on_log", 1.0, {"metrics": {}, "step": 9}) > 5
+    assert reopen(path)[0].append("on_log", 1.0, {"metrics": {}, "step": 9}) > 5
 
 
 @pytest.mark.parametrize(
@@ -309,12 +310,12 @@ class AnyAccident(RuleBasedStateMachine):
         os.truncate(self.path, start + kept)
         if self.path.stat().st_size == start + len(line) - 1:
             self.torn.add(seq)
-        self.log = Journal.reopen(self.path)
+        self.log = reopen(self.path)[0]
 
     @rule()
     def restart(self):
         self.log.close()
-        self.log = Journal.reopen(self.path)
+        self.log = reopen(self.path)[0]
 
     @precondition(lambda self: self.path.stat().st_size > self.start)
     @rule(data=st.data(), flip=st.integers(1, 255))

@@ -17,8 +17,9 @@ from tracking_hooks.delivery.sync import Watcher, deliver
 from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import layout, liveness, orphans, state
-from tracking_hooks.run.journal import Call, Journal
+from tracking_hooks.run.journal import Call
 from tracking_hooks.run.liveness import Lock
+from tracking_hooks.run.story import reopen
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -261,12 +262,13 @@ def test_nothing_is_copied_when_everything_is_delivered(record_run, notes):
 def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("not for the tracker")
-    from tracking_hooks.events import Artifact
+    from tracking_hooks.events import Artifact, Plan
     from tracking_hooks.run import files
 
+    plan = Plan(files=["*.csv"])
     size, digest = files.digest(secret)
     plugin = make_plugin(FILES)
-    artifacts = []
+    artifacts = [Call(1, 1.0, "on_run_start", {"params": {}, "environment": None, "resumed": False, "plan": plan})]
     for path in (secret, tmp_path / "project/train/link.txt"):
         artifact = Artifact(path=path, kind="file", name="results.txt", size=size, digest=digest)
         artifacts.append(Call(len(artifacts) + 1, 1.0, "on_artifact", {"artifact": artifact}))
@@ -323,10 +325,10 @@ def start(tmp_path, environment):
     yield start
     for recorder in recorders:
         recorder.end("finished")
-        from tracking_hooks.recording import recorder as module
+        from tracking_hooks.recording import process as module
 
-        if recorder in module._recorders:
-            module._recorders.remove(recorder)
+        if recorder in module.recorders:
+            module.recorders.remove(recorder)
 
 
 def test_offline_records_and_delivers_nothing_until_sync(start, notes, environment, cli):
@@ -355,7 +357,7 @@ def test_a_project_folder_that_cannot_be_written_is_no_obstacle(start, tmp_path,
 def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
     recorder = start(mode="offline")
     recorder.begin(params={}, environment=environment)
-    other = Journal.reopen(recorder.folder.journal)  # another machine, which had heard nothing for long
+    other = reopen(recorder.folder.journal)[0]  # another machine, which had heard nothing for long
     other.append("on_run_end", 1.0, {"status": "killed", "error": None})
     other.close()
     recorder.record("on_log", metrics={"x": 1.0}, step=1)
@@ -371,7 +373,7 @@ def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
 def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environment, monkeypatch):
     recorder = start(mode="offline")
     times = iter([100.0, 50.0, 101.0])
-    monkeypatch.setattr("tracking_hooks.recording.recorder.time.time", lambda: next(times))
+    monkeypatch.setattr("tracking_hooks.recording.writer.time.time", lambda: next(times))
     recorder.begin(params={}, environment=environment)
     recorder.record("on_log", metrics={}, step=1)
     recorder.record("on_log", metrics={}, step=2)

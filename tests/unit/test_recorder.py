@@ -13,7 +13,7 @@ import pytest
 import tracking_hooks
 from tracking_hooks import plugins
 from tracking_hooks.events import Curve
-from tracking_hooks.recording import recorder
+from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import layout
 from tracking_hooks.run.journal import read, read_head
@@ -51,7 +51,7 @@ def start(save_dir, environment, caplog):
         one.end("finished")
         for process in one.supervisor.processes.values():
             process.wait()
-    recorder._recorders.clear()
+    recorders.clear()
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def warnings(caplog):
 
 
 def test_a_whole_run_is_recorded_as_it_was_told(start, save_dir):
-    one = start()
     told = recorded_run(save_dir)
+    one = start(plan=told[0].args["plan"])
     one.begin(params=told[0].args["params"], environment=told[0].args["environment"])
     for call in told[1:-1]:
         one.record(call.hook, **call.args)
@@ -315,8 +315,8 @@ def test_what_was_told_during_a_full_disk_is_kept_in_memory_and_recorded_later(f
 def test_everything_reaches_the_plugin_and_the_outcome_says_so(start, installed, save_dir, caplog):
     one = start("notes")
     one.check()
-    assert one.replaced == ["notebook"]
-    assert one.describe() == "notes (a file)"
+    assert one.supervisor.disabled == ["notebook"]
+    assert one.supervisor.describe() == "notes (a file)"
     for call in recorded_run(save_dir)[1:-1]:
         one.record(call.hook, **call.args)
     one.end("finished")
@@ -422,7 +422,7 @@ def test_a_trainer_side_that_fails_stops_the_training_before_anything_is_written
 def test_a_save_dir_that_cannot_be_written_is_a_configuration_error(start, save_dir):
     (save_dir / layout.POINTER / "in the way").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be made"):
-        start()
+        start().check()
 
 
 def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp_path, until):
@@ -476,7 +476,7 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         save_dir,
         code=code,
     )
-    (folder,) = layout.find_runs(save_dir)
+    (folder,) = layout.find_runs(save_dir.parent)
     ends = [e.call.args for e in read(folder.journal, read_head(folder.journal)[1]) if e.call.hook == "on_run_end"]
     assert [end["status"] for end in ends] == ([status] if status else [])
     if status == "failed":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
+from tracking_hooks.events import Plan
 from tracking_hooks.run import orphans
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import Health, read_json
@@ -27,9 +28,12 @@ def whole(count):
     return [*logs(count - 1), Call(count, 9.0, "on_run_end", {"status": "finished", "error": None})]
 
 
+PLAN = Plan(checkpoints={"best": "weights/best.pt", "last": "weights/last.pt"}, files=["*.csv", "*.yaml", "*.png"])
+
+
 def killed():
     """The events of a run whose process was killed."""
-    start = Call(1, 1.0, "on_run_start", {"params": {}, "environment": None, "resumed": False})
+    start = Call(1, 1.0, "on_run_start", {"params": {}, "environment": None, "resumed": False, "plan": PLAN})
     return [start, *logs(10, first=2)]
 
 

@@ -6,9 +6,10 @@ import shutil
 import msgspec
 import pytest
 
-from tracking_hooks.events import Capture
+from tracking_hooks.events import Capture, Plan
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recording import parents, recorder, resumption
+from tracking_hooks.recording import parents, resumption
+from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import files, journal, layout
 from tracking_hooks.run.layout import POINTER, Pointer, read_json
@@ -51,7 +52,7 @@ def train(save_dir, environment):
     for one in started:
         one.end("finished")
         one.supervisor.stop()
-    recorder._recorders.clear()
+    recorders.clear()
 
 
 def calls(one):
@@ -168,11 +169,11 @@ def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, envir
     run = msgspec.structs.replace(sample_run(elsewhere), uid=layout.new_uid(), parent=parent.run.uid)
     trial = Recorder.start(
         run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment,
-        home=parent.folder.path.parent,
+        plan=Plan(files=["*.csv"]), home=parent.folder.path.parent,
     )  # fmt: skip
     trial.begin(params={}, environment=environment)
     (elsewhere / "results.csv").write_text("epoch\n1\n")
-    trial.record_final_files(1)
+    trial.record_final_files()
     trial.end("finished")
     assert trial.folder.path.parent == tuning.folder.path.parent
     (artifact,) = [call.args["artifact"] for call in calls(trial) if call.hook == "on_artifact"]

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("ultralytics")
 
 from tracking_hooks.hosts.ultralytics import tuning
-from tracking_hooks.recording import recorder
+from tracking_hooks.recording.process import recorders
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def tuner(tmp_path, monkeypatch, installed):
         tune_file=tmp_path / "tune" / "tune_results.ndjson",
         space={"lr0": (0, 1)},
     )
-    recorder._recorders.clear()
+    recorders.clear()
 
 
 @pytest.mark.parametrize("text", ["", "no JSON\n", json.dumps({"iteration": 1}) + "\n"])

@@ -25,7 +25,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tracking-hooks")
 def main() -> None:
-    """Track Ultralytics YOLO trainings in MLflow, TensorBoard, W&B and others.
+    """Track YOLO trainings in MLflow, TensorBoard, W&B and others.
 
     Set TRACKING_HOOKS=mlflow,tensorboard and train as ever; these commands are for the rest.
     """

@@ -8,11 +8,12 @@ import click
 
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.control import rules
-from tracking_hooks.control.control import Control, describe
+from tracking_hooks.control.control import PAST, Control, describe
 from tracking_hooks.events import Stop
 from tracking_hooks.run import journal
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.story import read
 from tracking_hooks.settings import ConfigurationError
 
 
@@ -35,13 +36,12 @@ def command(paths: tuple[Path, ...], text: str) -> None:
 
 
 def _simulate(folder: RunFolder, text: str) -> None:
-    head, offset = journal.read_head(folder.journal)
+    head, story = read(folder.journal)
     # Rules remember: each run has its own.
     control = Control(rules.build(text), lambda sentence: click.echo(f"{folder.uid}  {sentence}", err=True))
-    calls = [entry.call for entry in journal.read(folder.journal, offset) if entry.call]
-    last = max((call.args["epoch"] for call in calls if call.hook == "on_epoch_end"), default=0)
+    last = story.epoch
     acted = False
-    for epoch, commands in control.past(head.run, calls):
+    for epoch, commands in control.past(head.run, journal.calls(folder.journal, PAST)):
         for command in commands:
             acted = True
             action = command.action

@@ -12,6 +12,7 @@ from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.run import journal, state
 from tracking_hooks.run.layout import Health, RunFolder, read_json
 from tracking_hooks.run.liveness import is_alive
+from tracking_hooks.run.story import Story, read
 
 _WIDE = 1000
 """Columns where no terminal limits them, so that nothing is cut."""
@@ -38,12 +39,13 @@ def command(paths: tuple[Path, ...]) -> None:
     table.add_column("what to know, and to do", overflow="fold")
     for folder in folders:
         try:
-            head, start = journal.read_head(folder.journal)
+            head, story = read(folder.journal)
+            _, start = journal.read_head(folder.journal)
             labels = state.labels(folder)
         except (journal.JournalError, OSError) as error:
             table.add_row(folder.uid, "", "unreadable", "", "", "", "", str(error))
             continue
-        first = [folder.uid, head.run.name, _status(folder, start)]
+        first = [folder.uid, head.run.name, _status(folder, story)]
         for label in labels:
             cursor = folder.relay(label).read_cursor()
             pending = _count_lines(folder.journal, max(cursor.offset, start))
@@ -56,17 +58,13 @@ def command(paths: tuple[Path, ...]) -> None:
     (terminal if terminal.is_terminal else Console(width=_WIDE)).print(table)
 
 
-def _status(folder: RunFolder, start: int) -> str:
+def _status(folder: RunFolder, story: Story) -> str:
     """Return how the run ended, or that it has not."""
     if state.is_running(folder):
         return "running"
-    end = None
-    for entry in journal.read(folder.journal, start):
-        if entry.call and entry.call.hook in ("on_run_start", "on_run_end"):
-            end = entry.call
-    if end is None:
+    if not story.began:
         return "never began"
-    return str(end.args["status"]) if end.hook == "on_run_end" else "killed"
+    return story.status or "killed"
 
 
 def _count_lines(path: Path, offset: int) -> int:

@@ -9,13 +9,16 @@ from typing import Any
 import msgspec
 import pluggy
 
-from tracking_hooks.events import Action, Metrics, Progress, Run, SaveCheckpoint, ScaleLearningRate, Stop
+from tracking_hooks.events import Action, Metrics, Plan, Progress, Run, SaveCheckpoint, ScaleLearningRate, Stop
 from tracking_hooks.plugins import did_you_mean
 from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import Call
 
 _SLOW = {"control_epoch": 1.0, "control_batch": 0.1}
 """Seconds above which a hook that the training waits for is reported."""
+
+PAST = frozenset({"on_run_start", "on_train_start", "on_batch_end", "on_epoch_end"})
+"""The events by which rules are told of a run that is recorded already."""
 
 _ORDER = (SaveCheckpoint, ScaleLearningRate, Stop)
 """What is done first: a checkpoint holds the epoch as it was, and nothing comes behind a stop."""
@@ -64,17 +67,20 @@ class Control:
 
         :returns: epoch to what would have been done
         """
-        epochs, before, seconds = 0, 0.0, 0.0
+        epochs, before, began = 0, 0.0, 0.0
         for call in calls:
             args: dict[str, Any] = call.args
             if call.hook == "on_run_start":
-                epochs = int(args["params"].get("epochs") or 0)
-                before, seconds = self.seconds_before, 0.0  # each part of a resumed run counts from its own start
+                plan: Plan | None = args["plan"]
+                epochs = (plan and plan.epochs) or 0
+                before = self.seconds_before  # each part of a resumed run counts from its own start
+                began = call.time
+            elif call.hook == "on_train_start":
+                began = call.time
             elif call.hook == "on_batch_end":
                 yield args["epoch"], self.batch(run, args["epoch"], args["step"], args["metrics"])
             elif call.hook == "on_epoch_end":
-                seconds = float(args["metrics"].get("time/total", seconds))
-                self.seconds_before = before + seconds
+                self.seconds_before = before + call.time - began
                 progress = Progress(epochs=epochs, seconds=self.seconds_before)
                 yield args["epoch"], self.epoch(run, args["epoch"], args["metrics"], progress)
 

@@ -9,14 +9,9 @@ before it is set aside as a dead letter. An event at which the process itself di
 
 from __future__ import annotations
 
-import argparse
 import copy
 import logging
-import math
 import os
-import signal
-import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,42 +19,31 @@ from typing import Any
 
 import msgspec
 import pluggy
-from msgspec import Struct
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from tracking_hooks import plugins, redact
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_adopter
-from tracking_hooks.events import Action, Rejected, Unavailable
+from tracking_hooks import plugins
+from tracking_hooks.delivery import dead_letters
+from tracking_hooks.delivery.condition import Condition
+from tracking_hooks.delivery.deaths import Deaths
+from tracking_hooks.delivery.inquiry import Inquiry
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, PENDING, REFUSED, start_adopter
+from tracking_hooks.delivery.watchdog import Watchdog
+from tracking_hooks.events import Destination, Rejected, Run, Unavailable
 from tracking_hooks.metricrules import MetricRules
-from tracking_hooks.redact import RedactingFormatter
-from tracking_hooks.run import commands, files, journal, orphans, state
-from tracking_hooks.run.commands import Command
-from tracking_hooks.run.journal import Call, Entry
-from tracking_hooks.run.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
-from tracking_hooks.run.liveness import Lock, this_boot
+from tracking_hooks.run import files, journal, orphans, state
+from tracking_hooks.run.journal import Call, Entry, Head
+from tracking_hooks.run.layout import Cursor, RunFolder, fallback_home, write_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
 _TRIES = 3
-_BATCH_CALLS = (2000, 50, 1)
-"""Largest batch after so many deaths of the process over one batch."""
 _BATCH_BYTES = 4 << 20
 _DRAIN_PATIENCE = 5.0
 """Seconds that `sync` waits for a tracker that is down."""
-_ASK_EVERY = 5.0
-"""Seconds between two calls of ``poll``."""
 _POLL = 0.2
 """Seconds between two looks at a journal that has nothing new."""
-
-
-class Inflight(Struct):
-    """What a relay is about to deliver; left behind if it dies over it."""
-
-    start: int
-    end: int
-    deaths: int = 0
-    boot: str = ""
 
 
 class Relay:
@@ -89,13 +73,11 @@ class Relay:
         self.check = check
         self.cursor = Cursor()
         self._manager: pluggy.PluginManager | None = None
-        self._down = self._was_down = False
-        self._deaths = 0
-        self._suspect_until = 0
+        self._condition = Condition(self.name, self.files)
+        self._deaths = Deaths(self.files)
         self._progress = time.monotonic()
-        self._next_question = 0.0
-        self._asked: Action | None = None
-        self._watch = _Watchdog(settings.call_timeout)
+        self._inquiry = Inquiry(folder, self.name)
+        self._watch = Watchdog(settings.call_timeout)
 
     def run(self) -> int:
         """Deliver until there is nothing left to do; return the exit code."""
@@ -109,7 +91,7 @@ class Relay:
             code = self._run()
         finally:
             lock.release()
-        if code == DELIVERED and self._was_down and not self.drain:
+        if code == DELIVERED and self._condition.was_down and not self.drain:
             start_adopter(self.folder.path.parent)  # other runs may have given up on the same tracker
         return code
 
@@ -117,36 +99,24 @@ class Relay:
         head, start = journal.read_head(self.folder.journal)
         self.recorded_in = head.root
         self.metric_rules = MetricRules(head.metrics)
-        self.run_info = head.run
-        self.destination = self.replay.destination if self.replay else head.plugins.get(self.name, {})
-        self._follow_a_move()
+        self.run_info, self.destination = _as_moved(self.folder, head, head.plugins.get(self.name, {}))
+        if self.replay:
+            self.destination = self.replay.destination
         try:
             self._load()
         except ConfigurationError as error:
             logger.error("%s", error)  # noqa: TRY400 the sentence is for a person
-            self._say("refused", str(error))
+            self._condition.say("refused", str(error))
             return REFUSED
-        self._say("ready")
+        self._condition.say("ready")
         if self.check:
             return DELIVERED
         self.cursor = self.files.read_cursor()
         if self.cursor.offset < start:
             self.cursor.offset = start
             self._save(self.cursor)  # a run without a single event is settled with this
-        self._look_for_a_death()
+        self._deaths.look(self.cursor.offset)
         return self._follow()
-
-    def _follow_a_move(self) -> None:
-        """See where things are if the project's folder was moved or copied together with its journals."""
-        old, new = self.recorded_in, self.folder.path.parent.parent
-        if old == new or self.folder.path.parent == fallback_home():
-            return
-        save_dir = self.run_info.save_dir
-        if save_dir.is_relative_to(old):
-            self.run_info = msgspec.structs.replace(self.run_info, save_dir=new / save_dir.relative_to(old))
-        for key, value in self.destination.items() if not self.replay else ():
-            if isinstance(value, str) and Path(value).is_relative_to(old):
-                self.destination = {**self.destination, key: str(new / Path(value).relative_to(old))}
 
     def _follow(self) -> int:
         """Deliver what is there and what comes, until the run has ended."""
@@ -156,23 +126,23 @@ class Relay:
                 journal.read(
                     self.folder.journal,
                     self.cursor.offset,
-                    max_calls=self._batch_calls(),
+                    max_calls=self._deaths.batch_calls(self.cursor.offset),
                     max_bytes=_BATCH_BYTES,
                 )
             )
             if running and not self.drain:
                 self._ask()
             if entries:
-                self._sync_journal()
+                _sync(self.folder.journal)
                 try:
                     self._deliver(entries)
                 except _OUTAGE as error:
-                    self._note_outage(error)
+                    self._condition.note_outage(error)
                     logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
                     return PENDING
             elif not running and self._end_orphan():
                 time.sleep(_POLL)  # perhaps another relay is at it
-            elif self.drain or not running or (self.cursor.ended and not self._is_resumed()):
+            elif self.drain or not running or (self.cursor.ended and not _is_resumed(self.folder)):
                 if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
                     return DELIVERED  # nothing has come since, not even from another relay that ended this run
             else:
@@ -180,31 +150,18 @@ class Relay:
 
     def _ask(self) -> None:
         """Ask the plugin every few seconds what was asked for in its tracker, and pass it on to the training."""
-        if time.monotonic() < self._next_question or self.cursor.ended:
+        if self.cursor.ended or not self._inquiry.is_due():
             return
-        self._next_question = time.monotonic() + _ASK_EVERY
         manager = self._manager or self._load()
-        if not manager.hook.poll.get_hookimpls():
-            self._next_question = math.inf
-            return
         try:
             with self._watch.watching(f"{self.name}, poll"):
-                action = manager.hook.poll(
-                    run=self.run_info, state=copy.deepcopy(self.cursor.state), destination=self.destination
-                )
-            if action is not None and action != self._asked:
-                self._asked = action
-                commands.send(self.folder.commands, Command(plugin=self.name, action=action))
+                self._inquiry.ask(manager, self.run_info, self.cursor.state, self.destination)
         except _OUTAGE:
             self._manager = None  # the next delivery tells of it
         except Exception:
             self._manager = None
-            self._next_question = math.inf
+            self._inquiry.is_over = True
             logger.exception("plugin %r failed in poll, and is not asked any more in this run", self.name)
-
-    def _is_resumed(self) -> bool:
-        # Its first event may be minutes away. On another machine, nothing tells before that.
-        return state.is_running(self.folder, silence=0)
 
     def _end_orphan(self) -> bool:
         try:
@@ -212,12 +169,6 @@ class Relay:
         except OSError as error:
             logger.warning("the end of the run cannot be written: %s", error)
             return False
-
-    def _batch_calls(self) -> int:
-        """Return how many calls to deliver at once: few where an earlier relay died, to find the culprit."""
-        if self.cursor.offset >= self._suspect_until:
-            self._deaths = 0
-        return _BATCH_CALLS[min(self._deaths, len(_BATCH_CALLS) - 1)]
 
     # -- delivering -------------------------------------------------------------------------------------------
 
@@ -235,7 +186,7 @@ class Relay:
         ):
             with attempt:
                 culprit = self._try(entries)
-        self._note_recovery()
+        self._condition.note_recovery()
         if culprit is None:
             return
         if len(entries) == 1:
@@ -247,16 +198,15 @@ class Relay:
 
     def _try(self, entries: list[Entry]) -> str | None:
         """Send entries and move the cursor; return the reason if one of them is at fault."""
-        if self._deaths >= _TRIES:
-            return f"the relay process died {self._deaths} times at this event"
-        write_json(self.files.inflight, Inflight(entries[0].start, entries[-1].end, self._deaths, this_boot()))
-        reason = ""
+        if reason := self._deaths.verdict():
+            return reason
+        self._deaths.note(entries)
         for _ in range(_TRIES if len(entries) == 1 else 1):
             try:
                 self._send(entries)
             except _OUTAGE:
                 self._manager = None
-                self.files.inflight.unlink(missing_ok=True)  # the call came back: dying now is nobody's fault
+                self._deaths.clear()  # the call came back: dying now is nobody's fault
                 raise
             except Rejected as error:
                 self._manager = None
@@ -302,13 +252,7 @@ class Relay:
     def _bury(self, entry: Entry, reason: str) -> None:
         """Set an event aside as a dead letter and go on behind it."""
         logger.error("plugin %r: %s is set aside: %s", self.name, _hook(entry), reason)
-        with self.folder.journal.open("rb") as source:
-            source.seek(entry.start)
-            line = source.read(entry.end - entry.start)
-        letter = {"reason": redact.text(reason), "line": line.decode(errors="replace").rstrip("\n")}
-        fd = os.open(self.files.dead_letters, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(letter) + b"\n")
+        dead_letters.add(self.files.dead_letters, self.folder.journal, entry, reason)
         cursor = self.files.read_cursor()
         cursor.offset = entry.end
         cursor.dead += 1
@@ -329,7 +273,7 @@ class Relay:
 
     def leave(self, *_: object) -> None:
         """End at once, as a signal handler: somebody wants it, so what is being delivered is not at fault."""
-        self.files.inflight.unlink(missing_ok=True)
+        self._deaths.clear()
         os._exit(PENDING)
 
     # -- outages ----------------------------------------------------------------------------------------------
@@ -351,98 +295,35 @@ class Relay:
         return any(state.is_running(run) or state.has_relay(run, label) for run in map(RunFolder, later))
 
     def _before_sleep(self, attempt: RetryCallState) -> None:
-        self._note_outage(attempt.outcome.exception() if attempt.outcome else None)
-
-    def _note_outage(self, error: BaseException | None) -> None:
-        if not self._down:
-            self._down = True
-            logger.warning("%s is down, trying again until it is back: %s", self.name, error)
-            self._say("down", str(error))
-
-    def _note_recovery(self) -> None:
-        if self._down:
-            self._down = False
-            self._was_down = True
-            logger.warning("%s is back", self.name)
-            self._say("ready")
-
-    # -- deaths -----------------------------------------------------------------------------------------------
-
-    def _look_for_a_death(self) -> None:
-        """See whether an earlier relay died over what comes next; if so, go on one event at a time."""
-        left = read_json(self.files.inflight, Inflight)
-        if left and left.start == self.cursor.offset and left.boot == this_boot():  # else the machine went down
-            self._deaths = left.deaths + 1
-            self._suspect_until = left.end
-            logger.warning("an earlier relay died while delivering bytes %d to %d", left.start, left.end)
-
-    # -- the rest ---------------------------------------------------------------------------------------------
-
-    def _say(self, state: Any, error: str = "") -> None:
-        with suppress(OSError):  # a full disk does not keep a relay from delivering
-            write_json(self.files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
-
-    def _sync_journal(self) -> None:
-        # The recorder does not wait for the disk; this process can.
-        with suppress(OSError), self.folder.journal.open("rb") as file:
-            os.fsync(file.fileno())
+        self._condition.note_outage(attempt.outcome.exception() if attempt.outcome else None)
 
 
 _OUTAGE = (Unavailable, OSError)
 
 
-class _Watchdog:
-    """Ends the process when one of the plugin's calls does not return: nothing else can."""
+def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[Run, Destination]:
+    """Say where things are if the root folder was moved or copied together with its journals."""
+    run, old, new = head.run, head.root, folder.path.parent.parent
+    if old == new or folder.path.parent == fallback_home():
+        return run, destination
+    if run.save_dir.is_relative_to(old):
+        run = msgspec.structs.replace(run, save_dir=new / run.save_dir.relative_to(old))
+    for key, value in destination.items():
+        if isinstance(value, str) and Path(value).is_relative_to(old):
+            destination = {**destination, key: str(new / Path(value).relative_to(old))}
+    return run, destination
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._call: tuple[str, float] | None = None
 
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+def _sync(journal: Path) -> None:
+    # The recorder does not wait for the disk; this process can.
+    with suppress(OSError), journal.open("rb") as file:
+        os.fsync(file.fileno())
 
-    def watching(self, what: str) -> _Watchdog:
-        self._what = what
-        return self
 
-    def __enter__(self) -> None:
-        self._call = (self._what, time.monotonic())
-
-    def __exit__(self, *_: object) -> None:
-        self._call = None
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(min(1.0, self._timeout / 4))
-            call = self._call
-            if call and time.monotonic() - call[1] > self._timeout:
-                logger.error("%s has not returned for %.0f s: this relay ends itself", call[0], self._timeout)
-                os._exit(HANGING)
+def _is_resumed(folder: RunFolder) -> bool:
+    # Its first event may be minutes away. On another machine, nothing tells before that.
+    return state.is_running(folder, silence=0)
 
 
 def _hook(entry: Entry) -> str:
     return f"{entry.call.hook} (event {entry.call.seq})" if entry.call else "a damaged line"
-
-
-def main(arguments: list[str]) -> int:
-    """Run a relay: ``relay RUN_FOLDER LABEL [--drain]``."""
-    parser = argparse.ArgumentParser(prog="tracking-hooks relay")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("label")
-    parser.add_argument("--drain", action="store_true")
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--linger", type=float, default=Settings().linger)
-    parser.add_argument("--call-timeout", type=float, default=Settings().call_timeout)
-    options = parser.parse_args(arguments)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    with suppress(OSError, AttributeError):
-        os.nice(10)  # the training comes first
-    with suppress(OSError):
-        # Where Linux groups processes by session, as desktops do, that counts only within this one: nice the group.
-        Path("/proc/self/autogroup").write_text("10")
-    settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
-    relay = Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check)
-    signal.signal(signal.SIGTERM, relay.leave)
-    return relay.run()

@@ -22,7 +22,7 @@ _KINDLY = 5.0
 # The interpreter is started isolated, so that nothing in the working directory (a user's `queue.py`) can
 # shadow the standard library before the path is set.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-_RELAY = "from tracking_hooks.delivery.relay import main; sys.exit(main(sys.argv[1:]))"
+_RELAY = "from tracking_hooks.delivery.main import main; sys.exit(main(sys.argv[1:]))"
 _ADOPTER = "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]))"
 
 

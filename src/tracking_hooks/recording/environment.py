@@ -7,7 +7,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tracking_hooks.events import Environment, Git
 _GIT_TIMEOUT = 2.0
 
 
-def describe(packages: Iterable[str], devices: list[str]) -> Environment:
+def describe(packages: Iterable[str], devices: Sequence[str]) -> Environment:
     """Describe this process and its working directory.
 
     :param packages: distributions whose versions matter
@@ -32,7 +32,7 @@ def describe(packages: Iterable[str], devices: list[str]) -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         versions={name: found for name in packages if (found := _version(name))},
-        devices=devices,
+        devices=list(devices),
         git=_git(cwd),
     )
 

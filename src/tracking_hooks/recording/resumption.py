@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tracking_hooks.events import Run
-from tracking_hooks.run import files, journal, layout, orphans, state
+from tracking_hooks.run import journal, layout, orphans, state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.liveness import request_release
@@ -18,10 +18,8 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     """The run so far."""
 
     run: Run
-    epoch: int
-    """The last one that was settled; 0 if none was."""
-    saved: dict[str, None] = {}
-    """The checkpoints that actions have saved."""
+    epoch: int = 0
+    """The last one that was settled, where there is no journal to tell it."""
     journal: tuple[RunFolder, Head] | None = None
     """None: on another machine, only ``save_dir`` was copied here."""
 
@@ -41,15 +39,9 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
         for folder in layout.find_runs(save_dir):
             if state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
                 return None
-            head, offset = journal.read_head(folder.journal)
-            epoch, saved = 0, dict[str, None]()
-            for call in (entry.call for entry in journal.read(folder.journal, offset) if entry.call):
-                if call.hook == "on_epoch_end":
-                    epoch = max(epoch, call.args["epoch"])
-                elif call.hook == "on_action":
-                    files.note_saved(saved, call.args["action"], call.args["outcome"])
+            head, _ = journal.read_head(folder.journal)
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
-            return Earlier(run=same, epoch=epoch, saved=saved, journal=(folder, head))
+            return Earlier(run=same, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
     return None
 

@@ -31,10 +31,26 @@ class Supervisor:
         self._captures = captures
         self._settings = settings
         self._offline = settings.mode == "offline"
-        self._restarts = dict.fromkeys(captures, 0)
+        self._restarts = dict.fromkeys(captures, 0)  # without progress in between
+        self._got = dict.fromkeys(captures, 0)
         self._down: set[str] = set()
         self._size: int | None = None
         self._events = 0
+
+    @property
+    def disabled(self) -> list[str]:
+        """The names of the host's own integrations that the plugins stand in for."""
+        return [capture.disables for capture in self._captures.values() if capture.disables]
+
+    def describe(self) -> str:
+        """Return what is attached and where to look, for the start line."""
+        if not self._captures:
+            return f"{self._folder.path} (no tracker)"
+        if self._offline:
+            return f"{self._folder.path} only (offline), for {', '.join(self._captures)}"
+        return ", ".join(
+            f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
+        )
 
     def start(self) -> None:
         """Start them all; in offline mode only to check their plugins.
@@ -91,9 +107,13 @@ class Supervisor:
                 continue
             if code == BUSY and self._size is not None:
                 continue
+            got = self._folder.relay(name).read_cursor().offset
+            if got > self._got[name]:
+                self._got[name], self._restarts[name] = got, 0
             if code != BUSY and self._restarts[name] >= _RESTARTS:
                 yield (
-                    f"the relay of {name} died {_RESTARTS + 1} times, last with exit code {code}, and is left alone; "
+                    f"the relay of {name} died {_RESTARTS + 1} times without delivering anything, last with exit code "
+                    f"{code}, and is left alone; "
                     f"its log: {self._folder.relay(name).log}"
                 )
                 continue

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from msgspec import structs
 
 from tracking_hooks import redact
-from tracking_hooks.events import DONE, Action, Artifact, Checkpoint, Rejected, SaveCheckpoint
+from tracking_hooks.events import Artifact, Checkpoint, Rejected
 from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
+from tracking_hooks.run.story import Story
 
 _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".png": "plot",
@@ -157,46 +158,54 @@ def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
     return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
 
 
-def note_saved(saved: dict[str, None], action: Action, outcome: str) -> None:
-    """Keep account of the checkpoints that actions have saved and not replaced by others."""
-    if isinstance(action, SaveCheckpoint) and outcome == DONE:
-        saved.pop(action.replaces, None)
-        saved[action.name] = None
-
-
 def final_files(
     folder: RunFolder,
     save_dir: Path,
-    epoch: int,
+    story: Story,
     kinds: Container[str] = ("best", "last"),
     skip: Callable[[Path], bool] = lambda _: False,
-    saved: Iterable[str] = (),
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record; and its console log.
 
     Nothing is found if that folder belongs to another run by now.
 
-    :param kinds: the checkpoints that are wanted
+    :param story: the run, whose plan says what is to be collected
+    :param kinds: the checkpoints that are wanted; those of actions always are
     :param skip: says of a file that it is recorded already, as it is now
-    :param saved: the checkpoints that actions have saved (see ``note_saved``)
     """
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
         return
-    weights: list[tuple[str, Literal["best", "last", "action"]]] = [("best", "best"), ("last", "last")]
-    weights = [(name, kind) for name, kind in weights if kind in kinds] + [(name, "action") for name in saved]
-    for name, kind in weights:
-        path = save_dir / "weights" / f"{name}.pt"
+    declared = {save_dir / path: kind for kind, path in story.plan.checkpoints.items()} | story.checkpoints
+    for path, kind in declared.items():
+        if kind != "action" and kind not in kinds:
+            continue
         with suppress(FileNotFoundError):
-            size, sha = digest(path)
-            checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)
-            yield "on_checkpoint_saved", {"epoch": epoch, "checkpoint": checkpoint}
-    for path in sorted(save_dir.iterdir()):
+            if _is_in(save_dir, path):
+                size, sha = digest(path)
+                checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)  # type: ignore[arg-type]
+                yield "on_checkpoint_saved", {"epoch": story.last_epoch, "checkpoint": checkpoint}
+    for path in sorted({path for pattern in story.plan.files for path in _matching(save_dir, pattern)}):
         with suppress(OSError):  # one that cannot be read does not keep the others back
-            if path.suffix in _KINDS and path.name != POINTER and path.is_file() and not skip(path):
-                yield "on_artifact", {"artifact": artifact(folder, save_dir, path, epoch)}
+            if path.suffix in _KINDS and path.name != POINTER and _is_in(save_dir, path) and not skip(path):
+                yield "on_artifact", {"artifact": artifact(folder, save_dir, path, story.last_epoch)}
     with suppress(FileNotFoundError):
         path = folder.files / CONSOLE
         size, sha = digest(path)
-        log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=epoch)
+        log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=story.last_epoch)
         yield "on_artifact", {"artifact": log}
+
+
+def _matching(save_dir: Path, pattern: str) -> Iterable[Path]:
+    # A plan may have come with a copied folder: it is data, and leads to nothing outside.
+    is_below = not pattern.startswith(("/", "~")) and ".." not in Path(pattern).parts
+    return save_dir.glob(pattern) if pattern and is_below else ()
+
+
+def _is_in(save_dir: Path, path: Path) -> bool:
+    """Whether a path is a file below ``save_dir``, and leads there by no link."""
+    return (
+        path.is_relative_to(save_dir)
+        and path.is_file()
+        and path.resolve() == save_dir.resolve() / path.relative_to(save_dir)  # with ".." it would not be
+    )

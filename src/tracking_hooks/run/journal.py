@@ -14,7 +14,7 @@ import os
 import threading
 import typing
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,7 +144,7 @@ def _unseal(line: bytes) -> bytes | None:
     return body + b"}" if body and line[-_CHECKSUM_LENGTH:] == _CHECKSUM % zlib.crc32(body) else None
 
 
-def _parse(line: bytes) -> tuple[Call | None, str]:
+def _parse(line: bytes, only: Container[str] | None) -> tuple[Call | None, str]:
     body = _unseal(line)
     if body is None:
         return None, "damaged line"
@@ -153,6 +153,8 @@ def _parse(line: bytes) -> tuple[Call | None, str]:
         decoder = _args_decoder(raw.hook)
         if decoder is None:
             return None, f"unknown hook {raw.hook!r}, written by a newer tracking-hooks"
+        if only is not None and raw.hook not in only:
+            return Call(raw.seq, raw.time, raw.hook, {}), ""
         args = decoder.decode(raw.args)
     except msgspec.MsgspecError as error:
         return None, f"unreadable line: {error}"
@@ -180,10 +182,18 @@ def read_head(path: Path) -> tuple[Head, int]:
         raise JournalError(f"{path} does not begin like a journal: {error}") from error
 
 
-def read(path: Path, offset: int, *, max_calls: int | None = None, max_bytes: int | None = None) -> Iterator[Entry]:
+def read(
+    path: Path,
+    offset: int,
+    *,
+    max_calls: int | None = None,
+    max_bytes: int | None = None,
+    only: Container[str] | None = None,
+) -> Iterator[Entry]:
     """Read calls from an offset on, in order, up to the last complete line.
 
     :param offset: bytes; the end of an entry read before, or what ``read_head`` returned
+    :param only: the hooks whose arguments are wanted; calls of the others come without, which is faster
     """
     stop = None if max_bytes is None else offset + max_bytes
     calls = 0
@@ -194,11 +204,20 @@ def read(path: Path, offset: int, *, max_calls: int | None = None, max_bytes: in
                 return  # still being written, or torn: a later writer ends this line
             start, offset = offset, offset + len(line)
             if line != b"\n":
-                call, damage = _parse(line)
+                call, damage = _parse(line, only)
                 calls += 1
                 yield Entry(start, offset, call, damage)
             if (max_calls is not None and calls >= max_calls) or (stop is not None and offset >= stop):
                 return
+
+
+def calls(path: Path, hooks: Container[str]) -> Iterator[Call]:
+    """Read the calls of some hooks from the beginning, one after the other.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    _, offset = read_head(path)
+    return (entry.call for entry in read(path, offset, only=hooks) if entry.call and entry.call.hook in hooks)
 
 
 class Journal:
@@ -227,17 +246,14 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, path: Path) -> Journal:
-        """Go on with an existing journal."""
+    def open_behind(cls, path: Path) -> Journal:
+        """Open an existing journal behind what it holds; its ``seq`` is not known, see ``story.reopen``."""
         journal = cls(path, 0)
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
         if torn:
             journal._write(b"\n")  # first: it may complete a line that lacked nothing else, with a number of its own
-        _, offset = read_head(path)
-        for entry in read(path, offset):
-            journal.seq = entry.call.seq if entry.call else journal.seq + 1  # a damaged line had a number too
         return journal
 
     def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:

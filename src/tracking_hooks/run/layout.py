@@ -26,7 +26,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -115,6 +115,17 @@ def read_json(path: Path, kind: type[_S]) -> _S | None:
         return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode_path)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def write_pointer(folder: RunFolder, save_dir: Path, epoch: int, links: Mapping[str, str]) -> None:
+    """Say in ``save_dir``, if it is there, which run it belongs to: that of a trial may be deleted by now.
+
+    :param epoch: the last one that was settled
+    :param links: plugin name to URL
+    :raises OSError: if it cannot be written
+    """
+    if save_dir.is_dir():
+        write_json(save_dir / POINTER, Pointer(uid=folder.uid, folder=folder.path, epoch=epoch, links=dict(links)))
 
 
 class RelayFolder:

@@ -31,6 +31,7 @@ from tracking_hooks.events import (
     Error,
     Git,
     Model,
+    Plan,
     Run,
     Split,
     State,
@@ -74,6 +75,12 @@ def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") 
         },
         environment=_ENVIRONMENT,
         resumed=False,
+        plan=Plan(
+            host="YOLO",
+            epochs=epochs,
+            checkpoints={"best": "weights/best.pt", "last": "weights/last.pt"},
+            files=["*.csv", "*.yaml", "*.png"],
+        ),
     )
     classes = {0: "square", 1: "circle"}
     counts = {"square": 40, "circle": 24}

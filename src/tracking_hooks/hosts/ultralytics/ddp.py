@@ -12,12 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks.hosts.ultralytics.run import LAUNCHED, Launch, Tracking, describe_run, raise_alone
-from tracking_hooks.recording.recorder import describe_error, secure_older
+from tracking_hooks.hosts.ultralytics.run import describe_run, track
+from tracking_hooks.recording.errors import describe_error, raise_alone
+from tracking_hooks.recording.folders import secure_older
+from tracking_hooks.recording.tracking import LAUNCHED
 from tracking_hooks.run import layout
 from tracking_hooks.run.layout import write_json
 from tracking_hooks.settings import ConfigurationError
@@ -26,12 +27,11 @@ from tracking_hooks.settings import ConfigurationError
 def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> Any:
     """Note down what the workers need to know, and save an older run's files from being deleted."""
     try:
-        tracking = Tracking.of_run(describe_run(trainer), [])
+        tracking = track(describe_run(trainer), [])
         if tracking is not None:
             if not trainer.resume:
                 secure_older(Path(trainer.save_dir), LOGGER)
-            launch = Launch(tracking.run.uid, tracking.captures, tracking.environment.argv)
-            os.environ[LAUNCHED] = msgspec.json.encode(launch, enc_hook=str).decode()
+            tracking.launch().hand_on()
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training

@@ -19,7 +19,7 @@ from typing import Any
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks.control.control import Control, describe, in_order
+from tracking_hooks.control.control import PAST, Control, describe, in_order
 from tracking_hooks.events import DONE, Checkpoint, Params, Progress, SaveCheckpoint, Stop
 from tracking_hooks.hosts.ultralytics import data, weights
 from tracking_hooks.hosts.ultralytics.actions import (
@@ -28,7 +28,9 @@ from tracking_hooks.hosts.ultralytics.actions import (
     is_safe_in_mid_epoch,
     restore_learning_rate,
 )
-from tracking_hooks.hosts.ultralytics.run import Tracking, raise_alone
+from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment, track_trainer
+from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
 from tracking_hooks.run.commands import Command
 from tracking_hooks.settings import ConfigurationError
@@ -56,7 +58,7 @@ def attach_to(trainer: object) -> None:
     if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0) or _only_launches_workers(trainer):
         return
     try:
-        tracking = Tracking.of(trainer, data.devices(trainer))
+        tracking = track_trainer(trainer, data.devices(trainer))
         if tracking is None:
             return
         session = Session(trainer, tracking)
@@ -112,17 +114,17 @@ class Session:
         self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
         self.out_of_memory = 0
         self.control = Control(tracking.rules, lambda sentence: LOGGER.warning(f"tracking-hooks: {sentence}"))
-        self.recorder = tracking.start(_params(trainer))
-        self.is_ray_trial = tracking.is_ray_trial
+        self.recorder = tracking.start(_params(trainer), plan(trainer))
+        self.is_ray_trial = ray_experiment() is not None
         if self.is_ray_trial:
             self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
-        self.replaced = _take_off(trainer, self.recorder.replaced)
+        self.disabled = _take_off(trainer, self.recorder.supervisor.disabled)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Set-up is done: the last moment to refuse."""
-        self.recorder.check(self.replaced, self.control.names)
+        self.recorder.check(self.disabled, self.control.names)
         self.recorder.begin(params=_params(trainer), environment=self.environment)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
@@ -144,10 +146,11 @@ class Session:
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
         if self.recorder.resumed:
-            past = self.recorder.calls()
-            restore_learning_rate(trainer, past)
+            restore_learning_rate(trainer, self.recorder.calls("on_epoch_end", "on_action"))
             if self.control:
-                deque(self.control.past(self.recorder.run, past), maxlen=0)  # so that they remember
+                deque(
+                    self.control.past(self.recorder.run, self.recorder.calls(*PAST)), maxlen=0
+                )  # so that they remember
         dataset = data.dataset(trainer)
         self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
         if dataset.yaml and dataset.yaml.is_file():
@@ -294,12 +297,12 @@ class Session:
         error = None if self.finished else sys.exc_info()[1]
         try:
             _wait_for_plots(_PLOTTING_TIMEOUT)
-            self.recorder.record_final_files(self.epoch, self._is_recorded)
+            self.recorder.record_final_files(self._is_recorded)
         finally:
             if self.is_ray_trial and isinstance(error, SystemExit):
                 self.recorder.end(self.recorder.status_at_exit)
             else:
-                self.recorder.end_by(error)
+                self.recorder.end(error=error)
 
     def _act(self, trainer: BaseTrainer, *, in_mid_epoch: bool = False) -> None:
         """Carry out what was asked for, as soon as that is safe."""

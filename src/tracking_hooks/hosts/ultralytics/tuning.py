@@ -20,9 +20,11 @@ from ultralytics.engine import trainer as engine
 from ultralytics.utils import DEFAULT_CFG, LOGGER
 from ultralytics.utils import tuner as ray_tuner
 
-from tracking_hooks.events import Params
-from tracking_hooks.hosts.ultralytics.run import Tracking, new_run, raise_alone
+from tracking_hooks.events import Params, Plan
+from tracking_hooks.hosts.ultralytics.run import FILES, NAME, new_run, track
 from tracking_hooks.recording import parents
+from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.recording.folders import adopt
 from tracking_hooks.recording.parents import PARENT, TRIAL
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
@@ -135,20 +137,20 @@ def _begin(tuning: _Tuning) -> Recorder | None:
     args, save_dir, params, resumed = tuning
     device = getattr(args, "device", None)
     run = new_run(args, save_dir, save_dir.name)
-    tracking = Tracking.of_run(run, [str(device)] if device else [], (save_dir,) * resumed)
+    tracking = track(run, [str(device)] if device else [], (save_dir,) * resumed)
     if tracking is None:
         return None
     save_dir.mkdir(parents=True, exist_ok=True)
-    recorder = tracking.start(params)
+    recorder = tracking.start(params, Plan(host=NAME, files=FILES))
     recorder.check()
     recorder.begin(params=params, environment=tracking.environment)
     return recorder
 
 
 def _end(recorder: Recorder, error: BaseException | None) -> None:
-    recorder.record_final_files(0)
-    recorder.end_by(error)
-    recorder.adopt()  # what the processes of trials have left to do
+    recorder.record_final_files()
+    recorder.end(error=error)
+    adopt(recorder.folder.path.parent, recorder.settings, recorder.complain)  # what trials have left to do
 
 
 @contextmanager

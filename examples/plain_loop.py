@@ -1,0 +1,53 @@
+"""A training loop of one's own, tracked: TRACKING_HOOKS=mlflow python plain_loop.py runs/plain 20 [--resume]."""
+
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from tracking_hooks.events import Checkpoint, Plan, Run
+from tracking_hooks.recording.tracking import Tracking
+from tracking_hooks.run.layout import new_uid
+
+save_dir, epochs, resume = Path(sys.argv[1]).absolute(), int(sys.argv[2]), "--resume" in sys.argv
+weights, params = save_dir / "model.pt", {"lr": 0.01, "batch": 64, "epochs": epochs}
+save_dir.mkdir(parents=True, exist_ok=True)
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+model = torch.nn.Linear(8, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
+first = 1
+if resume:
+    saved = torch.load(weights)
+    model.load_state_dict(saved["model"])
+    first = saved["epoch"] + 1
+
+run = Run(uid=new_uid(), name=save_dir.name, project="plain", task="regression", save_dir=save_dir)
+tracking = Tracking.of(run, logging.getLogger("plain_loop"), packages=["torch"], resumed_from=[save_dir] * resume)
+if tracking is None:
+    sys.exit("Name a tracker, as in TRACKING_HOOKS=mlflow")
+recorder = tracking.start(params, Plan(host="PyTorch", epochs=epochs, files=["*.csv"]))
+recorder.check()  # the last moment to refuse: from now on, nothing of tracking-hooks ends the training
+recorder.begin(params=params, environment=tracking.environment)
+error = None
+try:
+    for epoch in range(first, epochs + 1):
+        recorder.record("on_epoch_start", epoch=epoch, attempt=1)
+        for _ in range(100):
+            x = torch.randn(params["batch"], 8)
+            loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        torch.save({"model": model.state_dict(), "epoch": epoch}, weights)
+        recorder.record("on_checkpoint_saved", epoch=epoch, checkpoint=Checkpoint(path=weights, kind="last"))
+        metrics = {"train/loss": loss.item()}
+        recorder.record("on_epoch_end", epoch=epoch, step=epoch * 100, metrics=metrics, per_class=None)
+        recorder.look_after_relays()
+except BaseException as stopped:
+    error = stopped
+    raise
+finally:
+    recorder.record_final_files()
+    recorder.end(error=error)

@@ -1,0 +1,43 @@
+"""What a relay says of itself: ready, refused, or that its tracker is down."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from typing import Literal
+
+from tracking_hooks import redact
+from tracking_hooks.run.layout import Health, RelayFolder, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class Condition:
+    """Kept in a file, for the training process and for ``status``."""
+
+    def __init__(self, name: str, files: RelayFolder) -> None:
+        self.was_down = False
+        self._name = name
+        self._files = files
+        self._is_down = False
+
+    def say(self, state: Literal["ready", "refused", "down"], error: str = "") -> None:
+        """Write it down."""
+        with suppress(OSError):  # a full disk does not keep a relay from delivering
+            write_json(self._files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
+
+    def note_outage(self, error: BaseException | None) -> None:
+        """Say that the tracker is down, unless that was said."""
+        if not self._is_down:
+            self._is_down = True
+            logger.warning("%s is down, trying again until it is back: %s", self._name, error)
+            self.say("down", str(error))
+
+    def note_recovery(self) -> None:
+        """Say that the tracker is back, if it was down."""
+        if self._is_down:
+            self._is_down = False
+            self.was_down = True
+            logger.warning("%s is back", self._name)
+            self.say("ready")

@@ -1,0 +1,40 @@
+"""The command line of a relay's process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tracking_hooks.delivery.relay import Relay
+from tracking_hooks.redact import RedactingFormatter
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.settings import Settings
+
+
+def main(arguments: list[str]) -> int:
+    """Run a relay: ``relay RUN_FOLDER LABEL [--drain]``."""
+    parser = argparse.ArgumentParser(prog="tracking-hooks relay")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("label")
+    parser.add_argument("--drain", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--linger", type=float, default=Settings().linger)
+    parser.add_argument("--call-timeout", type=float, default=Settings().call_timeout)
+    options = parser.parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    with suppress(OSError, AttributeError):
+        os.nice(10)  # the training comes first
+    with suppress(OSError):
+        # Where Linux groups processes by session, as desktops do, that counts only within this one: nice the group.
+        Path("/proc/self/autogroup").write_text("10")
+    settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
+    relay = Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check)
+    signal.signal(signal.SIGTERM, relay.leave)
+    return relay.run()

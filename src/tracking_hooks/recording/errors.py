@@ -1,0 +1,49 @@
+"""What ended a run, as an event; and how a configuration error ends a program."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import TracebackType
+
+from tracking_hooks import redact
+from tracking_hooks.events import Error, Status
+from tracking_hooks.settings import ConfigurationError
+
+
+def describe_error(error: BaseException, where: str = "") -> Error:
+    """Describe what ended a run, without secrets. Never raises.
+
+    :param where: the process, if it is not the one that records
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 its own __str__ raises; the traceback says so too
+        message = "<exception str() failed>"
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    return Error(
+        type=type(error).__name__,
+        message=redact.text(f"{where}: {message}" if where else message),
+        traceback=redact.text("".join(lines)),
+    )
+
+
+def status_of(error: BaseException | None) -> Status:
+    """Return how a run ends that this exception, or none, is ending."""
+    if error is None:
+        return "finished"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def raise_alone(error: ConfigurationError) -> None:
+    """Raise a configuration error so that, if nobody catches it, its message is all that is printed."""
+    previous = sys.excepthook
+
+    def print_message(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is error:
+            print(f"tracking-hooks: {error}", file=sys.stderr)  # noqa: T201 it is the end of the program
+        else:
+            previous(kind, value, trace)
+
+    sys.excepthook = print_message
+    raise error from None

@@ -1,0 +1,58 @@
+"""The run folders beside a new one: where it is made, and what is done for the older ones."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tracking_hooks.delivery.spawn import start_adopter
+from tracking_hooks.events import Run
+from tracking_hooks.recording.complaints import Complaints
+from tracking_hooks.run import layout, orphans, state
+from tracking_hooks.run.journal import JournalError
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.settings import Settings
+
+
+def make_folder(run: Run, home: Path | None, complain: Complaints) -> RunFolder:
+    """Make the run folder, or one in the user's own folder where that cannot be written.
+
+    :param home: the folder to make it in; by default the one beside ``save_dir``
+    :raises OSError: if neither can be written
+    """
+    folder = RunFolder(home / run.uid) if home else RunFolder.beside(run.save_dir, run.uid)
+    try:
+        folder.create()
+    except OSError as error:
+        folder = RunFolder(layout.fallback_home() / run.uid)
+        folder.create()
+        complain(f"{error}; the run is recorded in {folder.path}")
+    return folder
+
+
+def secure_older(save_dir: Path, logger: logging.Logger) -> None:
+    """Copy what an older run in the same folder has not delivered yet. Never raises."""
+    try:
+        for folder in layout.find_runs(save_dir) if (save_dir / layout.POINTER).exists() else []:
+            orphans.secure_files(folder)
+    except (JournalError, OSError) as error:
+        logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
+
+
+def adopt(home: Path, settings: Settings, complain: Complaints) -> None:
+    """Have delivered what other trainings have left behind in a folder of run folders. Never raises."""
+    if settings.mode != "offline":
+        complain.guard(lambda: _adopt(home), "adopting other runs")
+
+
+def _adopt(home: Path) -> None:
+    others = [folder for folder in layout.find_runs(home) if not state.is_running(folder)]
+    if any(_has_pending(folder) for folder in others):
+        start_adopter(home)
+
+
+def _has_pending(folder: RunFolder) -> bool:
+    try:
+        return any(True for _ in state.pending([folder]))
+    except (JournalError, OSError):
+        return False  # it cannot be read: `status` says so

@@ -1,0 +1,97 @@
+"""Makes the files of a run that is about to be recorded, or opens those of one that is gone on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from tracking_hooks.events import Capture, Run
+from tracking_hooks.recording import resumption
+from tracking_hooks.recording.complaints import Complaints
+from tracking_hooks.recording.folders import make_folder
+from tracking_hooks.run import layout, story
+from tracking_hooks.run.journal import FORMAT, Head, Journal
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.liveness import Lock
+from tracking_hooks.run.story import Story
+from tracking_hooks.settings import Settings
+
+
+class Opened(Struct, kw_only=True):
+    """The files of a run, held by this process."""
+
+    folder: RunFolder
+    lock: Lock
+    journal: Journal
+    story: Story
+    captures: dict[str, Capture]
+    """Label to what its plugin noted down."""
+    is_new: bool
+    added: list[str] = []
+    """Labels of the trackers that the run did not have before it was resumed."""
+
+    def undo(self) -> None:
+        """Leave nothing behind of what was made: nothing was recorded."""
+        for label in self.added:
+            self.folder.forget_replay(label)
+        if self.is_new:
+            self.folder.remove()
+            (layout.index_folder() / f"{self.folder.uid}.json").unlink(missing_ok=True)
+
+
+def begin(
+    run: Run, captures: Mapping[str, Capture], settings: Settings, home: Path | None, complain: Complaints
+) -> Opened:
+    """Make the files of a new run.
+
+    :param home: the folder to make the run folder in; by default the one beside ``save_dir``
+    :raises OSError: if that cannot be done
+    """
+    folder = make_folder(run, home, complain)
+    lock = _hold(folder)
+    head = Head(
+        format=FORMAT,
+        created=time.time(),
+        run=run,
+        plugins={name: capture.destination for name, capture in captures.items()},
+        metrics=settings.metrics,
+        checkpoints=settings.checkpoints,
+        home=folder.path.parent,
+    )
+    log = Journal.create(folder.journal, head)
+    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures), is_new=True)
+
+
+def go_on(folder: RunFolder, head: Head, captures: Mapping[str, Capture], complain: Complaints) -> Opened:
+    """Open the files of a run that is resumed.
+
+    It is delivered to where it has been delivered so far; a tracker that is new gets all of it.
+
+    :raises JournalError, OSError: if that cannot be done
+    """
+    resumption.take_over(folder)
+    lock = _hold(folder)
+    by_label: dict[str, Capture] = {}
+    added = []
+    for name, capture in captures.items():
+        known = head.plugins.get(name)
+        label = name
+        if known is None:
+            label = folder.add_replay(name, capture.destination)
+            added.append(label)
+        elif known != capture.destination:
+            complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
+        by_label[label] = capture
+    log, so_far = story.reopen(folder.journal)
+    return Opened(
+        folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, is_new=False, added=added
+    )  # fmt: skip
+
+
+def _hold(folder: RunFolder) -> Lock:
+    lock = Lock(folder.lock)
+    lock.acquire()
+    return lock

@@ -1,0 +1,75 @@
+"""The recorders of this process: what ``log()`` finds them by, and what is done for them when the process ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tracking_hooks.recording.supervisor import wait_for_delivery
+
+if TYPE_CHECKING:
+    from tracking_hooks.recording.recorder import Recorder
+
+recorders: list[Recorder] = []
+# Module state, since `log()` and the exit of the process have nothing else to find recorders by.
+
+
+def log(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Record metrics of your own in the training that runs in this thread; without effect if none is tracked.
+
+    :param metrics: name to value
+    :param step: the x axis; None: the journal's own numbering
+    """
+    running = [recorder for recorder in recorders if recorder.is_recording]
+    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()] or running
+    for recorder in mine:
+        recorder.record("on_log", metrics=metrics, step=step)
+
+
+def enter(recorder: Recorder) -> None:
+    """Make a recorder known until the process ends."""
+    if not recorders:
+        atexit.register(_finish_all)
+    for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
+        recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
+    recorders.append(recorder)
+
+
+def forget(recorder: Recorder) -> None:
+    """Do nothing for a recorder when the process ends."""
+    if recorder in recorders:
+        recorders.remove(recorder)
+
+
+def _finish_all() -> None:
+    """At the end of the process: end what was not ended, wait for delivery, say what was delivered."""
+    mine = [recorder for recorder in recorders if recorder.pid == os.getpid()]
+    recorders.clear()
+    if not mine:
+        return
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for recorder in (recorder for recorder in mine if recorder.is_recording):
+        recorder.record_final_files()
+        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else recorder.status_at_exit, error)
+    with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
+        mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
+    for recorder in mine:
+        recorder.secure_files()
+        recorder.tell_outcome()
+    if isinstance(error, KeyboardInterrupt):
+        # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
+        # dataclasses does: remind it, or the exit code would be another one with tracking.
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102
+
+
+def _wait_for(mine: list[Recorder]) -> None:
+    limit = max(recorder.settings.exit_wait for recorder in mine)
+    for _ in wait_for_delivery([recorder.supervisor for recorder in mine], limit):
+        for recorder in mine:
+            recorder.look_after_relays()

@@ -1,0 +1,96 @@
+"""What a run has come to: one pass over its journal, which is never held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from tracking_hooks.events import DONE, Checkpoint, Plan, SaveCheckpoint, Status
+from tracking_hooks.run import journal
+from tracking_hooks.run.journal import Head, Journal
+
+_TOLD_BY = frozenset(
+    {"on_run_start", "on_run_end", "on_epoch_start", "on_epoch_end", "on_checkpoint_saved", "on_action"}
+)
+
+
+class Story(Struct, kw_only=True):
+    """The run so far."""
+
+    seq: int = 0
+    """The number of the last event, or of a damaged line behind it."""
+    time: float = 0.0
+    """Of the latest event, in seconds since the epoch."""
+    began: bool = False
+    epoch: int = 0
+    """The last one that was settled."""
+    last_epoch: int = 0
+    """The last one that began."""
+    status: Status | None = None
+    """How the run ended; None while it is open, and before it begins."""
+    plan: Plan = Plan()
+    checkpoints: dict[Path, str] = {}
+    """Weights that were saved and may still be rewritten: path to kind."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run began and has no end: of these two events, the last one counts."""
+        return self.began and self.status is None
+
+    def add(self, hook: str, args: Mapping[str, Any]) -> None:
+        """Go on by an event."""
+        if hook == "on_run_start":
+            self.began, self.status = True, None
+            self.plan = args.get("plan") or self.plan
+        elif hook == "on_run_end":
+            self.status = args["status"]
+        elif hook == "on_epoch_start":
+            self.last_epoch = max(self.last_epoch, args["epoch"])
+        elif hook == "on_epoch_end":
+            self.epoch = max(self.epoch, args["epoch"])
+            self.last_epoch = max(self.last_epoch, self.epoch)
+        elif hook == "on_checkpoint_saved":
+            self._add_checkpoint(args["checkpoint"])
+        elif hook == "on_action" and args["outcome"] == DONE and isinstance(args["action"], SaveCheckpoint):
+            gone = args["action"].replaces
+            self.checkpoints = {path: kind for path, kind in self.checkpoints.items() if path.stem != gone}
+
+    def _add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.digest is None and checkpoint.kind != "periodic":  # those are recorded when they are written
+            self.checkpoints = {**self.checkpoints, checkpoint.path: checkpoint.kind}
+
+
+def read(path: Path) -> tuple[Head, Story]:
+    """Read a journal once.
+
+    :raises JournalError, OSError: if it cannot be read
+    """
+    head, offset = journal.read_head(path)
+    story = Story()
+    for entry in journal.read(path, offset, only=_TOLD_BY):
+        if entry.call is None:
+            story.seq += 1  # a damaged line had a number too
+            continue
+        story.seq = entry.call.seq
+        story.time = max(story.time, entry.call.time)
+        if entry.call.hook in _TOLD_BY:
+            story.add(entry.call.hook, entry.call.args)
+    return head, story
+
+
+def reopen(path: Path) -> tuple[Journal, Story]:
+    """Go on with an existing journal, behind its last event.
+
+    :raises JournalError, OSError: if it cannot be read or written
+    """
+    log = Journal.open_behind(path)
+    try:
+        _, story = read(path)
+    except BaseException:
+        log.close()
+        raise
+    log.seq = story.seq
+    return log, story

@@ -1,0 +1,104 @@
+"""What a run has come to is read in one pass, which holds nothing of the journal in memory."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from tracking_hooks.events import DONE, Checkpoint, Plan, SaveCheckpoint
+from tracking_hooks.run import journal, story
+from tracking_hooks.run.journal import FORMAT, Head, Journal
+from tracking_hooks.testing import recorded_run, sample_run
+
+START = {"params": {}, "environment": None, "resumed": False}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    Journal.create(path, Head(format=FORMAT, created=0.0, run=sample_run(tmp_path), plugins={})).close()
+    return path
+
+
+@pytest.fixture
+def write(path):
+    def write(*calls):
+        log, _ = story.reopen(path)
+        for hook, args in calls:
+            log.append(hook, 5.0, args)
+        log.close()
+        return story.read(path)[1]
+
+    return write
+
+
+def saved(name, kind="last", digest=None):
+    return "on_checkpoint_saved", {"epoch": 1, "checkpoint": Checkpoint(path=Path(name), kind=kind, digest=digest)}
+
+
+def test_a_whole_run(write, tmp_path):
+    told = write(*((call.hook, call.args) for call in recorded_run(tmp_path) if "metrics" not in call.args))
+    assert (told.began, told.is_open, told.status, told.last_epoch) == (True, False, "finished", 3)
+    assert told.plan.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("hooks", "is_open"),
+    [
+        ([], False),
+        (["on_run_start"], True),
+        (["on_run_start", "on_run_end"], False),
+        (["on_run_start", "on_run_end", "on_run_start"], True),
+        (["on_run_start", "on_run_end", "on_log"], False),  # by a journal of another making
+    ],
+)
+def test_whether_a_run_is_open_is_told_by_its_last_start_or_end(write, hooks, is_open):
+    args = {"on_run_start": START, "on_run_end": {"status": "killed"}, "on_log": {"metrics": {}}}
+    assert write(*((hook, args[hook]) for hook in hooks)).is_open is is_open
+
+
+def test_the_last_plan_counts(write):
+    plans = [Plan(epochs=3), Plan(epochs=9), None]  # the last is a part of a run that says nothing of it
+    assert write(*(("on_run_start", {**START, "plan": plan}) for plan in plans)).plan.epochs == 9
+
+
+def test_checkpoints_that_may_still_be_rewritten_are_remembered(write):
+    action = SaveCheckpoint(name="better", reason="", replaces="good")
+    refused = SaveCheckpoint(name="", reason="", replaces="last")
+    told = write(
+        saved("weights/last.pt"),
+        saved("weights/epoch1.pt", "periodic"),
+        saved("weights/best.pt", "best", digest="0" * 64),
+        saved("weights/good.pt", "action"),
+        ("on_action", {"action": action, "plugin": "p", "outcome": DONE}),
+        ("on_action", {"action": refused, "plugin": "p", "outcome": "refused"}),
+        saved("weights/better.pt", "action"),
+    )
+    assert told.checkpoints == {Path("weights/last.pt"): "last", Path("weights/better.pt"): "action"}
+
+
+def test_a_damaged_line_has_a_number_of_its_own(write, path):
+    write(("on_run_start", START))
+    with path.open("ab") as file:
+        file.write(b"torn by a full disk\n")
+    assert write().seq == 2
+    assert write(("on_log", {"metrics": {}})).seq == 3
+
+
+def test_resuming_a_long_run_takes_no_more_memory_than_resuming_a_short_one(write, path):
+    def peak():
+        tracemalloc.start()
+        log, _ = story.reopen(path)
+        log.close()
+        for _ in journal.calls(path, {"on_epoch_end", "on_batch_end"}):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    batch = ("on_batch_end", {"epoch": 1, "step": 1, "metrics": {f"metric/{i}": 0.5 for i in range(5)}})
+    write(("on_run_start", START), *[batch] * 300)
+    short = peak()
+    write(*[batch] * 9_000)
+    assert path.stat().st_size > 10 * short
+    assert peak() < 1.5 * short
