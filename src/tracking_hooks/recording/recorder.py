@@ -106,7 +106,7 @@ class Recorder:
             )
             log = Journal.create(self.folder.journal, head)
         self._writer = Writer(log, lock, self._complain)
-        self._commands = Commands(self.folder.commands)
+        self._commands = Commands(self.folder.commands, self._complain)
         self._console: ConsoleLog | None = None
         if settings.console == "on":
             self._console = ConsoleLog(self.folder.files / layout.CONSOLE)
