@@ -35,7 +35,7 @@ from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.run import commands, files, journal, orphans, state
 from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import Call, Entry
-from tracking_hooks.run.layout import Cursor, Health, RunFolder, fallback_home, read_json, write_json
+from tracking_hooks.run.layout import Cursor, Health, RunFolder, check_state, fallback_home, read_json, write_json
 from tracking_hooks.run.liveness import Lock, this_boot
 from tracking_hooks.settings import ConfigurationError, Settings
 
@@ -289,6 +289,7 @@ class Relay:
             cursor.ended = call.hook == "on_run_end"
         with self._watch.watching(f"{self.name}, flush"):
             manager.hook.flush(**common)
+        check_state(cursor.state)
         cursor.offset = entries[-1].end
         self._save(cursor)
 
