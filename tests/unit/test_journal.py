@@ -85,6 +85,23 @@ def test_a_parameter_that_is_not_finite_leaves_its_event_readable(log, path):
     assert entry.damage == ""
 
 
+def test_a_name_that_is_no_utf_8_does_not_cost_the_event(log, path):
+    name, spelled = "caf\udce9", "caf?"
+    log.append("on_log", 1.0, {"metrics": {name: 0.5, "nan": math.nan}, "step": 1})
+    log.append("on_validation_end", 1.0, {"epoch": 1, "attempt": 1, "metrics": {}, "per_class": {name: {name: 0.5}}})
+    first, second = (entry.call.args for entry in entries(path))
+    assert first["metrics"][spelled] == 0.5
+    assert math.isnan(first["metrics"]["nan"])
+    assert second["per_class"] == {spelled: {spelled: 0.5}}
+
+
+def test_a_save_dir_that_is_no_utf_8_has_a_journal(path):
+    log = Journal.create(path, head(run=sample_run(Path("/project/caf\udce9"))))
+    write_five(log)
+    assert read_head(path)[0].run.save_dir == Path("/project/caf?")
+    assert steps(path) == [0, 1, 2, 3, 4]
+
+
 def test_paths_and_numpy_scalars_are_written_as_plain_values(log, path):
     numpy = pytest.importorskip("numpy")
     log.append("on_log", 1.0, {"metrics": {"a": numpy.float32(0.5), "b": numpy.int64(3)}, "step": numpy.int32(2)})

@@ -21,6 +21,7 @@ The trials of a tuning have their run folders beside that of the tuning.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -133,15 +134,16 @@ def write_json(path: Path, value: Struct) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.encode(value, enc_hook=_encode_path) + b"\n")
+        # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
+        file.write(json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n")
     draft.replace(path)
 
 
 def read_json(path: Path, kind: type[_S]) -> _S | None:
     """Read a file written by ``write_json``; None if it is missing or damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode_path)
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.convert(json.loads(path.read_bytes()), kind, dec_hook=_decode_path)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
 
 
