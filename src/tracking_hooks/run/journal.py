@@ -42,8 +42,9 @@ class Head(Struct, frozen=True, kw_only=True):
     plugins: dict[str, Destination]
     """Plugin name to the destination captured when the run was started."""
     metrics: str = ""
+    """``TRACKING_HOOKS_METRICS`` as it was then."""
     checkpoints: str = "best,last"
-    """These settings as they were then."""
+    """``TRACKING_HOOKS_CHECKPOINTS`` as it was then."""
     home: Path | None = None
     """The folder of run folders that this one was made in. None: beside ``save_dir``."""
 
