@@ -218,6 +218,16 @@ def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypa
         assert hasattr(getattr(side, attribute) if attribute else side, hook)
 
 
+# -- docs/journal.md ------------------------------------------------------------------------------------------
+
+
+def test_the_format_of_the_journal_is_the_one_in_the_code():
+    written = subprocess.run(
+        [sys.executable, ROOT / "docs/journal.py"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    assert text("docs/journal.md") == written, "write it: python docs/journal.py > docs/journal.md"
+
+
 # -- docs/design.md -------------------------------------------------------------------------------------------
 
 

@@ -98,7 +98,8 @@ def _watch(spec: ModuleSpec) -> None:
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        _wrap(module)
+        if module.__name__ in _SEAMS:  # the loader of a zip serves all modules of a folder
+            _wrap(module)
 
     # On this one loader instance: `__loader__`, `inspect.getsource` and reloading go on as before.
     try:

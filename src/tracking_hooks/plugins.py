@@ -185,6 +185,11 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(specs)
     hooks = _parameters(specs)
+
+    def is_optional(attribute: str) -> bool:
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        return options is not None and options["optionalhook"]
+
     elsewhere = _IN_THE_TRAINING_PROCESS if specs is LifecycleSpecs else {}
     found = hooks_of(plugin)
     if not found:
@@ -193,6 +198,8 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
         if hook in elsewhere:
             raise ConfigurationError(f"plugin {name!r}: {hook} {elsewhere[hook]}.")
         if hook not in hooks:
+            if is_optional(attribute):
+                continue  # of a newer release
             raise ConfigurationError(f"plugin {name!r}: unknown hook {hook!r}.{did_you_mean(hook, hooks)}")
         for parameter in inspect.signature(getattr(plugin, attribute)).parameters.values():
             if parameter.name not in hooks[hook]:

@@ -1,6 +1,7 @@
 """How we get into the training process: unseen, once, and without ever breaking it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -327,6 +328,24 @@ def test_install_never_raises(script, trouble):
             install()
         finally:
             sys.meta_path = meta_path
+        """
+    )
+
+
+def test_an_ultralytics_in_a_zip_is_tracked_and_its_other_modules_load_as_ever(script, ultralytics, tmp_path):
+    (ultralytics / "ultralytics/utils/checks.py").write_text("passed = True\n")
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", ultralytics)
+    shutil.rmtree(ultralytics)
+    script(
+        f"""
+        sys.path.insert(0, {archive!r})
+        from tracking_hooks.autoload import install
+        install()
+        from ultralytics.utils import callbacks
+        from ultralytics.utils.checks import passed
+        callbacks.add_integration_callbacks("trainer")
+        assert "zipimporter" in type(callbacks.__loader__).__name__
+        assert host.attached == ["trainer"]
         """
     )
 

@@ -1,5 +1,7 @@
 """What is asked of a training from outside reaches it once, whoever writes it, and when."""
 
+import pytest
+
 from tracking_hooks.delivery.spawn import end_process, start_relay
 from tracking_hooks.events import ScaleLearningRate, Stop
 from tracking_hooks.run import commands
@@ -14,7 +16,7 @@ SLOWER = Command(plugin="rules", action=ScaleLearningRate(factor=0.5, reason="pl
 
 def test_each_command_is_taken_once(tmp_path):
     path = tmp_path / "commands.jsonl"
-    inbox = Commands(path)
+    inbox = Commands(path, pytest.fail)
     assert inbox.take() == []
     commands.send(path, STOP)
     commands.send(path, SLOWER)
@@ -26,7 +28,7 @@ def test_each_command_is_taken_once(tmp_path):
 def test_what_was_asked_of_an_earlier_part_of_the_run_is_not_asked_of_the_resumed_one(tmp_path):
     path = tmp_path / "commands.jsonl"
     commands.send(path, STOP)
-    inbox = Commands(path)
+    inbox = Commands(path, pytest.fail)
     assert inbox.take() == []
     commands.send(path, SLOWER)
     assert inbox.take() == [SLOWER]
@@ -34,12 +36,46 @@ def test_what_was_asked_of_an_earlier_part_of_the_run_is_not_asked_of_the_resume
 
 def test_half_a_line_waits_for_its_other_half(tmp_path):
     path = tmp_path / "commands.jsonl"
-    inbox = Commands(path)
+    inbox = Commands(path, pytest.fail)
     commands.send(path, STOP)
     line = path.read_bytes()
     path.write_bytes(line[:10])
     assert inbox.take() == []
     path.write_bytes(line)
+    assert inbox.take() == [STOP]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b'{"plugin":"mlflow","action":{"type":"dance","reason":"joy"}}', id="a newer action"),
+        pytest.param(
+            b'{"plugin":"mlflow","action":{"type":"scale_learning_rate","reason":"-"}}', id="without a factor"
+        ),
+        pytest.param(b'{"plugin":"mlf{"plugin":"mlflow"}', id="two lines that became one"),
+        pytest.param(b"\xff\0", id="garbage"),
+    ],
+)
+def test_what_is_not_understood_is_said_and_takes_no_other_command_with_it(tmp_path, line):
+    path = tmp_path / "commands.jsonl"
+    said = []
+    inbox = Commands(path, said.append)
+    commands.send(path, STOP)
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    commands.send(path, SLOWER)
+    assert inbox.take() == [STOP, SLOWER]
+    (sentence,) = said
+    assert str(path) in sentence
+    assert "is skipped" in sentence
+    assert inbox.take() == []
+    assert len(said) == 1
+
+
+def test_a_command_with_a_field_of_a_newer_release_is_taken(tmp_path):
+    path = tmp_path / "commands.jsonl"
+    inbox = Commands(path, pytest.fail)
+    path.write_bytes(b'{"plugin":"mlflow","urgent":true,"action":{"type":"stop","reason":"enough","mood":"calm"}}\n')
     assert inbox.take() == [STOP]
 
 
@@ -59,7 +95,7 @@ def test_what_a_tracker_asks_for_is_passed_on_once(record_run, make_plugin, unti
     lock = Lock(run.folder.lock)  # the training runs
     assert lock.acquire()
     try:
-        inbox = Commands(run.folder.commands)
+        inbox = Commands(run.folder.commands, pytest.fail)
         relay = start_relay(run.folder, plugin, Settings())
         asked = until(inbox.take)
         end_process(relay)

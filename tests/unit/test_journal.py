@@ -7,13 +7,14 @@ import tempfile
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve
-from tracking_hooks.run.journal import FORMAT, Head, Journal, JournalError, read, read_head
+from tracking_hooks.run.journal import FORMAT, Head, Journal, JournalError, _seal, read, read_head
 from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import sample_run
 
@@ -84,6 +85,23 @@ def test_a_parameter_that_is_not_finite_leaves_its_event_readable(log, path):
     log.append("on_run_start", 1.0, {"params": {"lr": math.inf}, "environment": None, "resumed": False})
     (entry,) = entries(path)
     assert entry.damage == ""
+
+
+def test_a_name_that_is_no_utf_8_does_not_cost_the_event(log, path):
+    name, spelled = "caf\udce9", "caf?"
+    log.append("on_log", 1.0, {"metrics": {name: 0.5, "nan": math.nan}, "step": 1})
+    log.append("on_validation_end", 1.0, {"epoch": 1, "attempt": 1, "metrics": {}, "per_class": {name: {name: 0.5}}})
+    first, second = (entry.call.args for entry in entries(path))
+    assert first["metrics"][spelled] == 0.5
+    assert math.isnan(first["metrics"]["nan"])
+    assert second["per_class"] == {spelled: {spelled: 0.5}}
+
+
+def test_a_save_dir_that_is_no_utf_8_has_a_journal(path):
+    log = Journal.create(path, head(run=sample_run(Path("/project/caf\udce9"))))
+    write_five(log)
+    assert read_head(path)[0].run.save_dir == Path("/project/caf?")
+    assert steps(path) == [0, 1, 2, 3, 4]
 
 
 def test_paths_and_numpy_scalars_are_written_as_plain_values(log, path):
@@ -245,6 +263,39 @@ def test_an_unknown_hook_is_reported_and_the_others_are_read(log, path):
     (damage,) = damages(path)
     assert "'on_hyperspace'" in damage
     assert "newer tracking-hooks" in damage
+
+
+@pytest.mark.parametrize(
+    ("hook", "args", "word"),
+    [
+        ("on_checkpoint_saved", {"epoch": 1, "checkpoint": {"path": "a.pt", "kind": "averaged"}}, "averaged"),
+        (
+            "on_artifact",
+            {"artifact": {"path": "a", "kind": "hologram", "name": "a", "size": 1, "digest": ""}},
+            "hologram",
+        ),
+        ("on_action", {"action": {"type": "dance", "reason": "joy"}, "plugin": "mine", "outcome": "done"}, "dance"),
+        ("on_run_end", {"status": "paused"}, "paused"),
+    ],
+)
+def test_an_unknown_word_is_reported_and_takes_its_own_line_only(log, path, hook, args, word):
+    log.append("on_log", 1.0, {"metrics": {}, "step": 1})
+    log.append(hook, 1.0, args)
+    log.append("on_log", 1.0, {"metrics": {}, "step": 2})
+    assert steps(path) == [1, 2]
+    (damage,) = damages(path)
+    assert word in damage
+
+
+def test_an_unknown_field_is_passed_over_wherever_it_stands(log, path):
+    checkpoint = {"path": "a.pt", "kind": "last", "mood": {"calm": [1]}}
+    log.append("on_checkpoint_saved", 1.0, {"epoch": 1, "checkpoint": checkpoint, "colour": "red"})
+    (entry,) = entries(path)
+    assert entry.call.args == {"epoch": 1, "checkpoint": Checkpoint(path=Path("a.pt"), kind="last")}
+    line = msgspec.json.decode(lines(path)[0])
+    line["run"]["mood"] = line["mood"] = "calm"
+    path.write_bytes(_seal(msgspec.json.encode({name: value for name, value in line.items() if name != "crc"})))
+    assert read_head(path)[0] == head()
 
 
 def test_no_line_calls_what_is_not_an_event(log, path):

@@ -158,6 +158,11 @@ def test_a_process_on_another_machine_lives_while_it_gives_signs(held_by, alive)
     assert not alive(last_sign=400)
 
 
+def test_a_process_on_another_machine_that_has_never_given_a_sign_is_dead(held_by, path, tmp_path):
+    held_by(host="another", boot="its own")
+    assert not is_alive(path, heartbeat=tmp_path / "never-written", silence=300.0)
+
+
 def test_a_container_on_this_machine_is_judged_by_its_lock_not_by_its_signs(held_by, alive):
     held_by(host="a-container")
     assert not alive(last_sign=0)

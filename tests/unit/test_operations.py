@@ -86,6 +86,18 @@ def test_status_of_nothing_is_a_sentence(cli, tmp_path):
 # -- sync -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "secret", ["file=https://ada:hunter2@host/x", "file=postgresql://ada:hunter2@host/db", "api_key=hunter2"]
+)
+def test_a_password_for_a_destination_is_refused_and_not_kept(record_run, notes, cli, secret):
+    run = record_run(notes)
+    result = cli("sync", run.save_dir, "--to", "notes", "--set", secret)
+    assert result.exit_code == 1
+    assert "looks like a password or a key" in result.output
+    assert "hunter2" not in result.output
+    assert not run.folder.replays()
+
+
 def test_sync_to_replays_a_whole_run_into_a_tracker_that_was_not_there(record_run, notes, cli, tmp_path):
     run = record_run()
     other = tmp_path / "other notes"
@@ -173,6 +185,29 @@ def test_prune_removes_what_is_delivered_everywhere_and_nothing_else(record_run,
     assert f"{pending.folder.uid}  kept: gone has not got all of it" in output
     assert (whole.save_dir / "weights/best.pt").exists()
     assert [folder.uid for folder in layout.indexed_runs(layout.index_folder())] == [pending.folder.uid]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format":1,"crea'])
+def test_prune_removes_a_run_that_died_before_anything_was_recorded(cli, tmp_path, content):
+    folder = layout.RunFolder.beside(tmp_path / "project/train", "20251009-085320-early")
+    folder.create()
+    folder.journal.write_bytes(content)
+    lock = Lock(folder.lock)
+    assert lock.acquire()
+    try:
+        assert "kept: it is running" in cli("prune", tmp_path / "project").output
+    finally:
+        lock.release()
+    assert "where nothing was recorded: its process died too early" in cli("prune", tmp_path / "project").output
+    assert not folder.path.exists()
+
+
+def test_prune_keeps_a_journal_that_cannot_be_read(cli, record_run, notes, tmp_path):
+    run = record_run(notes)
+    run.relay(notes)
+    run.folder.journal.write_bytes(b"garbage\n" + run.folder.journal.read_bytes())
+    assert "kept: " in cli("prune", tmp_path / "project").output
+    assert run.folder.journal.exists()
 
 
 # -- adoption -------------------------------------------------------------------------------------------------

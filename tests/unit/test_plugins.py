@@ -170,6 +170,26 @@ def test_a_faulty_class_is_named_with_its_fault(make_plugin, body, parts):
         assert part in str(caught.value)
 
 
+def test_an_optional_hook_of_another_release_is_passed_over(make_plugin):
+    name = make_plugin(
+        """
+        class Plugin:
+            @hookimpl(optionalhook=True)
+            def on_hyperspace(self, speed): pass
+
+            @hookimpl
+            def on_run_end(self, run): pass
+        """
+    )
+    assert plugins.load(name).hook.on_run_end.get_hookimpls()
+
+
+def test_an_optional_hook_that_exists_is_checked_like_any_other(make_plugin):
+    name = make_plugin("class Plugin:\n  @hookimpl(optionalhook=True)\n  def on_run_end(self, rnu): pass")
+    with pytest.raises(ConfigurationError, match="Did you mean 'run'"):
+        plugins.load(name)
+
+
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ConfigurationError, match="'not_there:Tracker' cannot be imported"):
         plugins.load("not_there:Tracker")

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import shutil
+import sys
 import threading
 
 import msgspec
@@ -70,6 +71,27 @@ def calls(one, hook=None):
 
 def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8")
+def test_a_training_in_a_folder_that_is_no_utf_8_is_tracked(start, environment, tmp_path, installed, caplog):
+    save_dir = tmp_path / "caf\udce9" / "train"
+    save_dir.mkdir(parents=True)
+    one = start("notes", run=sample_run(save_dir))
+    one.begin(params={}, environment=environment)
+    one.end("finished")
+    assert one.supervisor.processes["notes"].wait(60) == 0
+    assert (save_dir / "notes").read_text().split() == ["1", "on_run_start", "2", "on_run_end"]
+    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [one.folder.path]
+    assert [folder.path for folder in layout.find_runs(save_dir)] == [one.folder.path]
+    assert warnings(caplog) == []
+
+
+def test_a_frozen_application_says_that_it_has_no_interpreter_for_a_relay(start, installed, monkeypatch, save_dir):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(ConfigurationError, match="a relay cannot be started: this application is frozen"):
+        start("notes")
+    assert not list(save_dir.parent.glob(".tracking-hooks/*/journal.jsonl"))
 
 
 # -- what is recorded -----------------------------------------------------------------------------------------

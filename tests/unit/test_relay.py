@@ -202,6 +202,50 @@ def test_after_a_failure_the_plugin_is_made_anew_from_its_saved_state(record_run
     assert run.cursor(plugin).state == {"seen": 9}
 
 
+@pytest.mark.parametrize(
+    ("left", "sentence"),
+    [
+        ("float('nan')", "state['best']['loss'] is nan"),
+        ("float('inf')", "state['best']['loss'] is inf"),
+        ("(1, 2)", "state['best']['loss'] is (1, 2)"),
+        ("Path('/a')", "state['best']['loss'] is PosixPath('/a')"),
+        ("{1: 'a'}", "state['best']['loss'] has the key 1"),
+        ("[0, {2}]", "state['best']['loss'][1] is {2}"),
+        ("'\\udc80'", "state['best']['loss'] is '\\udc80'"),
+    ],
+)
+def test_state_that_would_not_come_back_equal_is_refused_at_the_event_that_leaves_it(
+    record_run, make_plugin, left, sentence
+):
+    plugin = make_plugin(
+        f"""
+        class Plugin(Notes):
+            def before(self, seq, state):
+                state["seen"] = state.get("seen", 0) + 1
+                if seq == 5:
+                    state["best"] = {{"fitness": 0.5, "loss": {left}}}
+        """
+    )
+    run = record_run(plugin, calls=whole(10))
+    assert run.relay(plugin) == DELIVERED
+    assert run.dead_letters(plugin) == {5: f"TypeError: {sentence}: state takes JSON values, which come back equal"}
+    assert run.cursor(plugin).state == {"seen": 9}
+
+
+def test_state_of_any_json_is_taken(record_run, make_plugin):
+    plugin = make_plugin(
+        """
+        class Plugin(Notes):
+            def before(self, seq, state):
+                state["all"] = {"": [None, True, 0.1, -7, "NaN", "größer", {}, [], 10**18, 1e300]}
+        """
+    )
+    run = record_run(plugin, calls=whole(10))
+    assert run.relay(plugin) == DELIVERED
+    assert run.cursor(plugin).dead == 0
+    assert run.cursor(plugin).state == {"all": {"": [None, True, 0.1, -7, "NaN", "größer", {}, [], 10**18, 1e300]}}
+
+
 def test_a_plugin_that_takes_nothing_ends_with_everything_accounted_for(record_run, make_plugin):
     plugin = make_plugin(
         """

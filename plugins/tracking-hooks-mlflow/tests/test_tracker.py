@@ -163,6 +163,19 @@ def test_the_description_tells_command_model_data_and_result(store, client, save
         assert part in text
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_training_whose_last_figures_are_no_numbers_ends_with_its_description(store, client, save_dir, value):
+    calls = recorded_run(save_dir)
+    (last,) = [index for index, call in enumerate(calls) if call.hook == "on_final_validation"]
+    calls[last].args["metrics"]["val/box_loss"] = value
+    state = saved(deliver(calls[: last + 1], store))  # the relay is started again
+    deliver(calls[last + 1 :], store, state)
+    assert the_run(client).info.status == "FINISHED"
+    text = the_run(client).data.tags["mlflow.note.content"]
+    assert "**Result:** finished after 3 epochs" in text
+    assert f"| val/box_loss | {value} |" in text
+
+
 def test_a_long_command_in_the_description_is_in_lines_that_a_shell_takes(store, client, save_dir):
     words = ["/opt/bin/yolo", "train", *(f"argument{number}=a value" for number in range(20))]
     start, *_ = recorded_run(save_dir)

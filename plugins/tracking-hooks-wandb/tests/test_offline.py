@@ -196,6 +196,15 @@ def test_weights_are_versions_of_one_model_and_the_data_set_is_an_input(offline,
     assert json.loads(Path(entry.local_path).read_text())["splits"]["train"]["instances"]["circle"] == 24
 
 
+def test_a_final_figure_that_is_no_number_is_named_beside_the_weights(offline, save_dir):
+    calls = recorded_run(save_dir)
+    (final,) = [call for call in calls if call.hook == "on_final_validation"]
+    final.args["metrics"]["val/box_loss"] = math.nan
+    deliver(calls, offline)
+    best = next(artifact for artifact in read(offline).artifacts if artifact.type == "model")
+    assert json.loads(best.metadata)["metrics"]["val/box_loss"] == "nan"
+
+
 def test_the_same_data_set_is_the_same_version_wherever_it_lies(offline, tmp_path):
     digests = set()
     for place in ("a", "b"):

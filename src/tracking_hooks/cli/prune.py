@@ -18,7 +18,8 @@ from tracking_hooks.run.layout import RunFolder
 def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
     """Remove the journals of runs that every tracker has got completely.
 
-    Runs with something pending, or with dead letters, are kept. The trainings' own folders are not touched; but
+    Runs with something pending, or with dead letters, are kept. So are journals that cannot be read, unless not even
+    their first line was written before the process died. The trainings' own folders are not touched; but
     without its journal, a run cannot be replayed into another tracker.
     """
     if bool(paths) == everywhere:
@@ -31,7 +32,8 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
             click.echo(f"{folder.uid}  kept: {reason}")
             continue
         removed += 1
-        click.echo(f"{folder.uid}  {'would be removed' if dry_run else 'removed'}: {folder.path}")
+        why = "" if _has_begun(folder) else ", where nothing was recorded: its process died too early"
+        click.echo(f"{folder.uid}  {'would be removed' if dry_run else 'removed'}: {folder.path}{why}")
         if not dry_run:
             _remove(folder)
     runs = "run" if len(folders) == 1 else "runs"
@@ -45,18 +47,27 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
 
 
 def _remove(folder: RunFolder) -> None:
-    head, _ = journal.read_head(folder.journal)
-    pointer = head.run.save_dir / layout.POINTER
-    found = layout.read_json(pointer, layout.Pointer)
-    if found and found.uid == folder.uid:
-        pointer.unlink()
+    if _has_begun(folder):
+        head, _ = journal.read_head(folder.journal)
+        pointer = head.run.save_dir / layout.POINTER
+        found = layout.read_json(pointer, layout.Pointer)
+        if found and found.uid == folder.uid:
+            pointer.unlink()
     folder.remove()
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether the first line of the journal is complete."""
+    with folder.journal.open("rb") as file:
+        return file.readline().endswith(b"\n")
 
 
 def _reason_to_keep(folder: RunFolder) -> str:
     if state.is_running(folder):
         return "it is running"
     try:
+        if not _has_begun(folder):
+            return ""
         labels = state.labels(folder)
     except (journal.JournalError, OSError) as error:
         return str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import plugins, projectfile
+from tracking_hooks import plugins, projectfile, redact
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
 from tracking_hooks.run import journal
@@ -81,6 +81,12 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
         key, separator, value = assignment.partition("=")
         if not (separator and key):
             raise ConfigurationError(f"--set {assignment}: it takes KEY=VALUE.")
+        if redact.values({key: value}) != {key: value}:
+            raise ConfigurationError(
+                f"--set {key}=…: it holds what looks like a password or a key, and a destination is kept on disk. "
+                "Leave that out, and give it to the tracker's client by its own variables, such as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            )
         changes[key] = value
     for folder in folders:
         try:

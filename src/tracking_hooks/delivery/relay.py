@@ -32,7 +32,7 @@ from tracking_hooks.events import Destination, Rejected, Run, Unavailable
 from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.run import files, journal, orphans, state
 from tracking_hooks.run.journal import Call, Entry, Head
-from tracking_hooks.run.layout import Cursor, RunFolder, fallback_home, write_json
+from tracking_hooks.run.layout import Cursor, RunFolder, check_state, fallback_home, write_json
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
 
@@ -239,6 +239,7 @@ class Relay:
             cursor.ended = call.hook == "on_run_end"
         with self._watch.watching(f"{self.name}, flush"):
             manager.hook.flush(**common)
+        check_state(cursor.state)
         cursor.offset = entries[-1].end
         self._save(cursor)
 

@@ -52,6 +52,11 @@ def start_adopter(home: Path) -> subprocess.Popen[bytes]:
 
 
 def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    if getattr(sys, "frozen", False):  # its executable is the application: it would start that once more
+        raise OSError(
+            "this application is frozen, and has no Python interpreter for a relay. Set TRACKING_HOOKS=none in it, or "
+            "train in a Python environment."
+        )
     command = [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

@@ -68,7 +68,7 @@ class Recorder:
         self.folder = opened.folder
         self._story = opened.story
         self._writer = Writer(opened.journal, opened.lock, self.complain)
-        self._commands = Commands(self.folder.commands)
+        self._commands = Commands(self.folder.commands, self.complain)
         self._sampler = Sampler(self.record, self.complain, settings.system_every)
         if settings.console == "on":
             self._sampler.follow(logger, self.folder.files / layout.CONSOLE)

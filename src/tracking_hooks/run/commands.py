@@ -7,6 +7,7 @@ training process reads it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -38,9 +39,13 @@ def send(path: Path, command: Command) -> None:
 class Commands:
     """The reading end: each command once."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin behind what is there: that was for an earlier part of the run."""
+    def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
+        """Begin behind what is there: that was for an earlier part of the run.
+
+        :param complain: is given a sentence for each line that cannot be read
+        """
         self._path = path
+        self._complain = complain
         self._read = self._size()
 
     def take(self) -> list[Command]:
@@ -55,7 +60,11 @@ class Commands:
             if not line.endswith(b"\n"):
                 break  # still being written
             self._read += len(line)
-            commands.append(msgspec.json.decode(line, type=Command))
+            try:
+                commands.append(msgspec.json.decode(line, type=Command))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # an action of a newer release, a torn line
+                what = f"a line of {self._path} asks for what this version does not know"
+                self._complain(f"{what}, and is skipped: {error}")
         return commands
 
     def _size(self) -> int:

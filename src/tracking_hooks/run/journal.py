@@ -42,8 +42,9 @@ class Head(Struct, frozen=True, kw_only=True):
     plugins: dict[str, Destination]
     """Plugin name to the destination captured when the run was started."""
     metrics: str = ""
+    """``TRACKING_HOOKS_METRICS`` as it was then."""
     checkpoints: str = "best,last"
-    """These settings as they were then."""
+    """``TRACKING_HOOKS_CHECKPOINTS`` as it was then."""
     home: Path | None = None
     """The folder of run folders that this one was made in. None: beside ``save_dir``."""
 
@@ -111,10 +112,20 @@ def _spell_out(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, dict):
-        return {key: _spell_out(item) for key, item in value.items()}
+        return {_spell_out(key): _spell_out(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_spell_out(item) for item in value]
     return value
+
+
+def _encode(line: Any) -> bytes:
+    try:
+        encoded = _encoder.encode(line)
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        encoded = b"null"
+    if b"null" in encoded:  # JSON has neither NaN nor infinity: msgspec writes null
+        encoded = _encoder.encode(_spell_out(msgspec.to_builtins(line, enc_hook=_encode_other)))
+    return encoded
 
 
 @functools.cache
@@ -242,7 +253,7 @@ class Journal:
         if journal._size:
             journal.close()
             raise FileExistsError(f"{path} is the journal of another run")
-        journal._write(_seal(_encoder.encode(head)))
+        journal._write(_seal(_encode(head)))
         return journal
 
     @classmethod
@@ -266,14 +277,7 @@ class Journal:
         with self._lock:
             # None is what a parameter that is missing is read back as.
             given = {name: value for name, value in args.items() if value is not None}
-            call = {"seq": self.seq + 1, "time": time, "hook": hook, "args": given}
-            try:
-                line = _encoder.encode(call)
-            except UnicodeEncodeError:  # a file name that is no UTF-8
-                line = b"null"
-            if b"null" in line:  # JSON has neither NaN nor infinity: msgspec writes null
-                line = _encoder.encode(_spell_out(msgspec.to_builtins(call, enc_hook=_encode_other)))
-            self._write(_seal(line))
+            self._write(_seal(_encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given})))
             self.seq += 1
             return self.seq
 

@@ -21,6 +21,7 @@ The trials of a tuning have their run folders beside that of the tuning.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -46,6 +47,9 @@ CONSOLE = "console.log"
 LAUNCHER_INDEX = "TRACKING_HOOKS_LAUNCHER_INDEX"
 """Set by ``tracking-hooks run`` for what it starts: one more index to enter runs in."""
 
+_SHOWN = 200
+"""Characters of a value that a message shows."""
+
 _S = TypeVar("_S", bound=Struct)
 
 
@@ -63,6 +67,31 @@ class Cursor(Struct, kw_only=True):
     state: State = {}
     ended: bool = False
     """Whether the last event delivered was the end of the run."""
+
+
+def check_state(state: State) -> None:
+    """See that a plugin's state will be the same when it is read again.
+
+    :raises TypeError: naming what would not, and where it stands
+    """
+    if not _comes_back_equal(state):
+        raise TypeError(f"{_what_does_not(state, 'state')}: state takes JSON values, which come back equal")
+
+
+def _comes_back_equal(value: object) -> bool:
+    try:
+        return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return False
+
+
+def _what_does_not(value: object, where: str) -> str:
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if isinstance(value, dict) and not isinstance(key, str):
+            return f"{where} has the key {key!r}"
+        if not _comes_back_equal(item):
+            return _what_does_not(item, f"{where}[{key!r}]")
+    return f"{where} is {value!r}"[:_SHOWN]
 
 
 class Health(Struct, kw_only=True):
@@ -105,15 +134,16 @@ def write_json(path: Path, value: Struct) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.encode(value, enc_hook=_encode_path) + b"\n")
+        # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
+        file.write(json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n")
     draft.replace(path)
 
 
 def read_json(path: Path, kind: type[_S]) -> _S | None:
     """Read a file written by ``write_json``; None if it is missing or damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode_path)
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.convert(json.loads(path.read_bytes()), kind, dec_hook=_decode_path)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
 
 

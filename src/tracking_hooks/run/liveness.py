@@ -87,19 +87,22 @@ def read_holder(path: Path) -> Holder | None:
 def is_alive(path: Path, *, heartbeat: Path, silence: float) -> bool:
     """Whether the process that took a lock still runs.
 
-    :param heartbeat: a file that it writes to while it runs
+    :param heartbeat: a file that it writes to while it runs; one that is not there is no sign of life
     :param silence: seconds after which a process on another machine is taken for dead
     """
     if _is_held_here(path):
         return True
-    holder, here = read_holder(path), Holder.this()
+    holder = read_holder(path)
     if holder is None:
         return False
-    if holder.boot == here.boot:
+    if holder.boot == this_boot():
         return _is_locked(path, holder)
-    if holder.host == here.host:
+    if holder.host == socket.gethostname():
         return False
-    return time.time() - heartbeat.stat().st_mtime < silence
+    try:
+        return time.time() - heartbeat.stat().st_mtime < silence
+    except FileNotFoundError:
+        return False
 
 
 def request_release(path: Path, patience: float) -> None:

@@ -39,6 +39,7 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
 from tracking_hooks.run.journal import Call
+from tracking_hooks.run.layout import check_state
 
 STARTED = 1_760_000_000.0
 """When a recorded run started, in seconds since the epoch; its events are one second apart."""
@@ -183,6 +184,7 @@ def play(
         getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
     if flush:
         manager.hook.flush(**common)
+        check_state(state)
     return state
 
 

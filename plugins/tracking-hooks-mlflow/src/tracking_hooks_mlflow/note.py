@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from tracking_hooks.events import Dataset, Environment, Metrics, Model
+from tracking_hooks.events import Dataset, Environment, Model
 
 DESCRIPTION = "mlflow.note.content"
 """The tag in which MLflow keeps it."""
@@ -36,13 +36,18 @@ def summary(model: Model, dataset: Dataset) -> str:
     )
 
 
-def result(text: str, epochs: int, metrics: Metrics) -> str:
+def figure(value: float) -> str:
+    """Return a metric as the table shows it."""
+    return f"{value:.4g}"
+
+
+def result(text: str, epochs: int, figures: Mapping[str, str]) -> str:
     """Say how it ended, with a table of the best checkpoint's metrics."""
     after = f" after {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""  # a tuning has none
     said = f"**Result:** {text}{after}"
-    if not metrics:
+    if not figures:
         return said
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
+    rows = "\n".join(f"| {name} | {shown} |" for name, shown in figures.items())
     return f"{said}\n\n| Best checkpoint | |\n| --- | ---: |\n{rows}"
 
 

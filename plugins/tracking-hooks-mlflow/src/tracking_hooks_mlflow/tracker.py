@@ -42,7 +42,7 @@ class MLflowTracker:
     A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
     first. In ``state`` are ``run_id``, ``model_id`` and ``url``, when this part of it ``began``, the last ``epoch``
     and the ``best_epoch``, the ``keys`` of metrics whose name MLflow does not take, and for the description its parts
-    so far (``note``) and the metrics of the ``best`` checkpoint.
+    so far (``note``) and the figures of the ``best`` checkpoint.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class MLflowTracker:
         self._record(_best(metrics), epoch, run, time, state, destination, model)
         # Not the model's: eighty classes would bury what compares it with others on its page.
         self._record(_best(_flat(per_class)), epoch, run, time, state, destination)
-        state["best"] = metrics
+        state["best"] = {name: note.figure(value) for name, value in metrics.items()}
         texts = {f"tables/{_file_name(curve.name)}.json": tables.curve(curve) for curve in curves}
         if confusion_matrix:
             texts["tables/confusion_matrix.json"] = tables.confusion_matrix(confusion_matrix)

@@ -13,6 +13,7 @@ its log counts) and ``part`` (the number of its folder).
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from pathlib import Path
 from typing import Any, cast
@@ -206,7 +207,9 @@ class WandbTracker:
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """The figures of the best checkpoint, named ``best/…``: they are no point of the curves."""
-        state.setdefault("best", {})["metrics"] = dict(metrics)
+        # `state` is JSON, which has no NaN.
+        shown = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+        state.setdefault("best", {})["metrics"] = shown
         row: dict[str, Any] = {f"best/{name}": value for name, value in metrics.items()}
         row |= {f"curves/{curve.name}": content.curve(curve) for curve in curves}
         if per_class:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.torch_utils import get_flops, get_gpu_info, get_num_gradients, get_num_params
@@ -144,12 +144,10 @@ def _labels(metrics: Any, count: int) -> list[str]:
 
 
 def _count(images: Any, classes: dict[int, str]) -> dict[str, int]:
-    counter: Counter[int] = Counter()
-    for label in getattr(images, "labels", ()):
-        counter.update(int(value) for value in label["cls"].ravel())
-    for sample in getattr(images, "samples", ()):  # classification: (file, class, …)
-        counter[int(sample[1])] += 1
-    return {classes.get(index, str(index)): count for index, count in sorted(counter.items())}
+    labelled = [label["cls"].ravel() for label in getattr(images, "labels", ())]
+    labelled.append([int(sample[1]) for sample in getattr(images, "samples", ())])  # classification: (file, class, …)
+    indices, counts = np.unique(np.concatenate(labelled).astype(int), return_counts=True)
+    return {classes.get(index, str(index)): count for index, count in zip(indices.tolist(), counts.tolist())}
 
 
 def _update(sha: Any, images: Any, root: Path) -> None:
