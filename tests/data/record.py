@@ -24,6 +24,7 @@ from tracking_hooks.events import (
     Error,
     Git,
     Model,
+    Plan,
     Run,
     SaveCheckpoint,
     ScaleLearningRate,
@@ -34,6 +35,7 @@ from tracking_hooks.run import commands
 from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import POINTER, Cursor, Pointer, RunFolder, write_json
+from tracking_hooks.run.story import reopen
 
 HOME = Path("/home/ada/shapes/runs")
 UID = "20260102-030405-90a0b0c0"
@@ -56,6 +58,9 @@ ENVIRONMENT = Environment(
     devices=["cuda:0 (NVIDIA A100)"],
     git=Git(commit="0123456789abcdef" * 2, branch="main", dirty=True, remote="https://example.org/shapes.git"),
 )  # fmt: skip
+PLAN = Plan(
+    host="Ultralytics", epochs=2, checkpoints={"best": "weights/best.pt", "last": "weights/last.pt"}, files=["*.csv"]
+)
 PARAMS = {"model": "yolo26n.yaml", "lr0": 0.01, "epochs": 2, "classes": None, "nested": {"list": [True, "NaN"]}}
 CLASSES = {0: "square", 1: "circle"}
 COUNTS = {"square": 40, "circle": 24}
@@ -114,7 +119,7 @@ def _measured(content: str) -> dict[str, object]:
 
 def begins(*, resumed: bool) -> tuple[str, dict[str, object]]:
     """The first event of each part of the run."""
-    return "on_run_start", {"params": PARAMS, "environment": ENVIRONMENT, "resumed": resumed}
+    return "on_run_start", {"params": PARAMS, "environment": ENVIRONMENT, "resumed": resumed, "plan": PLAN}
 
 
 EVENTS = [
@@ -180,7 +185,7 @@ def record(folder: Path) -> None:
             log.close()
             with run.journal.open("ab") as file:
                 file.write(b'{"seq":15,"time":17673')
-            log = Journal.reopen(run.journal)
+            log, _ = reopen(run.journal)
             continue
         hook, args = event
         time = STARTED + number

@@ -5,7 +5,7 @@ import typing
 import pytest
 from msgspec import Struct, structs
 
-from tracking_hooks.delivery.relay import Inflight
+from tracking_hooks.delivery.deaths import Inflight
 from tracking_hooks.events import Error
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.run.commands import Command
