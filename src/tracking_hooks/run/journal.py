@@ -208,7 +208,7 @@ class Journal:
         """Open for appending behind call number ``seq``; see ``create`` and ``reopen``."""
         self.path = path
         self.seq = seq
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in between
         self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._size = os.fstat(self._fd).st_size  # bytes, as far as this process knows
@@ -257,8 +257,12 @@ class Journal:
                 line = b"null"
             if b"null" in line:  # JSON has neither NaN nor infinity: msgspec writes null
                 line = _encoder.encode(_spell_out(msgspec.to_builtins(call, enc_hook=_encode_other)))
-            self._write(_seal(line))
-            self.seq += 1
+            self.seq += 1  # first: what interrupts us may come when the line is written
+            try:
+                self._write(_seal(line))
+            except OSError:
+                self.seq -= 1  # a part of a line is counted where it is written
+                raise
             return self.seq
 
     def was_ended_by_another(self) -> bool:
