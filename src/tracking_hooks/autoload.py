@@ -30,7 +30,7 @@ _OFF = ("none", "off", "0")
 _HOSTS = "tracking_hooks.hosts"
 
 _SEAMS = {
-    "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics.session:add_integration_callbacks"},
+    "ultralytics.utils.callbacks": {"add_integration_callbacks": "ultralytics.callbacks:add_integration_callbacks"},
     "ultralytics.engine.trainer": {
         "generate_ddp_command": "ultralytics.ddp:generate_ddp_command",
         "ddp_cleanup": "ultralytics.ddp:ddp_cleanup",

@@ -1,5 +1,7 @@
 """What a training leaves in the trackers beyond its curves."""
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -30,6 +32,19 @@ def test_classes_log_data_set_and_weights_are_recorded(home):
     lines = [line for call in home.calls() if call.hook == "on_console" for line in call.args["lines"]]
     assert any("Starting training for 3 epochs" in line for line in lines)
     assert "**Result:** finished after 3 epochs" in run.data.tags["mlflow.note.content"]
+
+
+def test_every_other_epochs_weights_are_uploaded_beside_ultralytics_own_save_period(home):
+    home.run(home.yolo(epochs=4, save_period=1), "mlflow", TRACKING_HOOKS_CHECKPOINTS="every:2")
+    reader = home.reader()
+    run = reader.only_run()
+
+    assert {name for name in reader.artifacts(run) if "weights/" in name} == {"weights/epoch2.pt", "weights/epoch4.pt"}
+    for epoch in (2, 4):
+        path = Path(reader.client.download_artifacts(run.info.run_id, f"weights/epoch{epoch}.pt"))
+        # Ultralytics counts from 0 in the names of its files.
+        assert path.read_bytes() == (home.work / f"runs/train/weights/epoch{epoch - 1}.pt").read_bytes()
+    assert not list(home.run_folder().files.glob("*.pt")), "there is no second copy"
 
 
 def test_the_console_log_of_a_killed_training_is_there_too(home):

@@ -39,6 +39,17 @@ def arm(trainer):
 model.add_callback("on_train_start", arm)
 """
 
+# At the end of each epoch a metric of the user's own, and an exception when that event comes in the second epoch.
+RAISE_IN_THE_SECOND = """
+def add(trainer):
+    trainer.metrics["mine/score"] = trainer.epoch + 1.0
+def fail(trainer):
+    if trainer.epoch == 1:
+        raise RuntimeError("mine")
+model.add_callback("on_fit_epoch_end", add)
+model.add_callback("{event}", fail)
+"""
+
 
 def epochs(home, hook):
     return [call.args["epoch"] for call in home.calls() if call.hook == hook]
@@ -85,6 +96,18 @@ def test_an_epoch_begun_again_for_memory_counts_once(home, scalars):
     check_each_epoch_once(home, scalars)
     (restart,) = [call for call in home.calls() if call.hook == "on_epoch_restart"]
     assert restart.args == {"epoch": 1, "attempt": 1, "reason": "out of memory"}
+
+
+@pytest.mark.parametrize("event", ["on_fit_epoch_end", "on_model_save"])
+def test_an_epoch_in_results_csv_is_there_when_a_users_callback_raises_behind_it(home, scalars, event):
+    home.run(home.script(RAISE_IN_THE_SECOND.format(event=event), epochs=3), "tensorboard", code=1)
+
+    assert list(home.results()) == [1, 2]
+    check_each_epoch_once(home, scalars)
+    expected = [(1, 1.0), (2, 2.0)] if event == "on_fit_epoch_end" else [(1, 1.0)]
+    assert scalars(home.work / "runs/train")["mine/score"] == expected, "what the user adds is tracked"
+    (end,) = [call for call in home.calls() if call.hook == "on_run_end"]
+    assert (end.args["status"], end.args["error"].message) == ("failed", "mine")
 
 
 def test_no_zeros_stand_in_for_validations_that_did_not_run(home, scalars):

@@ -26,7 +26,7 @@ def add_integration_callbacks(instance):
 # What each script begins with: our side of the seam is replaced by a note of who was attached.
 ATTACHED = """
 import sys, types
-host = types.ModuleType("tracking_hooks.hosts.ultralytics.session")
+host = types.ModuleType("tracking_hooks.hosts.ultralytics.callbacks")
 host.attached = []
 
 def add_integration_callbacks(original, instance):

@@ -1,26 +1,174 @@
-"""What is put on a trainer, and on which."""
+"""What is put on a trainer, and what becomes of its events when something in them fails."""
 
+import logging
 import pickle
+import sys
 from collections import defaultdict
+from pathlib import Path
+from textwrap import dedent, indent
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
 
-from tracking_hooks.run import layout
+from tracking_hooks.events import SaveCheckpoint, ScaleLearningRate, Stop
+from tracking_hooks.recording import recorder
+from tracking_hooks.recording.process import recorders
+from tracking_hooks.run import commands, files, journal, layout
+from tracking_hooks.run.commands import Command
+from tracking_hooks.settings import ConfigurationError
+from tracking_hooks.testing import recorded_run
 
-host = pytest.importorskip("tracking_hooks.hosts.ultralytics.session", reason="ultralytics is not installed")
+host = pytest.importorskip("tracking_hooks.hosts.ultralytics.callbacks", reason="ultralytics is not installed")
+
+import torch  # noqa: E402 Ultralytics has it
+from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
+from ultralytics.utils import LOGGER  # noqa: E402
+
+from tracking_hooks.hosts.ultralytics import data, weights  # noqa: E402
+
+STOP = Stop(reason="enough")
+SAVE = SaveCheckpoint(name="good", reason="it is good")
+LOWER = ScaleLearningRate(factor=0.5, reason="too fast")
+
+
+class Trainer(BaseTrainer):
+    """A trainer that trains nothing and fires the events of Ultralytics' own in their order."""
+
+    def __init__(self, save_dir, save_period=-1):
+        self.args = SimpleNamespace(model="tiny.yaml", task="detect", project="", name="train", resume=False, epochs=9)
+        self.resume, self.ddp, self.device = False, False, torch.device("cpu")
+        self.save_dir, self.wdir, self.csv = save_dir, save_dir / "weights", save_dir / "results.csv"
+        self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
+        self.wdir.mkdir(parents=True)
+        self.callbacks = defaultdict(list)
+        self.epochs, self.start_epoch, self.epoch, self.stop = 9, 0, -1, False
+        self.save_period, self.batch_size, self.train_loader = save_period, 4, [1, 2]
+        self.train_time_start, self.epoch_time = 0.0, None
+        self.lr, self.tloss, self.loss = {"lr/pg0": 0.1}, {"box_loss": 2.0}, torch.tensor(1.0)
+        self.optimizer = SimpleNamespace(param_groups=[{"lr": 0.1, "initial_lr": 0.1}])
+        self.scheduler = SimpleNamespace(base_lrs=[0.1])
+        self.model = torch.nn.Linear(2, 2)
+        self.metrics, self.fitness, self.best_fitness, self.plots = {}, 0.0, 0.0, {}
+        self.validator = SimpleNamespace(training=True, plots={}, metrics=SimpleNamespace(results_dict={}))
+
+    def label_loss_items(self, loss_items, prefix="train"):
+        return {f"{prefix}/{name}": value for name, value in loss_items.items()}
+
+    def begin(self):
+        self.run_callbacks("on_pretrain_routine_end")
+        self.run_callbacks("on_train_start")
+
+    def train_epoch(self, **metrics):
+        self.epoch += 1
+        self.run_callbacks("on_train_epoch_start")
+        for _ in self.train_loader:
+            self.run_callbacks("on_train_batch_end")
+        self.run_callbacks("on_train_epoch_end")
+        for callback in self.callbacks["on_val_end"]:
+            callback(self.validator)
+        self.metrics, self.fitness = {"val/box_loss": 1.0, **metrics}, 0.5
+        with self.csv.open("a") as table:
+            table.write(f"{self.epoch + 1},...\n")
+        for path in (self.last, *([self.wdir / f"epoch{self.epoch}.pt"] if self._is_period() else [])):
+            path.write_text(f"weights of epoch {self.epoch + 1}")
+        self.run_callbacks("on_model_save")
+        self.epoch_time = 1.0
+        self.run_callbacks("on_fit_epoch_end")
+
+    def _is_period(self):
+        return self.save_period > 0 and self.epoch % self.save_period == 0
+
+    @property
+    def run_folder(self):
+        (folder,) = layout.find_runs(self.save_dir)
+        return folder
+
+    def recorded(self, hook=None):
+        """What the journal has: the arguments of one hook's calls."""
+        _, offset = journal.read_head(self.run_folder.journal)
+        calls = [entry.call for entry in journal.read(self.run_folder.journal, offset)]
+        return [call.args for call in calls if call.hook == hook] if hook else [call.hook for call in calls]
+
+    def ask(self, *actions):
+        for action in actions:
+            commands.send(self.run_folder.commands, Command(plugin="a shell", action=action))
+
+    @property
+    def outcomes(self):
+        return {type(args["action"]): args["outcome"] for args in self.recorded("on_action")}
 
 
 @pytest.fixture
-def trainer(tmp_path, monkeypatch):
-    """A trainer as Ultralytics has it at the moment when integrations are added."""
-    monkeypatch.setenv("TRACKING_HOOKS", "notes")
-    trainer = object.__new__(host.BaseTrainer)
-    trainer.callbacks = defaultdict(list)
-    trainer.ddp = False
-    trainer.save_dir = tmp_path / "project/train"
-    trainer.save_dir.mkdir(parents=True)
-    return trainer
+def make_trainer(tmp_path, monkeypatch, installed):
+    """Make trainers as Ultralytics has them when integrations are added; each is torn down at the end."""
+    for name, value in {"": "notes", "_MODE": "offline", "_SYSTEM_EVERY": "0", "_BATCH_EVERY": "1"}.items():
+        monkeypatch.setenv(f"TRACKING_HOOKS{name}", value)
+    (start,) = [call.args for call in recorded_run(tmp_path) if call.hook == "on_train_start"]
+    monkeypatch.setattr(data, "model", lambda _: start["model"])
+    monkeypatch.setattr(data, "dataset", lambda _: start["dataset"])
+    made = []
+
+    def make(**options):
+        made.append(Trainer(tmp_path / f"project{len(made)}/train", **options))
+        return made[-1]
+
+    yield make
+    for trainer in made:
+        host.teardown(trainer)
+    recorders.clear()  # the end of this process has nothing to say of them
+
+
+@pytest.fixture
+def trainer(make_trainer):
+    return make_trainer()
+
+
+@pytest.fixture
+def tracked(make_trainer, monkeypatch):
+    """Make trainers that are tracked, and whose training has begun."""
+
+    def make(save_period=-1, **settings):
+        for name, value in settings.items():
+            monkeypatch.setenv(f"TRACKING_HOOKS_{name.upper()}", value)
+        trainer = make_trainer(save_period=save_period)
+        host.attach_to(trainer)
+        trainer.begin()
+        return trainer
+
+    return make
+
+
+@pytest.fixture
+def rule(tmp_path, monkeypatch):
+    """Write a rule; return the setting that asks it."""
+
+    def write(body):
+        text = "from tracking_hooks import hookimpl\nfrom tracking_hooks.events import *\nclass Rule:\n"
+        (tmp_path / "a_rule_for_this_test.py").write_text(text + indent(dedent(body), "    "))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "a_rule_for_this_test", raising=False)
+        return {"control": "a_rule_for_this_test.Rule()"}
+
+    return write
+
+
+@pytest.fixture
+def warnings():
+    """The warnings that the user reads."""
+    told = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(record.getMessage().partition("tracking-hooks: ")[2])
+    LOGGER.addHandler(handler)
+    yield told
+    LOGGER.removeHandler(handler)
+
+
+def fail(*_, **__):
+    raise RuntimeError("could not be foreseen")
+
+
+# -- on which trainer, and where ------------------------------------------------------------------------------
 
 
 def test_callbacks_come_back_from_a_pickle_as_the_same_functions():
@@ -43,16 +191,29 @@ def test_the_process_that_only_launches_workers_does_not_record(trainer, tmp_pat
     assert layout.find_runs(tmp_path) == []
 
 
-def test_what_is_no_trainer_is_left_alone(trainer):
-    host.attach_to(object())  # a validator, a predictor, an exporter
+def test_what_is_no_trainer_is_left_alone(trainer, tmp_path, warnings):
+    predictor = SimpleNamespace(args=trainer.args, save_dir=trainer.save_dir, callbacks=defaultdict(list))
+    host.attach_to(predictor)
+    assert not predictor.callbacks
+    assert layout.find_runs(tmp_path) == []
+    assert not warnings
 
 
-def test_nothing_of_ours_that_fails_keeps_a_trainer_from_being_made(trainer, caplog, installed):
-    host.attach_to(trainer)  # it has no `args`, which we could not foresee
+def test_nothing_of_ours_that_fails_keeps_a_trainer_from_being_made(trainer, warnings):
+    del trainer.args  # which we could not foresee
+    host.attach_to(trainer)
     assert not trainer.callbacks
+    (told,) = warnings
+    assert told.startswith("not active (AttributeError")
 
 
-def test_a_callback_that_fails_ends_no_training(trainer):
+def test_a_mistake_in_the_configuration_keeps_a_trainer_from_being_made(trainer, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", "note")
+    with pytest.raises(ConfigurationError, match="notes"):
+        host.attach_to(trainer)
+
+
+def test_a_callback_that_fails_ends_no_training_and_is_named(trainer, warnings):
     class Broken:
         def __getattr__(self, name):
             raise RuntimeError("could not be foreseen")
@@ -61,3 +222,226 @@ def test_a_callback_that_fails_ends_no_training(trainer):
     for event in ("on_train_start", "on_fit_epoch_end", "teardown"):
         host._CALLBACKS[event](trainer)
     assert trainer not in host._sessions
+    assert [told.split()[0] for told in warnings] == ["on_train_start", "on_fit_epoch_end", "_tear_down"]
+
+
+def test_ours_come_behind_the_users_and_before_those_of_ultralytics(trainer):
+    def theirs(_): ...
+
+    theirs.__module__ = "ultralytics.utils.callbacks.raytune"
+    for event in host._CALLBACKS:
+        trainer.callbacks[event] = [fail, theirs]
+    host.attach_to(trainer)
+    trainer.add_callback("on_fit_epoch_end", print)
+    assert trainer.callbacks["on_fit_epoch_end"] == [fail, host.on_fit_epoch_end, theirs, print]
+    assert trainer.callbacks["on_model_save"] == [host.on_model_save, fail, theirs]
+    assert trainer.callbacks["teardown"] == [host.teardown, fail, theirs]
+
+
+# -- a user's callback that raises ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", ["on_fit_epoch_end", "on_model_save"])
+def test_an_epoch_that_results_csv_has_is_recorded_if_a_users_callback_raises_behind_it(make_trainer, event):
+    trainer = make_trainer()
+    trainer.add_callback(event, lambda trainer: trainer.epoch == 1 and fail())
+    host.attach_to(trainer)
+    trainer.begin()
+    trainer.train_epoch()
+    with pytest.raises(RuntimeError):
+        trainer.train_epoch(**{"val/box_loss": 0.25})
+    host.teardown(trainer)
+    first, second = trainer.recorded("on_epoch_end")
+    assert (second["epoch"], second["step"], second["metrics"]["val/box_loss"]) == (2, 4, 0.25)
+    assert (first["metrics"].keys() - {"time/epoch"}) <= second["metrics"].keys()
+    assert trainer.recorded("on_checkpoint_saved")[1]["epoch"] == 2
+
+
+def test_an_epoch_that_results_csv_has_not_is_not_recorded(make_trainer):
+    trainer = make_trainer()
+    trainer.add_callback("on_val_end", fail)
+    host.attach_to(trainer)
+    trainer.begin()
+    trainer.csv.write_text("1,a row of a training before this one\n")
+    with pytest.raises(RuntimeError):
+        trainer.train_epoch()
+    host.teardown(trainer)
+    assert "on_epoch_end" not in trainer.recorded()
+    assert trainer.recorded()[-1] == "on_run_end"
+
+
+# -- one job that fails ---------------------------------------------------------------------------------------
+
+JOBS = {
+    "reading the metrics by class of epoch 1": (data, "per_class"),
+    "recording the plot ": (files, "artifact"),
+    "recording the histograms of epoch 1": (weights, "histograms"),
+}
+
+
+@pytest.mark.parametrize("broken", JOBS)
+def test_a_job_that_fails_at_an_epochs_end_leaves_out_nothing_but_itself(
+    tracked, rule, warnings, monkeypatch, broken, tmp_path
+):
+    asked = tmp_path / "asked"
+    settings = rule(f"""
+        @hookimpl
+        def control_epoch(self, epoch):
+            open({str(asked)!r}, "a").write(str(epoch))
+    """)
+    trainer = tracked(histograms="on", **settings)
+    plot = trainer.save_dir / "plot.png"
+    plot.write_bytes(b"a plot")
+    trainer.plots = {plot: {}}
+    looked_after = []
+    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda _: looked_after.append(True))
+    with monkeypatch.context() as for_this_epoch:
+        for_this_epoch.setattr(*JOBS[broken], fail)
+        trainer.ask(LOWER)
+        trainer.train_epoch()
+
+    (end,) = trainer.recorded("on_epoch_end")
+    assert end["metrics"]["train/box_loss"] == 2.0
+    assert asked.read_text() == "1"
+    assert trainer.outcomes == {ScaleLearningRate: "done"}
+    assert looked_after
+    recorded = {args["artifact"].kind for args in trainer.recorded("on_artifact")}
+    without = {"recording the plot ": "plot", "recording the histograms of epoch 1": "table"}
+    assert recorded == {"plot", "table"} - {without.get(broken)}
+    assert warnings
+    for told in warnings:
+        assert told.startswith(broken)
+        assert told.endswith("failed and is left out: RuntimeError: could not be foreseen")
+
+
+def test_one_odd_metric_keeps_neither_rules_nor_actions_from_their_work(tracked, rule, warnings):
+    stop_at_quarter = """
+        @hookimpl
+        def control_epoch(self, metrics):
+            if metrics["val/box_loss"] == 0.25:
+                return Stop(reason="a quarter")
+    """
+    trainer = tracked(**rule(stop_at_quarter))
+    trainer.ask(LOWER)
+    trainer.train_epoch(**{"val/box_loss": 0.25, "odd": torch.ones(2), "huge": 10**400, "text": "0.5", "none": None})
+    assert trainer.stop
+    assert trainer.outcomes == {ScaleLearningRate: "done", Stop: "done"}
+    (end,) = trainer.recorded("on_epoch_end")
+    assert end["metrics"]["val/box_loss"] == 0.25
+    assert not [name for name in ("odd", "huge", "text", "none") if name in end["metrics"]]
+    assert sum("'odd' is left out" in told for told in warnings) == 1
+
+
+def test_each_job_at_the_start_fails_for_itself(make_trainer, warnings, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_GRAPH", "on")
+    monkeypatch.setattr(data, "dataset", fail)
+    artifact = files.Artifact(path=Path("graph.json"), kind="table", name="graph.json", size=1, digest="00")
+    monkeypatch.setattr(weights, "graph", lambda *_: artifact)
+    trainer = make_trainer()
+    host.attach_to(trainer)
+    monkeypatch.setattr(files, "secure_if_outside", lambda *_: None)
+    trainer.begin()
+    assert [args["artifact"].name for args in trainer.recorded("on_artifact")] == ["graph.json"]
+    assert "on_train_start" not in trainer.recorded()
+    (told,) = warnings
+    assert "recording model and data set failed" in told
+
+
+# -- actions --------------------------------------------------------------------------------------------------
+
+
+def test_an_action_that_fails_says_so_and_the_others_are_carried_out(tracked):
+    trainer = tracked()
+    trainer.ask(STOP, SaveCheckpoint(name="a\0b", reason="why not"), LOWER)
+    trainer.train_epoch()
+    outcomes = trainer.outcomes
+    assert outcomes.pop(SaveCheckpoint) == "failed: ValueError: embedded null byte"
+    assert outcomes == {ScaleLearningRate: "done", Stop: "done"}
+    assert trainer.stop
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_stop(tracked, monkeypatch):
+    trainer = tracked()
+    trainer.ask(SAVE, STOP)
+
+    def copy_a_part(_, target):
+        Path(target).write_text("weig")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", copy_a_part)
+    trainer.train_epoch()
+    assert trainer.outcomes == {SaveCheckpoint: "failed: OSError: [Errno 28] No space left on device", Stop: "done"}
+    assert trainer.stop
+    assert [path.name for path in trainer.wdir.iterdir()] == ["last.pt"], "no part of a file is left"
+    assert not [args for args in trainer.recorded("on_checkpoint_saved") if args["checkpoint"].kind == "action"]
+
+
+def test_what_was_asked_for_is_not_lost_when_an_interrupt_comes_in_between(tracked, monkeypatch):
+    trainer = tracked()
+    session = host._sessions[trainer]
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    trainer.ask(SAVE, STOP)
+    with monkeypatch.context() as once:
+        once.setattr("shutil.copyfile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train_epoch()
+    session.agenda.carry_out(trainer, session.epoch)
+    assert trainer.outcomes == {Stop: "done"}
+    assert trainer.stop
+
+
+def test_the_first_stop_is_the_reason(tracked):
+    trainer = tracked()
+    trainer.ask(STOP, Stop(reason="another"))
+    trainer.train_epoch()
+    assert [args["action"].reason for args in trainer.recorded("on_action")] == ["enough"]
+
+
+# -- weights of an epoch --------------------------------------------------------------------------------------
+
+
+def periodic(trainer):
+    """Epoch to the path and digest of its weights; each once."""
+    found = [args for args in trainer.recorded("on_checkpoint_saved") if args["checkpoint"].kind == "periodic"]
+    by_epoch = {args["epoch"]: args["checkpoint"] for args in found}
+    assert len(by_epoch) == len(found)
+    return by_epoch
+
+
+@pytest.mark.parametrize(
+    ("rule", "save_period", "uploaded", "own"),
+    [
+        ("every:2", -1, {2, 4}, set()),
+        ("every:2", 1, {2, 4}, {1, 2, 3, 4}),
+        ("every:2", 2, {2, 4}, {1, 3}),
+        ("every:2", 3, {2, 4}, {1, 4}),
+        ("all", 2, {1, 3}, {1, 3}),
+        ("all,every:2", 3, {1, 2, 4}, {1, 4}),
+        ("best", 1, set(), {1, 2, 3, 4}),
+        ("none", -1, set(), set()),
+    ],
+)
+def test_every_n_gets_the_weights_of_these_epochs_beside_whatever_save_period(
+    tracked, rule, save_period, uploaded, own
+):
+    trainer = tracked(checkpoints=rule, save_period=save_period)
+    for _ in range(4):
+        trainer.train_epoch()
+    found = periodic(trainer)
+    assert {epoch for epoch, checkpoint in found.items() if checkpoint.digest} == uploaded
+    for epoch, checkpoint in found.items():
+        is_own = checkpoint.path == trainer.wdir / f"epoch{epoch - 1}.pt"
+        assert is_own == (epoch in own), "no second copy of a file that Ultralytics keeps"
+        assert checkpoint.path.read_text() == f"weights of epoch {epoch}"
+
+
+def test_a_checkpoint_that_cannot_be_copied_keeps_no_other_from_being_recorded(tracked, warnings, monkeypatch):
+    trainer = tracked(checkpoints="every:1")
+    monkeypatch.setattr(files, "checkpoint_copy", fail)
+    trainer.best_fitness = 0.5
+    trainer.train_epoch()
+    assert [args["checkpoint"].kind for args in trainer.recorded("on_checkpoint_saved")] == ["last", "best"]
+    assert warnings == ["recording the weights of epoch 1 failed and is left out: RuntimeError: could not be foreseen"]

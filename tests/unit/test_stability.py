@@ -32,6 +32,7 @@ REQUIRED = {
     "Holder": "host boot pid started",
     "Inflight": "start end",
     "Model": "name task parameters gradients layers gflops classes",
+    "Plan": "",
     "Pointer": "uid folder",
     "Replay": "plugin destination",
     "Run": "uid name project task save_dir",

@@ -49,7 +49,7 @@ class Writer:
             self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
             if hook == "on_run_start":
                 self._start = args
-            if self._journal.was_ended_by_another():
+            if not self._is_writing and self._journal.was_ended_by_another():
                 self._lock.release()
                 self._lock.acquire()  # the other one has taken our note away
                 self._waiting.append(("on_run_start", self._time, {**self._start, "resumed": True}))
@@ -76,15 +76,18 @@ class Writer:
 
     def _write_waiting(self) -> None:
         while self._waiting:
+            event = self._waiting.popleft()  # first: what interrupts us may come when it is written
+            before = self._journal.seq
             try:
-                self._journal.append(*self._waiting[0])
+                self._journal.append(*event)
+            except KeyboardInterrupt:
+                if self._journal.seq == before:  # it has no number, so nothing of it was written
+                    self._waiting.appendleft(event)
+                raise
             except OSError:
+                self._waiting.appendleft(event)
                 self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
                 return
-            except Exception:
-                self._waiting.popleft()  # it cannot be written at all; the caller tells
-                raise
-            self._waiting.popleft()
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""

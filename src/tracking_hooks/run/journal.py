@@ -238,7 +238,7 @@ class Journal:
         """Open for appending behind call number ``seq``; see ``create`` and ``reopen``."""
         self.path = path
         self.seq = seq
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in between
         self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._size = os.fstat(self._fd).st_size  # bytes, as far as this process knows
@@ -277,8 +277,12 @@ class Journal:
         with self._lock:
             # None is what a parameter that is missing is read back as.
             given = {name: value for name, value in args.items() if value is not None}
-            self._write(_seal(_encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given})))
-            self.seq += 1
+            self.seq += 1  # first: what interrupts us may come when the line is written
+            try:
+                self._write(_seal(_encode({"seq": self.seq, "time": time, "hook": hook, "args": given})))
+            except Exception:
+                self.seq -= 1  # a part of a line is counted where it is written
+                raise
             return self.seq
 
     def was_ended_by_another(self) -> bool:

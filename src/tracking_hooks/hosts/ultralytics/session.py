@@ -1,90 +1,34 @@
-"""Follows Ultralytics trainers: their events become calls of the recorder.
+"""Follows an Ultralytics trainer: its events become calls of the recorder.
 
-What is added to a trainer's callbacks are plain module-level functions, since Ultralytics pickles callbacks to
-its DDP workers; the session that belongs to a trainer is found again in each process. Ultralytics counts epochs
-from 0 and we from 1: that is this module's secret, as are its events that fire twice or for something else.
+Ultralytics counts epochs from 0 and we from 1: that is this module's secret, as are its events that fire twice or for
+something else.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import LOGGER
 
-from tracking_hooks.control.control import PAST, Control, describe, in_order
-from tracking_hooks.events import DONE, Checkpoint, Params, Progress, SaveCheckpoint, Stop
+from tracking_hooks.control.control import PAST, Control
+from tracking_hooks.events import Checkpoint, Dataset, Params, Progress
 from tracking_hooks.hosts.ultralytics import data, weights
-from tracking_hooks.hosts.ultralytics.actions import (
-    carry_out,
-    end_epoch_as_it_is,
-    is_safe_in_mid_epoch,
-    restore_learning_rate,
-)
-from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment, track_trainer
-from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.hosts.ultralytics.actions import Agenda, end_epoch_as_it_is, restore_learning_rate
+from tracking_hooks.hosts.ultralytics.epoch import Batches, Epoch, training_metrics
+from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.hosts.ultralytics.plots import Plots, wait_until_drawn
+from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment
 from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
-from tracking_hooks.run.commands import Command
-from tracking_hooks.settings import ConfigurationError
 
-_sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
-# Module state, since the callbacks are plain functions: the trainer is all that they are given.
-
-_INTEGRATIONS = "ultralytics.utils.callbacks."
 _PLOTTING_TIMEOUT = 10.0
-_ASK_EVERY = 1.0
-"""Seconds between two looks at what is asked of the training, within an epoch."""
-
-
-def add_integration_callbacks(original: Callable[[Any], None], instance: Any) -> None:
-    """Stand in for the function by which every trainer adds its integrations: it adds us, too."""
-    original(instance)
-    attach_to(instance)
-
-
-def attach_to(trainer: object) -> None:
-    """Track this trainer, if it is one and if ``TRACKING_HOOKS`` names a tracker.
-
-    :raises ConfigurationError: if the configuration is at fault; nothing else of ours stops a training
-    """
-    if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0) or _only_launches_workers(trainer):
-        return
-    try:
-        tracking = track_trainer(trainer, data.devices(trainer))
-        if tracking is None:
-            return
-        session = Session(trainer, tracking)
-    except ConfigurationError as error:
-        raise_alone(error)
-    except Exception as error:  # noqa: BLE001 nothing of ours may end a training
-        LOGGER.warning(f"tracking-hooks: not active ({type(error).__name__}: {error})")
-        return
-    _sessions[trainer] = session
-    for event, callback in _CALLBACKS.items():
-        listeners = trainer.callbacks[event]
-        if callback not in listeners:
-            # First in teardown: a user's callback that raises there would keep ours from being called. Else before
-            # Ultralytics' own: that of Ray Tune does not return when the scheduler stops the trial.
-            listeners.insert(0 if event == "teardown" else _first_of_their_own(listeners), callback)
-
-
-def _first_of_their_own(listeners: list[Any]) -> int:
-    modules = [getattr(listener, "__module__", None) or "" for listener in listeners]
-    theirs = (i for i, name in enumerate(modules) if name.startswith(_INTEGRATIONS) and not name.endswith(".base"))
-    return next(theirs, len(listeners))
-
-
-def _only_launches_workers(trainer: BaseTrainer) -> bool:
-    world_size = getattr(trainer, "world_size", 1)
-    return bool(getattr(trainer, "ddp", RANK == -1 and isinstance(world_size, int) and world_size > 1))
 
 
 class Session:
@@ -96,29 +40,17 @@ class Session:
         :raises ConfigurationError: if the run's files cannot be made
         """
         self.environment = tracking.environment
-        self.every_batches, self.every_seconds = tracking.settings.batch_rule()
-        self.epoch = 0  # the last one begun, counts from 1
-        self.attempt = 0
-        self.batch = 0  # within the epoch
-        self.epoch_seconds = 0.0  # that its batches took
-        self.unrecorded = 0  # batches since the last record
-        self.training_time = 0.0  # seconds that they took
-        self.batch_began = self.recorded_at = self.asked_at = time.monotonic()
-        self.asked: list[Command] = []  # that wait for the end of the epoch
-        self.stopping = False
-        self.saved = 0  # the epoch whose weights were saved last
-        self.open = False  # an epoch has begun and is not settled
-        self.trained = False  # its batches are done
-        self.validated = False
+        self.epoch = Epoch()
+        self.batches = Batches(*tracking.settings.batch_rule())
         self.finished = False
-        self.plots: dict[Path, int] = {}  # recorded plots and their mtime in ns
-        self.out_of_memory = 0
+        self.disabled: list[str] = []  # Ultralytics' own integrations that were taken off the trainer
         self.control = Control(tracking.rules, lambda sentence: LOGGER.warning(f"tracking-hooks: {sentence}"))
         self.recorder = tracking.start(_params(trainer), plan(trainer))
         self.is_ray_trial = ray_experiment() is not None
         if self.is_ray_trial:
             self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
-        self.disabled = _take_off(trainer, self.recorder.supervisor.disabled)
+        self.agenda = Agenda(self.recorder)
+        self.plots = Plots(self.recorder)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
@@ -146,139 +78,143 @@ class Session:
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
         if self.recorder.resumed:
-            restore_learning_rate(trainer, self.recorder.calls("on_epoch_end", "on_action"))
+            with guard("restoring the learning rate"):
+                restore_learning_rate(trainer, self.recorder.calls("on_epoch_end", "on_action"))
             if self.control:
-                deque(
-                    self.control.past(self.recorder.run, self.recorder.calls(*PAST)), maxlen=0
-                )  # so that they remember
-        dataset = data.dataset(trainer)
-        self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
-        if dataset.yaml and dataset.yaml.is_file():
-            artifact = files.config(self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}")
-            self.recorder.record("on_artifact", artifact=artifact)
-        if self.recorder.settings.graph == "on" and (graph := weights.graph(self.recorder.folder, trainer.model)):
-            self.recorder.record("on_artifact", artifact=graph)
+                with guard("telling the rules what was"):
+                    deque(self.control.past(self.recorder.run, self.recorder.calls(*PAST)), maxlen=0)
+        dataset: Dataset | None = None
+        with guard("recording model and data set"):
+            dataset = data.dataset(trainer)
+            self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
+        with guard("recording the data set's YAML"):
+            if dataset and dataset.yaml and dataset.yaml.is_file():
+                artifact = files.config(self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}")
+                self.recorder.record("on_artifact", artifact=artifact)
+        if self.recorder.settings.graph == "on":
+            with guard("recording the graph"):
+                if graph := weights.graph(self.recorder.folder, trainer.model):
+                    self.recorder.record("on_artifact", artifact=graph)
 
     def epoch_started(self, trainer: BaseTrainer) -> None:
         """Record an epoch's start, or that it begins again."""
-        epoch = trainer.epoch + 1
-        if self.open and epoch == self.epoch:
-            retries = getattr(trainer, "_oom_retries", 0)
-            reason = "out of memory" if retries > self.out_of_memory else "NaN or infinite loss"
-            self.out_of_memory = retries
-            self.recorder.record("on_epoch_restart", epoch=epoch, attempt=self.attempt, reason=reason)
-            self.attempt += 1
-        else:
-            self.attempt = 1
-        self.epoch, self.batch, self.epoch_seconds = epoch, 0, 0.0
-        self.open, self.trained, self.validated = True, False, False
-        self.batch_began = time.monotonic()
-        self.recorder.record("on_epoch_start", epoch=epoch, attempt=self.attempt)
+        before, number, attempt = self.epoch, trainer.epoch + 1, 1
+        out_of_memory = getattr(trainer, "_oom_retries", 0)
+        if number == before.number and not before.settled:
+            reason = "out of memory" if out_of_memory > before.out_of_memory else "NaN or infinite loss"
+            self.recorder.record("on_epoch_restart", epoch=number, attempt=before.attempt, reason=reason)
+            attempt = before.attempt + 1
+        self.epoch = Epoch(number, attempt, out_of_memory)
+        self.batches.begin()
+        self.recorder.record("on_epoch_start", epoch=number, attempt=attempt)
 
     def batch_trained(self, trainer: BaseTrainer) -> None:
         """Record every so many batches or seconds."""
-        now = time.monotonic()
-        self.batch += 1
-        self.unrecorded += 1
-        if now - self.asked_at >= _ASK_EVERY:
-            self.asked_at = now
-            self._act(trainer, in_mid_epoch=True)
-        self.training_time += now - self.batch_began
-        self.epoch_seconds += now - self.batch_began
-        self.batch_began = now
-        if self.every_batches is not None:
-            if self.unrecorded < self.every_batches:
-                return
-        elif self.every_seconds is None or now - self.recorded_at < self.every_seconds:
+        self.epoch.seconds += self.batches.add()
+        self.epoch.batches += 1
+        if self.agenda.is_time_to_look():
+            with guard("carrying out what is asked"):
+                self.agenda.carry_out(trainer, self.epoch, in_mid_epoch=True)
+        if not self.batches.are_due():
             return
-        images, seconds = self.unrecorded * trainer.batch_size, max(self.training_time, 1e-9)
-        self.recorded_at, self.unrecorded, self.training_time = now, 0, 0.0
+        images_per_s = self.batches.take() * trainer.batch_size
         metrics = {
             # Ultralytics has just printed these losses: reading them makes the device wait for nothing more.
             **trainer.label_loss_items(trainer.tloss, prefix="batch"),
             **{f"batch/lr/pg{i}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)},
-            "batch/images_per_s": images / seconds,
+            "batch/images_per_s": images_per_s,
         }
-        step = self._step(trainer)
-        self.recorder.record("on_batch_end", epoch=self.epoch, step=step, metrics=metrics)
+        epoch, step = self.epoch.number, self.epoch.step(trainer)
+        self.recorder.record("on_batch_end", epoch=epoch, step=step, metrics=metrics)
         if self.control:
-            self.asked += self.control.batch(self.recorder.run, self.epoch, step, _floats(metrics))
-            self._act(trainer, in_mid_epoch=True)
+            self.agenda.add(self.control.batch(self.recorder.run, epoch, step, _floats(metrics)))
+            self.agenda.carry_out(trainer, self.epoch, in_mid_epoch=True)
 
     def batches_done(self, trainer: BaseTrainer) -> None:
         """Record the early view of an epoch's training."""
-        self.trained = True
-        if self.stopping:
-            end_epoch_as_it_is(trainer)
-        self.recorder.record(
-            "on_train_epoch_end",
-            epoch=self.epoch,
-            attempt=self.attempt,
-            metrics=self._training_metrics(trainer),
-        )
+        self.epoch.finish_training(trainer)
+        if self.agenda.stopping:
+            with guard("keeping Ultralytics from repeating this epoch"):
+                end_epoch_as_it_is(trainer)
+        epoch, attempt = self.epoch.number, self.epoch.attempt
+        metrics = training_metrics(trainer)
+        self.recorder.record("on_train_epoch_end", epoch=epoch, attempt=attempt, metrics=metrics)
 
     def validation_done(self, trainer: BaseTrainer) -> None:
         """Record the early view of an epoch's validation."""
-        self.validated = True
+        self.epoch.validated = True
         self.recorder.record(
             "on_validation_end",
-            epoch=self.epoch,
-            attempt=self.attempt,
+            epoch=self.epoch.number,
+            attempt=self.epoch.attempt,
             metrics=dict(trainer.validator.metrics.results_dict),
-            per_class=data.per_class(trainer.validator),
+            per_class=self.epoch.per_class(trainer),
         )
 
     def model_saved(self, trainer: BaseTrainer) -> None:
         """Record checkpoints; ``last`` and ``best`` are final only at the end."""
-        self.saved = self.epoch
-        saved = [Checkpoint(path=Path(trainer.last), kind="last")]
-        if trainer.best_fitness == trainer.fitness:
-            saved.append(Checkpoint(path=Path(trainer.best), kind="best"))
-        rule = self.recorder.settings.checkpoint_rule()
-        periodic = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
-        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and periodic.is_file():
-            size, digest = files.digest(periodic) if "periodic" in rule.kinds else (None, None)  # never rewritten
-            saved.append(Checkpoint(path=periodic, kind="periodic", size=size, digest=digest))
-        elif rule.every and self.epoch % rule.every == 0:
-            saved.append(files.checkpoint_copy(self.recorder.folder, Path(trainer.last)))
-        for checkpoint in saved:
-            self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
+        self.epoch.saved = True
+        with guard("recording last.pt"):
+            self._record_checkpoint(Checkpoint(path=Path(trainer.last), kind="last"))
+        with guard("recording best.pt"):
+            if trainer.best_fitness == trainer.fitness:
+                self._record_checkpoint(Checkpoint(path=Path(trainer.best), kind="best"))
+        with guard(f"recording the weights of epoch {self.epoch.number}"):
+            self._record_periodic(trainer)
 
-    def epoch_settled(self, trainer: BaseTrainer) -> None:
-        """Record an epoch's end, or the final validation, which Ultralytics announces by the same event.
+    def _record_periodic(self, trainer: BaseTrainer) -> None:
+        """Record this epoch's weights: the file of ``save_period`` or, where there is none, a copy for ``every:N``."""
+        rule = self.recorder.settings.checkpoint_rule()
+        is_wanted = rule.every is not None and self.epoch.number % rule.every == 0
+        path = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
+        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and path.is_file():
+            is_final = is_wanted or "periodic" in rule.kinds  # it is never rewritten
+            size, digest = files.digest(path) if is_final else (None, None)
+            self._record_checkpoint(Checkpoint(path=path, kind="periodic", size=size, digest=digest))
+        elif is_wanted:
+            self._record_checkpoint(files.checkpoint_copy(self.recorder.folder, Path(trainer.last)))
+
+    def _record_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.recorder.record("on_checkpoint_saved", epoch=self.epoch.number, checkpoint=checkpoint)
+
+    def fit_epoch_ended(self, trainer: BaseTrainer) -> None:
+        """Do what an epoch's end brings, or record the final validation, which Ultralytics announces by the same event.
 
         The epoch number does not tell them apart (early stop); that no batches were trained since does.
         """
-        if not self.trained:
-            self._final_validation(trainer)
+        if self.epoch.settled or not self.epoch.trained:
+            self._record_final_validation(trainer)
             return
-        metrics, per_class = self._training_metrics(trainer), None
-        if self.validated:  # else they are placeholder zeros, or another epoch's
-            metrics.update(trainer.metrics)
-            metrics["fitness"] = trainer.fitness
-            per_class = data.per_class(trainer.validator)
-        if trainer.epoch_time is not None:
-            metrics["time/epoch"] = trainer.epoch_time
-        metrics["time/total"] = time.time() - trainer.train_time_start
-        metrics["time/images_per_s"] = self.batch * trainer.batch_size / max(self.epoch_seconds, 1e-9)
-        self.open = self.trained = self.validated = False
-        self.recorder.record(
-            "on_epoch_end", epoch=self.epoch, step=self._step(trainer), metrics=metrics, per_class=per_class
-        )
-        if self.is_ray_trial and self.epoch >= trainer.epochs:
-            self.recorder.status_at_exit = "finished"
-        self._record_plots(trainer)
+        epoch = self.epoch.number
+        metrics = self._settle_epoch(trainer)
+        with guard(f"recording the plots of epoch {epoch}"):
+            self.plots.record(trainer, epoch)
         if self.control:
-            seconds = self.control.seconds_before + time.time() - trainer.train_time_start
-            progress = Progress(epochs=int(trainer.epochs), seconds=seconds)
-            self.asked += self.control.epoch(self.recorder.run, self.epoch, _floats(metrics), progress)
-        self._act(trainer)
-        self.recorder.look_after_relays()
+            with guard(f"asking the rules about epoch {epoch}"):
+                seconds = self.control.seconds_before + time.time() - trainer.train_time_start
+                progress = Progress(epochs=int(trainer.epochs), seconds=seconds)
+                self.agenda.add(self.control.epoch(self.recorder.run, epoch, _floats(metrics), progress))
+        with guard("carrying out what is asked"):
+            self.agenda.carry_out(trainer, self.epoch)
+        with guard("looking after the relays"):
+            self.recorder.look_after_relays()
         if self.recorder.settings.histograms == "on":
-            artifact = weights.histograms(self.recorder.folder, trainer.model, self.epoch)
-            self.recorder.record("on_artifact", artifact=artifact)
+            with guard(f"recording the histograms of epoch {epoch}"):
+                artifact = weights.histograms(self.recorder.folder, trainer.model, epoch)
+                self.recorder.record("on_artifact", artifact=artifact)
 
-    def _final_validation(self, trainer: BaseTrainer) -> None:
+    def _settle_epoch(self, trainer: BaseTrainer) -> dict[str, Any]:
+        """Record the epoch's end; return its metrics."""
+        self.epoch.settled = True
+        epoch, metrics = self.epoch.number, self.epoch.metrics(trainer)
+        with guard(f"recording the end of epoch {epoch}"):
+            step, per_class = self.epoch.step(trainer), self.epoch.per_class(trainer)
+            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=per_class)
+            if self.is_ray_trial and epoch >= trainer.epochs:
+                self.recorder.status_at_exit = "finished"
+        return metrics
+
+    def _record_final_validation(self, trainer: BaseTrainer) -> None:
         self.recorder.record(
             "on_final_validation",
             metrics=dict(trainer.metrics),
@@ -292,153 +228,32 @@ class Session:
         """Note that the training came to its proper end."""
         self.finished = True
 
-    def torn_down(self, _: BaseTrainer) -> None:
+    def torn_down(self, trainer: BaseTrainer) -> None:
         """Record what is left, and the end. Ultralytics calls this in a ``finally``: see what is in flight."""
         error = None if self.finished else sys.exc_info()[1]
         try:
-            _wait_for_plots(_PLOTTING_TIMEOUT)
-            self.recorder.record_final_files(self._is_recorded)
+            with guard("making up for the last epoch"):
+                if not self.epoch.settled and self.epoch.is_in_table(trainer):  # a user's callback raised behind that
+                    self._settle_epoch(trainer)
+            with guard("waiting for the last plots"):
+                wait_until_drawn(_PLOTTING_TIMEOUT)
+            self.recorder.record_final_files(self.plots.is_recorded)
         finally:
             if self.is_ray_trial and isinstance(error, SystemExit):
                 self.recorder.end(self.recorder.status_at_exit)
             else:
                 self.recorder.end(error=error)
 
-    def _act(self, trainer: BaseTrainer, *, in_mid_epoch: bool = False) -> None:
-        """Carry out what was asked for, as soon as that is safe."""
-        waiting, self.asked = in_order([*self.asked, *self.recorder.take_commands()]), []
-        for command in waiting:
-            action = command.action
-            if self.stopping and isinstance(action, Stop):
-                continue  # the first reason is the reason
-            if in_mid_epoch and not is_safe_in_mid_epoch(action):
-                self.asked.append(command)
-                continue
-            outcome = carry_out(trainer, action, saved=self.saved == self.epoch)
-            self.recorder.record("on_action", action=action, plugin=command.plugin, outcome=outcome)
-            LOGGER.info(f"tracking-hooks: {command.plugin}: {describe(action)}: {action.reason} ({outcome})")
-            self.stopping |= isinstance(action, Stop)
-            if isinstance(action, SaveCheckpoint) and outcome == DONE:
-                checkpoint = Checkpoint(path=Path(trainer.wdir) / f"{action.name}.pt", kind="action")
-                self.recorder.record("on_checkpoint_saved", epoch=self.epoch, checkpoint=checkpoint)
-
-    # -- helpers ----------------------------------------------------------------------------------------------
-
-    def _step(self, trainer: BaseTrainer) -> int:
-        return int((self.epoch - 1) * len(trainer.train_loader) + self.batch)
-
-    @staticmethod
-    def _training_metrics(trainer: BaseTrainer) -> dict[str, Any]:
-        losses = trainer.label_loss_items(trainer.tloss, prefix="train") if trainer.tloss is not None else {}
-        return {**losses, **trainer.lr}
-
-    def _record_plots(self, trainer: BaseTrainer) -> None:
-        """Record new plots, unless some are still being drawn: then at the next epoch's end."""
-        if _plotting_threads():
-            return
-        for path in [*trainer.plots, *getattr(trainer.validator, "plots", ())]:
-            if path.is_file() and not self._is_recorded(path):
-                self.plots[path] = path.stat().st_mtime_ns
-                recorder = self.recorder
-                artifact = files.artifact(recorder.folder, recorder.run.save_dir, path.absolute(), self.epoch)
-                recorder.record("on_artifact", artifact=artifact)
-
-    def _is_recorded(self, path: Path) -> bool:
-        return self.plots.get(path) == path.stat().st_mtime_ns
-
-
-# -- callbacks ------------------------------------------------------------------------------------------------
-
-
-def _callback(event: str, tell: Callable[[Session, BaseTrainer], None]) -> Callable[[Any], None]:
-    """Make the function for an event, which lets nothing but a configuration error out."""
-
-    def callback(trainer: Any) -> None:
-        session = _sessions.get(trainer)
-        if session is None:
-            return
-        try:
-            tell(session, trainer)
-        except ConfigurationError as error:
-            raise_alone(error)
-        except Exception as error:  # noqa: BLE001 nothing of ours may end a training
-            LOGGER.warning(f"tracking-hooks: {event} failed and is left out: {type(error).__name__}: {error}")
-
-    callback.__name__ = callback.__qualname__ = event  # by this name it is pickled
-    return callback
-
-
-on_pretrain_routine_end = _callback("on_pretrain_routine_end", Session.set_up)
-on_train_start = _callback("on_train_start", Session.train_started)
-on_train_epoch_start = _callback("on_train_epoch_start", Session.epoch_started)
-on_train_batch_end = _callback("on_train_batch_end", Session.batch_trained)
-on_train_epoch_end = _callback("on_train_epoch_end", Session.batches_done)
-on_model_save = _callback("on_model_save", Session.model_saved)
-on_fit_epoch_end = _callback("on_fit_epoch_end", Session.epoch_settled)
-on_train_end = _callback("on_train_end", Session.training_finished)
-_tear_down = _callback("_tear_down", Session.torn_down)
-_validate = _callback("_validate", Session.validation_done)
-
-
-def teardown(trainer: BaseTrainer) -> None:
-    """Record the end, and forget the trainer."""
-    _tear_down(trainer)
-    _sessions.pop(trainer, None)
-
-
-def on_val_end(validator: Any) -> None:
-    """Find the trainer whose validation this is: Ultralytics gives this event a validator."""
-    if not getattr(validator, "training", False):
-        return  # the final validation, or one of the user's own
-    for trainer in list(_sessions):
-        if getattr(trainer, "validator", None) is validator:
-            _validate(trainer)
-
-
-_CALLBACKS: dict[str, Callable[[Any], None]] = {
-    callback.__name__: callback
-    for callback in (
-        on_pretrain_routine_end,
-        on_train_start,
-        on_train_epoch_start,
-        on_train_batch_end,
-        on_train_epoch_end,
-        on_val_end,
-        on_model_save,
-        on_fit_epoch_end,
-        on_train_end,
-        teardown,
-    )
-}
-
-
-# -- what is read off a trainer -------------------------------------------------------------------------------
-
 
 def _floats(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if value is not None}
+    """Return what rules are asked with: what is a number. The recorder says what is none."""
+    floats = {}
+    for name, value in metrics.items():
+        with suppress(Exception):  # a tensor of two elements says RuntimeError, a large int OverflowError
+            if not isinstance(value, str):
+                floats[str(name)] = float(value)
+    return floats
 
 
 def _params(trainer: BaseTrainer) -> Params:
     return dict(vars(trainer.args))
-
-
-def _take_off(trainer: BaseTrainer, names: list[str]) -> list[str]:
-    """Take Ultralytics' own integrations off this trainer; return those that were there."""
-    modules = {f"{_INTEGRATIONS}{name}": name for name in names}
-    found = []
-    for event, listeners in trainer.callbacks.items():
-        found += [modules[listener.__module__] for listener in listeners if listener.__module__ in modules]
-        trainer.callbacks[event] = [listener for listener in listeners if listener.__module__ not in modules]
-    return list(dict.fromkeys(found))
-
-
-def _plotting_threads() -> list[threading.Thread]:
-    # Ultralytics draws in threads that are named after the function, as in "Thread-7 (plot_images)".
-    return [thread for thread in threading.enumerate() if "(plot_" in thread.name]
-
-
-def _wait_for_plots(timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    for thread in _plotting_threads():
-        thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,93 @@
+"""Events reach the journal once and in order, whatever comes in between."""
+
+import threading
+
+import pytest
+
+from tracking_hooks.recording.writer import Writer
+from tracking_hooks.run import journal
+from tracking_hooks.run.journal import FORMAT, Head, Journal
+from tracking_hooks.run.liveness import Lock
+from tracking_hooks.testing import sample_run
+
+
+@pytest.fixture
+def log(tmp_path):
+    head = Head(format=FORMAT, created=0.0, run=sample_run(tmp_path / "project/train"), plugins={})
+    return Journal.create(tmp_path / "journal.jsonl", head)
+
+
+@pytest.fixture
+def writer(log, tmp_path):
+    lock = Lock(tmp_path / "trainer.lock")
+    lock.acquire()
+    writer = Writer(log, lock, pytest.fail)
+    yield writer
+    writer.close()
+
+
+def written(log):
+    _, offset = journal.read_head(log.path)
+    return [(entry.call.seq, entry.call.args["step"]) for entry in journal.read(log.path, offset)]
+
+
+@pytest.fixture
+def once_written(log, monkeypatch):
+    """Do something as soon as the next line of the journal is in the file, before ``os.write`` returns."""
+    write = journal.os.write
+
+    def arm(action):
+        def write_and_act(fd, data):
+            count = write(fd, data)
+            if fd == log._fd:
+                monkeypatch.setattr(journal.os, "write", write)
+                action()
+            return count
+
+        monkeypatch.setattr(journal.os, "write", write_and_act)
+
+    return arm
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_right_behind_the_write_doubles_neither_an_event_nor_a_number(writer, log, once_written):
+    once_written(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append("on_log", {"metrics": {}, "step": 1})
+    writer.append("on_log", {"metrics": {}, "step": 2})
+    assert written(log) == [(1, 1), (2, 2)]
+
+
+def test_an_event_of_a_signal_handler_within_the_write_comes_behind_it(writer, log, once_written):
+    def append():
+        once_written(lambda: writer.append("on_log", {"metrics": {}, "step": 2}))
+        writer.append("on_log", {"metrics": {}, "step": 1})
+        writer.append("on_log", {"metrics": {}, "step": 3})
+
+    thread = threading.Thread(target=append, daemon=True)  # it would wait for itself for ever
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert written(log) == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_what_does_not_fit_on_the_disk_waits_its_turn(log, tmp_path, monkeypatch):
+    lock = Lock(tmp_path / "trainer.lock")
+    lock.acquire()
+    complaints = []
+    writer = Writer(log, lock, complaints.append)
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(journal.os, "write", full)
+        writer.append("on_log", {"metrics": {}, "step": 1})
+        writer.append("on_log", {"metrics": {}, "step": 2})
+    writer.append("on_log", {"metrics": {}, "step": 3})
+    assert written(log) == [(1, 1), (2, 2), (3, 3)]
+    assert "events wait in memory" in complaints[0]
+    assert writer.close() == 3
