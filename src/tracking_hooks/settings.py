@@ -50,9 +50,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="Seconds between two records of system metrics; `0` records none.")
     ] = 10.0
     ready_wait: Annotated[
-        float, Meta(ge=0, description="Seconds to wait, at most, before the first epoch until the plugins are checked.")
+        float, Meta(ge=0, description="Longest wait for the check of the plugins before the first epoch, in seconds.")
     ] = 60.0
-    exit_wait: Annotated[float, Meta(ge=0, description="Seconds to wait, at most, for delivery when the process ends.")] = 60.0
+    exit_wait: Annotated[
+        float, Meta(ge=0, description="Longest wait for delivery when the process ends, in seconds.")
+    ] = 60.0
     linger: Annotated[
         float,
         Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),
@@ -71,12 +73,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "best,last"
     control: Annotated[
         str,
-        Meta(
-            description="Rules that act on the training: `early_stop('fitness', patience=9); budget(hours=8)`, or `off`."
-        ),
+        Meta(description="Rules that act on the training, such as `early_stop('fitness'); budget(hours=8)`, or `off`."),
     ] = ""
     console: Annotated[
-        Literal["on", "off"], Meta(description="Whether to record the trainer's log, and to deliver it as `console.log`.")
+        Literal["on", "off"], Meta(description="Whether to record the trainer's log and deliver it as `console.log`.")
     ] = "on"
     histograms: Annotated[
         Literal["on", "off"],
@@ -168,7 +168,7 @@ def _items(text: str) -> list[str]:
 
 
 def settable() -> list[str]:
-    """Return the settings that a ``pyproject.toml`` may have: all except the trackers, which only the variable selects."""
+    """Return the settings that a ``pyproject.toml`` may have: all except the selection of trackers."""
     return [field.name for field in msgspec.structs.fields(Settings) if field.name != "selection"]
 
 
