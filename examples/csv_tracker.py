@@ -10,7 +10,7 @@ class CsvTracker:
     def on_epoch_end(self, run, epoch, metrics, state):
         path = run.save_dir.parent / f"{run.name}-{run.uid}.csv"
         with path.open("a", newline="") as file:
-            file.truncate(state.get("size", 0))  # an epoch that comes again replaces itself
+            file.truncate(state.get("size", 0))  # an epoch that is delivered twice replaces itself
             writer = csv.writer(file)
             if "size" not in state:
                 writer.writerow(["epoch", "metric", "value"])

@@ -1,4 +1,4 @@
-"""Rules of one's own.
+"""Rules of your own.
 
 PYTHONPATH=examples TRACKING_HOOKS_CONTROL="my_rules.StopWhenOverfitting()" yolo train model=yolo26n.pt data=coco8.yaml
 """
@@ -15,7 +15,7 @@ class StopWhenOverfitting:
 
 
 class DropLearningRate:
-    """A rule with an option: the learning rates are divided by ten when an epoch is over."""
+    """A rule with an option: divide the learning rates by ten after the given epoch."""
 
     def __init__(self, at):
         self.at = at

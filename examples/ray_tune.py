@@ -1,4 +1,4 @@
-"""Tune with Ray, on this machine or on a cluster: one run in each tracker, and the trials below it.
+"""Tune with Ray, on this machine or on a cluster: one run in each tracker, with the trials below it.
 
 TRACKING_HOOKS=mlflow,tensorboard python examples/ray_tune.py data=shapes.yaml project=/shared/runs epochs=20
 """
@@ -19,7 +19,7 @@ SPACE = {
 
 
 def settings():
-    """What the trials have to know, wherever they run. No credentials: Ray shows this to whoever sees its dashboard."""
+    """Return the variables that trials need on every node. No credentials: everybody sees them on Ray's dashboard."""
     names = [name for name in os.environ if name.startswith(("TRACKING_HOOKS", "MLFLOW_"))]
     return {name: os.environ[name] for name in names if not name.endswith(("PASSWORD", "TOKEN", "USERNAME"))}
 
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     arguments = {name: smart_value(value) for name, _, value in (argument.partition("=") for argument in sys.argv[1:])}
     model = YOLO(arguments.pop("model", "yolo26n.pt"))
     trials = arguments.pop("trials", 8)
-    grace = arguments.pop("grace_period", 10)  # epochs before a trial may be stopped for a better one
-    # The cluster of RAY_ADDRESS; without it, one on this machine for as long as this lasts.
+    grace = arguments.pop("grace_period", 10)  # epochs before the scheduler may stop a trial
+    # Use the cluster at RAY_ADDRESS; without that, start one on this machine until the script ends.
     ray.init(runtime_env={"env_vars": settings()})
     model.tune(use_ray=True, iterations=trials, grace_period=grace, search_alg="random", space=SPACE, **arguments)

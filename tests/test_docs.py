@@ -29,6 +29,12 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 WEBHOOK = ROOT / "examples/tracking-hooks-webhook"
+PLANS = re.compile(
+    r"""\b(?: yet | for\ now | so\ far | planned | to\ come | upcoming | coming\ soon | in\ (?:the|a)\ future | TODO
+    | not\ implemented | nothing\ (?:records|calls|uses)\ it | will\ be\ (?:added|supported|possible|available) )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words of a plan. Documents describe what exists; a plan that was carried out leaves such words false."""
 
 
 def text(document: str) -> str:
@@ -118,6 +124,28 @@ def test_every_variable_that_is_mentioned_exists(document):
     known = {name for name, _, _ in describe()}
     known |= set(re.findall(r"\bTRACKING_HOOKS_[A-Z_]+\b", "".join(path.read_text("utf-8") for path in sources)))
     assert set(re.findall(r"\bTRACKING_HOOKS(?:_[A-Z]+)*\b", text(document))) <= known
+
+
+# -- words ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_the_documents_tell_what_exists_and_no_plans(document):
+    lines = enumerate(text(document).splitlines(), 1)
+    found = [f"{document}:{number}: {word}" for number, line in lines for word in PLANS.findall(line)]
+    assert not found
+
+
+@pytest.mark.parametrize("sentence", ["Rules are planned and not there.", "None for now.", "Nothing records it yet."])
+def test_a_plan_is_recognised_by_its_words(sentence):
+    assert PLANS.search(sentence)
+
+
+def test_every_word_of_the_glossary_is_explained_once():
+    rows = table("docs/glossary.md", "| Word | Meaning |")
+    words = [word for row in rows for word in re.findall(r"\*\*`?(\w[\w -]*)`?\*\*", row[0])]
+    assert len(words) == len(set(words)) > 10
+    assert {"README.md", "docs/design.md"} <= {name for name in DOCUMENTS if "glossary.md)" in text(name)}
 
 
 # -- commands and links ---------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""What hooks receive and return: plain data, never the trainer, never a tensor.
+"""What hooks receive and return: plain data, never a trainer or a tensor.
 
-Everything here can be written to the journal as one line of JSON and read back equal.
+Everything here can be written to the journal as JSON and read back equal.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ Params: TypeAlias = dict[str, Any]
 """Training arguments by name: JSON values."""
 
 State: TypeAlias = dict[str, Any]
-"""A plugin's own notes, kept on disk beside its cursor: JSON values, a few hundred bytes."""
+"""What a plugin stores for itself, on disk with its cursor: JSON values, a few hundred bytes."""
 
 Destination: TypeAlias = dict[str, Any]
 """What is needed to deliver to a tracker later, from another shell. Never a credential."""
 
 Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
-"""How a run ended. ``interrupted``: Ctrl-C. ``killed``: the process died without saying why."""
+"""How a run ended. ``interrupted``: Ctrl-C. ``killed``: the process died without an exception."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class Run(Struct, frozen=True, kw_only=True):
     task: str
     save_dir: Path
     parent: str | None = None
-    """The ``uid`` of the tuning that this run is a trial of."""
+    """For a trial, the ``uid`` of its tuning."""
     tags: dict[str, str] = {}
 
 
@@ -88,7 +88,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     user: str
     cwd: Path
     argv: list[str]
-    """The command line, secrets redacted."""
+    """The command line, with secrets masked."""
     python: str
     platform: str
     versions: dict[str, str]
@@ -135,7 +135,7 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """The data set, with a digest over image names and labels (not over pixels)."""
+    """The data set. The digest covers image names and labels, not pixels."""
 
     name: str
     yaml: Path | None
@@ -158,9 +158,9 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     """SHA-256, hexadecimal."""
 
     def name(self, epoch: int) -> str:
-        """Return its name among the checkpoints of the run, such as ``best.pt`` or ``epoch5.pt``.
+        """Return the checkpoint's name in a tracker, such as ``best.pt`` or ``epoch5.pt``.
 
-        :param epoch: the one it was saved at
+        :param epoch: the epoch after which it was saved
         """
         if self.kind == "action":
             return self.path.name
@@ -182,7 +182,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
 
 class Curve(Struct, frozen=True, kw_only=True):
-    """A curve of the final validation, one series a class."""
+    """A curve of the final validation, with one series per class."""
 
     name: str
     x_label: str
@@ -193,14 +193,14 @@ class Curve(Struct, frozen=True, kw_only=True):
 
 
 class ConfusionMatrix(Struct, frozen=True, kw_only=True):
-    """Counts; ``matrix[predicted][true]``, indexed like ``labels`` (the last may be "background")."""
+    """Counts: ``matrix[predicted][true]``, indexed like ``labels``, of which the last may be "background"."""
 
     labels: list[str]
     matrix: list[list[float]]
 
 
 class Error(Struct, frozen=True, kw_only=True):
-    """What ended a run that failed."""
+    """The exception that ended a failed run."""
 
     type: str
     message: str
@@ -214,12 +214,12 @@ class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
 
 
 class SaveCheckpoint(Struct, frozen=True, kw_only=True, tag="save_checkpoint"):
-    """Keep the present weights as ``weights/<name>.pt``; trackers get what is there at the run's end."""
+    """Keep the weights of the epoch as ``weights/<name>.pt``. Trackers receive those that exist at the run's end."""
 
     name: str
     reason: str
     replaces: str = ""
-    """The name of an earlier checkpoint whose file is deleted then."""
+    """The name of an earlier checkpoint, whose file is then deleted."""
 
 
 class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_rate"):
@@ -230,7 +230,7 @@ class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_r
 
 
 DONE = "done"
-"""The outcome of an action that was carried out; any other says why it was not."""
+"""The outcome of an action that was carried out. Any other outcome says why it was not."""
 
 Action: TypeAlias = Stop | SaveCheckpoint | ScaleLearningRate
 
@@ -239,24 +239,24 @@ class Progress(Struct, frozen=True, kw_only=True):
     """How far a training has come."""
 
     epochs: int
-    """How many it is to have."""
+    """Number of epochs that the training is set to run."""
     seconds: float
-    """That it has been training, earlier parts of a resumed run included."""
+    """Seconds spent training, including earlier parts of a resumed run."""
 
 
 class Capture(Struct, frozen=True, kw_only=True):
-    """What a plugin notes down in the training process, before the run starts."""
+    """What a plugin's trainer side says before the run starts."""
 
     destination: Destination = field(default_factory=dict)
     disables: str | None = None
-    """The name of the integration of the training library itself that is disabled for this run, such as ``"wb"``."""
+    """The training library's own integration that is disabled for this run, such as ``"wb"``."""
     summary: str = ""
     """A few words for the start line: where to look."""
 
 
 class Unavailable(Exception):
-    """Raise it from a hook when the tracker cannot be reached: the relay tries again, for ever."""
+    """Raised by a hook when the tracker cannot be reached. The relay repeats the calls until it can."""
 
 
 class Rejected(Exception):
-    """Raise it from a hook when the tracker will never take this event: it becomes a dead letter."""
+    """Raised by a hook when the tracker will never accept this event. The event becomes a dead letter."""

@@ -7,15 +7,15 @@ The order of events in a run::
     on_train_start
     for each epoch:
         on_epoch_start
-        on_batch_end, on_system_metrics       now and then; behind each of the former, control_batch
+        on_batch_end, on_system_metrics       every few seconds; control_batch after each on_batch_end
         on_train_epoch_end                    early view
         on_validation_end                     early view, if a validation ran
-        on_epoch_restart                      only if the epoch is thrown away and begins again
+        on_epoch_restart                      only if the epoch is discarded and starts again
         on_checkpoint_saved
-        on_epoch_end                          exactly once: curves are written from here
-        control_epoch                         in the training process: what shall be done?
+        on_epoch_end                          exactly once: write curves from here
+        on_artifact                           plots, as they become ready
+        control_epoch                         in the training process: what should be done?
         on_action                             what was done
-        on_artifact                           plots, as they appear
     on_final_validation                       the best checkpoint, once more
     on_checkpoint_saved, on_artifact          the final files
     on_run_end
@@ -61,30 +61,30 @@ PROJECT = "tracking_hooks"
 """The pluggy project name, and the entry-point group that is loaded in a relay."""
 
 TRAINER_GROUP = "tracking_hooks.trainer"
-"""The entry-point group that is loaded in the training process: light modules, no tracker imported."""
+"""The entry-point group that is loaded in the training process: light modules that import no tracker."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class LifecycleSpecs:
-    """What happened. Called in the plugin's relay process, one call at a time, in the journal's order.
+    """What happened. Called in the relay, one call at a time, in the order of the journal.
 
-    Return values are ignored. A call may come again after a crash or an error, with the same arguments:
+    Return values are ignored. After a crash or an error, a call may be repeated with the same arguments:
     make what you write identifiable by ``seq``, ``time`` or ``run.uid``.
 
     Raise ``Unavailable`` when the tracker cannot be reached (the call is repeated until it can), and
-    ``Rejected`` when it will never take this event. Any ``OSError`` counts as the former; after any other
-    exception the call is tried three times in all, then it is set aside as a dead letter.
+    ``Rejected`` when it will never accept this event. Any ``OSError`` counts as ``Unavailable``. After any other
+    exception the call is tried three times in total, then set aside as a dead letter.
 
     Every hook also offers:
 
     :param run: the run
-    :param time: when it happened, in seconds since the epoch
+    :param time: when the event happened, in seconds since 1970
     :param seq: the event's number in the journal: unique, rising, the same in a replay
-    :param state: a dict of your own, kept on disk; what you put there is back after a restart. A ``"url"``
-        in it is shown to the user as the place to look
-    :param destination: what this plugin's ``capture`` noted down when the run was started
+    :param state: a dict of your own, saved after each flush and restored after a restart. A ``"url"`` in it is
+        shown to the user as the place to look
+    :param destination: what this plugin's ``capture`` returned when the run started
     """
 
     @hookspec
@@ -92,9 +92,9 @@ class LifecycleSpecs:
         self, params: Params, environment: Environment, resumed: bool, plan: Plan,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The run begins, or goes on if ``resumed``. Set-up is done, arguments are resolved.
+        """The run starts, or continues if ``resumed``. Set-up is complete, arguments are resolved.
 
-        :param plan: what is to be recorded of the run's folder at its end; of a resumed run, that of the last part
+        :param plan: what is to be recorded of the run's folder at its end; of a resumed run, the plan of the last part
             counts
         """
 
@@ -110,10 +110,10 @@ class LifecycleSpecs:
         self, epoch: int, attempt: int,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """An epoch begins.
+        """An epoch starts.
 
         :param epoch: counts from 1
-        :param attempt: counts from 1; more after an ``on_epoch_restart``
+        :param attempt: counts from 1; higher after an ``on_epoch_restart``
         """
 
     @hookspec
@@ -121,10 +121,10 @@ class LifecycleSpecs:
         self, epoch: int, step: int, metrics: Metrics,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """A batch was trained. Recorded every few seconds only (``TRACKING_HOOKS_BATCH_EVERY``).
+        """A batch was trained. Only one every few seconds is recorded (``TRACKING_HOOKS_BATCH_EVERY``).
 
-        :param step: batches trained since the first epoch, counts from 1
-        :param metrics: running means of the losses over this epoch, learning rates, images/s
+        :param step: number of batches trained in the run, counts from 1
+        :param metrics: running means of this epoch's losses, learning rates, images/s
         """
 
     @hookspec
@@ -132,23 +132,23 @@ class LifecycleSpecs:
         self, epoch: int, attempt: int, metrics: Metrics,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """An early view of an epoch: batches done, validation not yet. May come again for one epoch."""
+        """An early view of an epoch, before its validation. May come more than once for an epoch."""
 
     @hookspec
     def on_validation_end(
         self, epoch: int, attempt: int, metrics: Metrics, per_class: PerClass | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """An early view of an epoch's validation. Only when one ran."""
+        """An early view of an epoch's validation, if one ran."""
 
     @hookspec
     def on_epoch_restart(
         self, epoch: int, attempt: int, reason: str,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The trainer threw the epoch away (out of memory, NaN) and begins it again.
+        """The trainer discarded the epoch (out of memory, NaN) and starts it again.
 
-        :param attempt: the attempt that was thrown away
+        :param attempt: the attempt that was discarded
         """
 
     @hookspec
@@ -156,12 +156,12 @@ class LifecycleSpecs:
         self, epoch: int, step: int, metrics: Metrics, per_class: PerClass | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """An epoch is settled: exactly once an epoch. Write curves from here.
+        """An epoch is settled: its metrics are final. Comes exactly once per epoch. Write curves from here.
 
         :param epoch: counts from 1
-        :param step: batches trained since the first epoch
-        :param metrics: training losses, learning rates, times in seconds; validation losses and metrics and
-            fitness only when a validation ran
+        :param step: number of batches trained in the run
+        :param metrics: training losses, learning rates, times in seconds; validation losses, validation metrics
+            and fitness only if a validation ran
         """
 
     @hookspec
@@ -169,7 +169,7 @@ class LifecycleSpecs:
         self, epoch: int, checkpoint: Checkpoint,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Weights were written. The file is final, and can be uploaded, once it has a digest."""
+        """Weights were written. Upload the file only if it has a digest: then it is final."""
 
     @hookspec
     def on_artifact(
@@ -183,14 +183,14 @@ class LifecycleSpecs:
         self, metrics: Metrics,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """What the training's process tree uses, every few seconds; also the sign that it is alive."""
+        """The resources that the training's processes use, every few seconds. Also the sign that it is alive."""
 
     @hookspec
     def on_console(
         self, lines: list[str],
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Lines of the trainer's log, secrets redacted."""
+        """Lines of the trainer's log, with secrets masked."""
 
     @hookspec
     def on_log(
@@ -204,10 +204,10 @@ class LifecycleSpecs:
         self, action: Action, plugin: str, outcome: str,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """A control action was carried out or refused.
+        """An action was carried out or refused.
 
         :param plugin: who asked for it
-        :param outcome: ``"done"``, or why not
+        :param outcome: ``"done"``, or the reason why it was not carried out
         """
 
     @hookspec
@@ -216,62 +216,63 @@ class LifecycleSpecs:
         confusion_matrix: ConfusionMatrix | None, checkpoint: Checkpoint,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The best checkpoint was validated once more at the end. This is no epoch."""
+        """The best checkpoint was validated once more at the end. This is not an epoch."""
 
     @hookspec
     def on_run_end(
         self, status: Status, error: Error | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The run is over: once for each ``on_run_start``."""
+        """The run is over. Comes once for each ``on_run_start``."""
 
     @hookspec
     def flush(self, run: Run, state: State, destination: Destination) -> None:
-        """Send what you have buffered. What was not flushed comes again after a crash."""
+        """Send what you have buffered. Calls that were not flushed are repeated after a crash."""
 
     @hookspec(firstresult=True)
     def poll(self, run: Run, state: State, destination: Destination) -> Action | None:
-        """Called every few seconds while the run is live.
+        """Called every five seconds while the training runs, between two batches of calls.
 
-        :returns: what was asked for in the tracker's own UI, if anything
+        :returns: the action that somebody requested in the tracker itself, if any
         """
 
 
 class TrainerSpecs:
-    """What is asked in the training process itself. Keep it light: the training waits for it."""
+    """Called in the training process. Keep these light: the training waits for them."""
 
     @hookspec(firstresult=True)
     def capture(self, run: Run, parent: Destination | None) -> Capture | None:
         """The run is about to start.
 
-        :param parent: for a trial, what was captured for the tuning: a trial belongs beside it
-        :returns: where this plugin will deliver, now and from another shell later
+        :param parent: for a trial, the destination captured for its tuning: a trial belongs beside it
+        :returns: where this plugin delivers, now or later from another shell
         """
 
     @hookspec(firstresult=True)
     def watched_metrics(self) -> list[str] | None:
-        """Name the metrics that you decide by.
+        """Return the names of the metrics that the rule depends on.
 
-        One that is not there when the first epoch is settled is reported, with those that are.
+        If the first settled epoch lacks one of them, the user is told, with the names that exist.
         """
 
     @hookspec(firstresult=True)
     def control_epoch(self, run: Run, epoch: int, metrics: Metrics, progress: Progress) -> Action | list[Action] | None:
-        """Say what shall be done, now that an epoch is settled.
+        """Decide what to do, now that an epoch is settled.
 
-        Comes in the order of the epochs. When a run is resumed, it comes for the epochs before as well, so that what
-        you remember is there again; what you return then is ignored.
+        Calls come in the order of the epochs. When a run is resumed, they come for the earlier epochs as well, so
+        that the rule remembers them; what you return for those is ignored.
 
         :param metrics: those of ``on_epoch_end``
-        :returns: what the training shall do. Of several rules, each is heard: checkpoints are saved first, then
-            learning rates multiplied (several factors are multiplied with each other), and one Stop is enough
+        :returns: the actions to carry out. All rules are heard: checkpoints are saved first, then learning rates
+            are multiplied (by all factors), and one ``Stop`` is enough
         """
 
     @hookspec(firstresult=True)
     def control_batch(self, run: Run, epoch: int, step: int, metrics: Metrics) -> Action | list[Action] | None:
-        """Say what shall be done, now that a batch was recorded (``TRACKING_HOOKS_BATCH_EVERY``).
+        """Decide what to do, now that a batch was recorded (``TRACKING_HOOKS_BATCH_EVERY``).
 
-        A Stop ends the epoch here if the training is in one process; everything else waits for the epoch's end.
+        If the training is a single process, a ``Stop`` ends the epoch with this batch. All other actions wait for
+        the end of the epoch.
 
         :param metrics: those of ``on_batch_end``
         """

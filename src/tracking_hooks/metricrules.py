@@ -1,6 +1,6 @@
-"""``TRACKING_HOOKS_METRICS``: which metrics go to the trackers, and under which names.
+"""``TRACKING_HOOKS_METRICS``: which metrics the trackers receive, and under which names.
 
-The journal holds them all. A relay applies the rules that were in force when the run was started.
+The journal holds all metrics. A relay applies the rules that were set when the run started.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _V = TypeVar("_V")
 
 
 class MetricRules:
-    """Drops and renames metrics by glob, in the order in which the rules stand.
+    """Drops and renames metrics by glob, in the order of the rules.
 
-    ``-lr/*`` drops; ``metrics/*`` keeps these and drops what no such rule names; ``metrics/*=val/*`` renames, the
-    asterisk standing for the same text on both sides.
+    ``-lr/*`` drops. ``metrics/*`` keeps matching metrics and drops those that match no such rule.
+    ``metrics/*=val/*`` renames; the asterisk stands for the same text on both sides.
     """
 
     def __init__(self, text: str) -> None:
         """Read the rules.
 
         :param text: rules separated by commas
-        :raises ValueError: naming the rule that is none
+        :raises ValueError: naming the invalid rule
         """
         items = [item.strip() for item in text.split(",") if item.strip()]
         self._dropped = [re.compile(translate(item[1:])) for item in items if item.startswith("-")]
@@ -35,7 +35,7 @@ class MetricRules:
             if "=" in item and not item.startswith("-"):
                 self._renamed.append(_renaming(item))
             elif item == "-" or (item.startswith("-") and "=" in item):
-                raise ValueError(f"{item!r} drops nothing that can be named")
+                raise ValueError(f"{item!r} drops nothing: write a name or a pattern after the minus sign")
         self._name = lru_cache(maxsize=10_000)(self._rename)
 
     def __bool__(self) -> bool:
@@ -43,11 +43,11 @@ class MetricRules:
         return bool(self._dropped or self._chosen or self._renamed)
 
     def apply(self, metrics: Mapping[str, _V]) -> dict[str, _V]:
-        """Return the metrics that go to a tracker, by the name that they have there."""
+        """Return the metrics that a tracker receives, by their names there."""
         return {new: value for name, value in metrics.items() if (new := self._name(name)) is not None}
 
     def apply_to_call(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a hook's arguments with the metrics that go to a tracker."""
+        """Return a hook's arguments with only the metrics that a tracker receives."""
         args = dict(args)
         if self and "metrics" in args:
             args["metrics"] = self.apply(args["metrics"])
@@ -56,7 +56,7 @@ class MetricRules:
         return args
 
     def filter_classes(self, per_class: Mapping[str, Mapping[str, _V]]) -> dict[str, dict[str, _V]]:
-        """Return the metrics by class that go to a tracker; the rules know them as ``per_class/CLASS/METRIC``."""
+        """Return the class metrics that a tracker receives; the rules see them as ``per_class/CLASS/METRIC``."""
         kept = {
             label: {name: value for name, value in metrics.items() if self._name(f"per_class/{label}/{name}")}
             for label, metrics in per_class.items()

@@ -1,4 +1,4 @@
-"""Finds, selects and checks plugins. Every mistake becomes one sentence that says what to do."""
+"""Finds, selects and checks plugins. Every mistake becomes a message that says what to do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, Tra
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
 KNOWN = ("mlflow", "tensorboard", "wandb")
-"""The plugins of this project: what can be suggested when it is not installed."""
+"""The plugins of this project, which are suggested to users who lack them."""
 
 _IN_THE_TRAINING_PROCESS = {
-    name: "is a hook of the training process: name its class in TRACKING_HOOKS_CONTROL, as in my_rules.Mine()"
+    name: "runs in the training process: name its class in TRACKING_HOOKS_CONTROL, as in my_rules.Mine()"
     for name in vars(TrainerSpecs)
     if name.startswith("control_")
 }
@@ -48,7 +48,7 @@ def select(text: str, available: Iterable[str]) -> list[str]:
         ``0`` or nothing at all for no tracker
     :param available: the names of the installed plugins
     :returns: the plugins to use, in the order named
-    :raises ConfigurationError: saying what is installed, what was probably meant, and what to install
+    :raises ConfigurationError: naming what is installed, what was probably meant, and what to install
     """
     if is_off(text):
         return []
@@ -56,9 +56,9 @@ def select(text: str, available: Iterable[str]) -> list[str]:
     items = [item.strip() for item in text.split(",") if item.strip()]
     words = {item.lower() for item in items}
     if words & {"none", "off", "0"}:
-        raise ConfigurationError(f"{SELECTION}={text!r}: 'none', 'off' and '0' stand alone.")
+        raise ConfigurationError(f"{SELECTION}={text!r}: 'none', 'off' and '0' must stand alone.")
     if any(item.startswith("-") for item in items) and "all" not in words:
-        raise ConfigurationError(f"{SELECTION}={text!r}: '-name' takes a plugin out of 'all', as in 'all,-wandb'.")
+        raise ConfigurationError(f"{SELECTION}={text!r}: '-name' removes a plugin from 'all', as in 'all,-wandb'.")
     chosen: list[str] = []
     dropped = set()
     for item in items:
@@ -83,9 +83,9 @@ def select(text: str, available: Iterable[str]) -> list[str]:
 
 
 def load(name: str) -> pluggy.PluginManager:
-    """Import a plugin, make an instance of it, and check it against the lifecycle hooks.
+    """Import a plugin, create an instance, and check it against the lifecycle hooks.
 
-    :param name: an installed plugin's, or ``package.module:Class``
+    :param name: the name of an installed plugin, or ``package.module:Class``
     :returns: a manager with this plugin alone
     :raises ConfigurationError: naming the plugin, and the hook where one is at fault
     """
@@ -100,7 +100,7 @@ def load(name: str) -> pluggy.PluginManager:
 
 
 def load_trainer_sides(names: Iterable[str]) -> dict[str, pluggy.PluginManager | None]:
-    """Load what each plugin has in the training process: a manager with its trainer side alone, or None.
+    """Load the trainer side of each plugin: a manager with that side alone, or None if it has none.
 
     :raises ConfigurationError: naming the plugin, and the hook where one is at fault
     """
@@ -118,7 +118,7 @@ def capture(
 ) -> dict[str, Capture]:
     """Ask the trainer side of each plugin, where it has one, for its destination.
 
-    :param parents: what they said for the tuning that this run is a trial of
+    :param parents: for a trial, the destinations of its tuning
     :raises ConfigurationError: naming the plugin that could not answer
     """
     captures: dict[str, Capture] = {}
@@ -135,7 +135,7 @@ def capture(
 
 
 def hooks_of(plugin: object) -> dict[str, str]:
-    """Return what is marked as a hook in a plugin or its class: attribute to the hook's name."""
+    """Return the attributes of a plugin or its class that are marked as hooks: attribute to hook name."""
     manager = pluggy.PluginManager(PROJECT)
     found = {name: manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
     return {name: options["specname"] or name for name, options in found.items() if options}
@@ -151,7 +151,7 @@ def load_entry_point(point: EntryPoint) -> Any:
     except Exception as error:
         raise ConfigurationError(
             f"plugin {point.name!r} ({_distribution(point)}) cannot be imported: {_describe(error)}. "
-            f"Repair it, or take it out of {SELECTION}."
+            f"Repair it, or remove it from {SELECTION}."
         ) from error
 
 
@@ -173,7 +173,7 @@ def _instance(name: str, plugin: object) -> object:
     try:
         return plugin()
     except Exception as error:
-        raise ConfigurationError(f"plugin {name!r} cannot be made: {_describe(error)}") from error
+        raise ConfigurationError(f"plugin {name!r} could not be created: {_describe(error)}") from error
 
 
 def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
@@ -209,8 +209,8 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
                 )
             if parameter.default is not parameter.empty:
                 raise ConfigurationError(
-                    f"plugin {name!r}, hook {hook!r}: parameter {parameter.name!r} has a default value, which hook "
-                    "implementations must not have."
+                    f"plugin {name!r}, hook {hook!r}: parameter {parameter.name!r} has a default value. Parameters of "
+                    "hooks must not have one."
                 )
     manager.register(plugin, name)
     return manager
@@ -238,7 +238,7 @@ def _unknown(name: str, available: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return a sentence with the candidate that is meant by a misspelt name; empty if none is near."""
+    """Return a sentence that suggests the candidate closest to a misspelt name; empty if none is close."""
     meant = difflib.get_close_matches(name, list(candidates), 1)
     return f" Did you mean {meant[0]!r}?" if meant else ""
 
@@ -252,7 +252,7 @@ def _describe(error: BaseException) -> str:
 
 
 def describe_installed() -> Mapping[str, tuple[str, str]]:
-    """Return (distribution and version, entry point) of each installed plugin by name."""
+    """Return (distribution and version, entry point) of each installed plugin, by name."""
     points = installed()
     return {
         name: (f"{point.dist.name} {point.dist.version}" if point.dist else "", point.value)

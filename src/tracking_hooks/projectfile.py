@@ -1,4 +1,4 @@
-"""Settings of a project: the table ``[tool.tracking-hooks]`` of the nearest ``pyproject.toml``."""
+"""Settings in a file: the table ``[tool.tracking-hooks]`` of the nearest ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NAME = "pyproject.toml"
 
 
 def read(folder: Path) -> dict[str, str]:
-    """Read the table that holds for a folder: of the first ``pyproject.toml`` in it or above it.
+    """Read the table that applies to a folder: from the first ``pyproject.toml`` in it or above it.
 
-    :returns: setting to text, as a variable would have it; a list's items are joined by semicolons
-    :raises ConfigurationError: naming the file and what it takes
+    :returns: setting to text, as in a variable; the items of a list are joined by semicolons
+    :raises ConfigurationError: naming the file and the settings that exist
     """
     path = next((path for parent in (folder, *folder.parents) if (path := parent / NAME).is_file()), None)
     if path is None:
@@ -34,7 +34,7 @@ def read(folder: Path) -> dict[str, str]:
         if name not in names:
             raise ConfigurationError(
                 f"{path}, [tool.tracking-hooks]: unknown setting {name!r}.{did_you_mean(name, names)} "
-                f"It takes: {', '.join(names)}."
+                f"Settings: {', '.join(names)}."
             )
     return {name: _text(value) for name, value in table.items()}
 

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what is recorded: params, command lines, URLs, tracebacks, log lines."""
+"""Masks secrets in everything that is recorded: params, command lines, URLs, tracebacks, log lines."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _SECRET_NAME = re.compile(rf"(?i)-*{_NAME}")
 
 
 def text(value: str) -> str:
-    """Return a text with every secret masked that looks like one."""
+    """Return a text with everything masked that looks like a secret."""
     for pattern, replacement in _RULES:
         value = pattern.sub(replacement, value)
     return value
 
 
 def values(value: Any, name: str = "") -> Any:
-    """Return plain data (dicts, lists, scalars) with secrets masked, also by the name that they go by."""
+    """Return plain data (dicts, lists, scalars) with secrets masked, including values whose name says so."""
     if name and value and not isinstance(value, bool) and _SECRET_NAME.fullmatch(name):
         return MASK
     if isinstance(value, dict):
@@ -52,7 +52,7 @@ def values(value: Any, name: str = "") -> Any:
 
 
 def argv(arguments: list[str]) -> list[str]:
-    """Return a command line with secrets masked, also where name and value are two arguments."""
+    """Return a command line with secrets masked, even if name and value are two arguments."""
     masked = []
     secret_follows = False
     for argument in arguments:

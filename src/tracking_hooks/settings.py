@@ -1,6 +1,6 @@
-"""The environment variables of tracking-hooks: the one table of them.
+"""All environment variables of tracking-hooks, in one table.
 
-They are read when a trainer is built, so that ``%env`` in a notebook works.
+They are read when a trainer is constructed, so that ``%env`` in a notebook works.
 """
 
 from __future__ import annotations
@@ -24,35 +24,37 @@ _CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
 
 
 class ConfigurationError(Exception):
-    """A mistake in the set-up, told before the training starts. The message says what to do."""
+    """A mistake in the configuration, reported before the training starts. The message says what to do."""
 
 
 class CheckpointRule(Struct, frozen=True, kw_only=True):
-    """Which checkpoints go to the trackers; those of control actions always do."""
+    """Which checkpoints are delivered. Those that actions saved always are."""
 
     kinds: frozenset[str] = frozenset({"best", "last"})
     every: int | None = None
-    """The weights after so many epochs, again and again."""
+    """Deliver the weights after each N epochs."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the user can set. Field ``x`` is the variable ``TRACKING_HOOKS_X``."""
 
-    selection: Annotated[str, Meta(description="Which trackers: names, `all`, `-name`, `package.module:Class`.")] = ""
+    selection: Annotated[str, Meta(description="Trackers to use: names, `all`, `-name`, `package.module:Class`.")] = ""
     mode: Annotated[
         Literal["online", "offline"],
-        Meta(description="`offline`: record only; `tracking-hooks sync` delivers, from where there is a network."),
+        Meta(description="`offline`: only record; deliver later with `tracking-hooks sync`."),
     ] = "online"
     batch_every: Annotated[
         str, Meta(description="How often batch metrics are recorded: `5s`, a number of batches, or `off`.")
     ] = "5s"
     system_every: Annotated[
-        float, Meta(ge=0, description="Seconds between two records of system metrics; `0`: none.")
+        float, Meta(ge=0, description="Seconds between two records of system metrics; `0` records none.")
     ] = 10.0
     ready_wait: Annotated[
-        float, Meta(ge=0, description="Seconds to wait before the first epoch for the plugins to be checked.")
+        float, Meta(ge=0, description="Longest wait for the check of the plugins before the first epoch, in seconds.")
     ] = 60.0
-    exit_wait: Annotated[float, Meta(ge=0, description="Seconds to wait for delivery when the process ends.")] = 60.0
+    exit_wait: Annotated[
+        float, Meta(ge=0, description="Longest wait for delivery when the process ends, in seconds.")
+    ] = 60.0
     linger: Annotated[
         float,
         Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),
@@ -63,31 +65,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: Annotated[str, Meta(description="Tags for the run: `team=vision,stage=2`.")] = ""
     metrics: Annotated[
         str,
-        Meta(description="Which metrics go to trackers: `-lr/*` drops, `val/*` keeps only these, `a/*=b/*` renames."),
+        Meta(description="Metrics to deliver: `-lr/*` drops, `val/*` keeps only matching metrics, `a/*=b/*` renames."),
     ] = ""
     checkpoints: Annotated[
         str,
-        Meta(description="Which weights go to the trackers: `best`, `last`, `every:N` epochs, `all` or `none`."),
+        Meta(description="Weights to deliver: `best`, `last`, `every:N` epochs, `all` or `none`."),
     ] = "best,last"
     control: Annotated[
         str,
-        Meta(
-            description="Rules that act on the training: `early_stop('fitness', patience=9); budget(hours=8)`; `off`."
-        ),
+        Meta(description="Rules that act on the training, such as `early_stop('fitness'); budget(hours=8)`, or `off`."),
     ] = ""
     console: Annotated[
-        Literal["on", "off"], Meta(description="Whether the trainer's log is recorded, as `console.log` too.")
+        Literal["on", "off"], Meta(description="Whether to record the trainer's log and deliver it as `console.log`.")
     ] = "on"
     histograms: Annotated[
         Literal["on", "off"],
-        Meta(description="`on`: after each epoch the weights are counted into histograms, for TensorBoard."),
+        Meta(description="`on`: record histograms of the weights after each epoch, for TensorBoard."),
     ] = "off"
     graph: Annotated[
-        Literal["on", "off"], Meta(description="`on`: the layers and how they are connected, for TensorBoard.")
+        Literal["on", "off"], Meta(description="`on`: record the layers and their connections, for TensorBoard.")
     ] = "off"
 
     def rules(self) -> str:
-        """Return ``control``, empty if it is switched off."""
+        """Return ``control``, or an empty text if it is switched off."""
         return "" if is_off(self.control) else self.control
 
     def tags_dict(self) -> dict[str, str]:
@@ -124,7 +124,7 @@ def read_settings(
     """Read and check all variables.
 
     :param project: what the project's own file sets, by field; variables come first
-    :raises ConfigurationError: naming the variable, its value and what it takes
+    :raises ConfigurationError: naming the variable, its value and what is expected
     """
     fields = msgspec.structs.fields(Settings)
     given = dict(project) | {f.name: value for f in fields if (value := environ.get(variable(f.name), "").strip())}
@@ -150,7 +150,7 @@ def _origin(field: str, environ: Mapping[str, str]) -> str:
 
 
 def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Say of the settings with a grammar of their own what is wrong with them."""
+    """Yield what is wrong with the settings that have a grammar of their own."""
     if not _BATCH_EVERY.fullmatch(settings.batch_every.strip().lower()):
         yield "batch_every", "is neither seconds nor a number of batches"
     if any(not item.partition("=")[0].strip() or "=" not in item for item in _items(settings.tags)):
@@ -168,7 +168,7 @@ def _items(text: str) -> list[str]:
 
 
 def settable() -> list[str]:
-    """Return the settings that a project's file may have: all but which trackers, so that it is silent until asked."""
+    """Return the settings that a ``pyproject.toml`` may have: all except the selection of trackers."""
     return [field.name for field in msgspec.structs.fields(Settings) if field.name != "selection"]
 
 

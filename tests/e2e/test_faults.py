@@ -106,7 +106,7 @@ def test_bad_plugins_harm_nobody(home, scalars, await_):
     lines = [line.removeprefix("tracking-hooks: ") for line in output.splitlines() if " events delivered" in line]
     ends = dict(line.split(": ", 1) for line in lines)
     assert ends["tensorboard"].startswith("all ")
-    assert "not taken by it, with reasons in" in ends["bad:Raises"]
+    assert "set aside, with reasons in" in ends["bad:Raises"]
     assert ends["bad:Sleeps"].startswith("0 of ")
     assert "bad:Exits" in ends
     rows = home.results()

@@ -192,6 +192,24 @@ def test_when_run_returns_everything_is_delivered_whatever_was_killed(installed,
     assert folder.relay("notes").read_cursor().ended
 
 
+# -- status ---------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_shows_all_of_a_status_whatever_its_width(record_run, monkeypatch):
+    run = record_run("notes", "gone")
+    run.folder.relay("notes").path.mkdir(parents=True)
+    run.folder.relay("notes").dead_letters.touch()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by this, rich takes the output for a terminal
+    output = CliRunner(env={"COLUMNS": "40"}).invoke(main, ["status", str(run.save_dir)]).output
+
+    events = len(run.calls())
+    head, *lines = output.splitlines()
+    assert head == f"{run.folder.uid}  train  finished"
+    assert lines[0].split() == ["notes", "0", "delivered,", str(events), "pending"]
+    assert f"to deliver: tracking-hooks sync {run.folder.path}" in output
+    assert f"reasons: {run.folder.relay('notes').dead_letters}" in output
+
+
 # -- sync -----------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +274,7 @@ def test_sync_says_what_was_not_taken_and_where_the_reasons_are(cli, record_run,
     monkeypatch.setenv("TRACKING_HOOKS", plugin)
     run = record_run(plugin)
     result = cli("sync", tmp_path)
-    assert f"{len(run.calls()) - 1} events delivered, 1 not taken" in result.output
+    assert f"{len(run.calls()) - 1} events delivered, 1 set aside" in result.output
     assert str(run.folder.relay(plugin).dead_letters) in result.output
 
 

@@ -76,7 +76,7 @@ def test_a_rule_that_raises_is_off_for_the_run_with_one_message_and_the_others_g
 def test_a_rule_that_returns_something_else_is_off_too(control, said):
     assert ask(control(odd=Answer("stop"))) == []
     assert "odd is off" in said[0]
-    assert "'stop', which is no action (Stop, SaveCheckpoint, ScaleLearningRate)" in said[0]
+    assert "'stop', which is not an action (Stop, SaveCheckpoint, ScaleLearningRate)" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_replay_says_at_which_epoch_of_an_old_run_a_rule_would_have_acted(replay
 
 
 def test_replay_says_that_nothing_would_have_been_done(replay):
-    assert "nothing would have been done in 3 epochs" in replay("my_replayed_rules.After(9)").output
+    assert "no rule would have acted in 3 epochs" in replay("my_replayed_rules.After(9)").output
 
 
 def test_replay_answers_a_misspelt_rule(replay):

@@ -182,7 +182,7 @@ def test_prune_removes_what_is_delivered_everywhere_and_nothing_else(record_run,
     assert not (whole.save_dir / layout.POINTER).exists()
     assert not whole.folder.path.exists()
     assert pending.folder.path.exists()
-    assert f"{pending.folder.uid}  kept: gone has not got all of it" in output
+    assert f"{pending.folder.uid}  kept: gone has not received all of it" in output
     assert (whole.save_dir / "weights/best.pt").exists()
     assert [folder.uid for folder in layout.indexed_runs(layout.index_folder())] == [pending.folder.uid]
 

@@ -155,7 +155,7 @@ def test_a_class_of_the_users_own(make_plugin):
     [
         ("raise RuntimeError('no GPU')", ["cannot be imported", "RuntimeError: no GPU", "PYTHONPATH"]),
         ("", ["cannot be imported", "Plugin"]),
-        ("class Plugin:\n  def __init__(self, uri): pass", ["cannot be made", "uri"]),
+        ("class Plugin:\n  def __init__(self, uri): pass", ["could not be created", "uri"]),
         ("class Plugin:\n  @hookimpl\n  def on_run_started(self): pass", ["'on_run_started'", "'on_run_start'"]),
         ("class Plugin:\n  @hookimpl\n  def on_run_end(self, **kwargs): pass", ["'on_run_end'", "'kwargs'"]),
         ("class Plugin:\n  @hookimpl\n  def capture(self, run): pass", ["unknown hook 'capture'"]),

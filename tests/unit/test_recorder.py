@@ -381,7 +381,7 @@ def test_the_outcome_says_what_was_not_taken_and_where_the_reasons_are(start, ma
     one.check()
     one.end("finished")
     one.supervisor.processes[plugin].wait()
-    assert f"{plugin}: 1 of 2 events delivered, 1 not taken by it" in "".join(one.supervisor.outcome())
+    assert f"{plugin}: 1 of 2 events delivered, 1 set aside" in "".join(one.supervisor.outcome())
     assert str(one.folder.relay(plugin).dead_letters) in "".join(one.supervisor.outcome())
 
 

@@ -61,9 +61,9 @@ def test_rules_are_calls_with_plain_values_separated_by_semicolons_or_lines():
         ("my_rules.StopAfter(3", "was never closed"),
         ("my_rules.StopAfter(3), my_rules.StopAfter(4)", "separated by semicolons"),
         ("my_rules.StopAfter", r"lacks its parentheses: my_rules.StopAfter\(\)"),
-        ("x = 1", "'x = 1' is no rule"),
-        ("my_rules.StopAfter(os.getpid())", r"'os.getpid\(\)' is no plain value"),
-        ("my_rules.StopAfter(1 + 2)", "is no plain value"),
+        ("x = 1", "'x = 1' is not a rule"),
+        ("my_rules.StopAfter(os.getpid())", r"'os.getpid\(\)' is not a plain value"),
+        ("my_rules.StopAfter(1 + 2)", "is not a plain value"),
         ("my_rules.StopAfter(epoch=3)", "unknown option 'epoch'. Did you mean 'epochs'?"),
         ("my_rules.StopAfter()", r"missing a required argument: 'epochs'.*StopAfter\(epochs, why='enough'\)"),
         ("my_rules.StopAfter(1, 2, 3)", "too many positional arguments"),
@@ -72,7 +72,7 @@ def test_rules_are_calls_with_plain_values_separated_by_semicolons_or_lines():
         ("my_rules.StopAftr(1)", "rule my_rules.StopAftr cannot be imported"),
         ("no_such_module.Rule()", "cannot be imported.*PYTHONPATH"),
         ("my_rules.Misspelt()", "unknown hook 'control_epok'. Did you mean 'control_epoch'?"),
-        ("my_rules.Tracker()", "my_rules.Tracker is no rule"),
+        ("my_rules.Tracker()", "my_rules.Tracker is not a rule"),
         ("**x", "invalid syntax"),
         ("my_rules.StopAfter(**{'epochs': 3})", r"unknown option '\*\*'"),
     ],
@@ -89,7 +89,7 @@ def test_a_misspelt_rule_is_answered_with_the_one_that_was_meant(installed):
 
 
 def test_a_tracker_is_no_rule(installed):
-    with pytest.raises(ConfigurationError, match="notes is no rule"):
+    with pytest.raises(ConfigurationError, match="notes is not a rule"):
         rules.build("notes()")
 
 

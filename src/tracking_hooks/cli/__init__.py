@@ -10,7 +10,7 @@ _COMMANDS = ("demo", "plugins", "prune", "run", "simulate", "status", "stop", "s
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is called: `run` is in the way of every training that it starts."""
+    """Imports a command only when it is called: `run` delays every training that it starts."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -27,5 +27,6 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """Track YOLO trainings in MLflow, TensorBoard, W&B and others.
 
-    Set TRACKING_HOOKS=mlflow,tensorboard and train as ever; these commands are for the rest.
+    To track a training, no command is needed: set TRACKING_HOOKS=mlflow,tensorboard and train as usual. These commands
+    show, deliver and manage what was recorded.
     """

@@ -23,12 +23,19 @@ _TRACKERS = ("mlflow", "tensorboard")
 
 
 @click.command("demo")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("tracking-hooks-demo"), show_default=True)
-@click.option("--epochs", default=20, show_default=True, help="20 take a minute or two on a CPU.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("tracking-hooks-demo"),
+    show_default=True,
+    help="Where to put everything.",
+)
+@click.option("--epochs", default=20, show_default=True, help="20 epochs take a minute or two on a CPU.")
 def command(folder: Path, epochs: int) -> None:
-    """Train YOLO26n on generated shapes, tracked in MLflow and TensorBoard.
+    """Train on generated shapes, as a demonstration.
 
-    Everything stays in one folder: the data set, the training, MLflow's database.
+    A YOLO26n learns to detect squares, circles and triangles, tracked in MLflow and TensorBoard. The data set, the
+    training and MLflow's database are put into one folder.
     """
     try:
         plugins.select(",".join(_TRACKERS), plugins.installed())
@@ -41,7 +48,7 @@ def command(folder: Path, epochs: int) -> None:
     training = [yolo, "detect", "train", *(f"{name}={value}" for name, value in arguments.items())]
     environment = {**os.environ, SELECTION: ",".join(_TRACKERS)}
     environment.setdefault("MLFLOW_EXPERIMENT_NAME", "tracking-hooks demo")
-    environment.setdefault("OMP_NUM_THREADS", "1")  # more make a model this small slower
+    environment.setdefault("OMP_NUM_THREADS", "1")  # more threads slow down a model this small
     click.echo(f"$ cd {shlex.quote(str(folder))}")
     click.echo(f"$ {SELECTION}={environment[SELECTION]} {shlex.join(training)}\n")
     code = subprocess.run(training, cwd=folder, env=environment, check=False).returncode
@@ -57,11 +64,11 @@ def command(folder: Path, epochs: int) -> None:
         )
     logdir = shlex.quote(str(folder / "runs"))
     click.echo(f"TensorBoard:  {_command('tensorboard')} --logdir {logdir}   # http://127.0.0.1:6006")
-    click.echo(f"Your own:     {SELECTION}=mlflow,tensorboard {yolo} train model=yolo26n.yaml data=YOUR.yaml")
+    click.echo(f"Your data:    {SELECTION}=mlflow,tensorboard {yolo} train model=yolo26n.yaml data=YOUR.yaml")
 
 
 def _command(name: str) -> str:
-    """Return how to call a program of this environment from the user's shell."""
+    """Return how the user can call a program of this environment."""
     ours = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found and ours.exists() and Path(found).samefile(ours):

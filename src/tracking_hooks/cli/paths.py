@@ -1,4 +1,4 @@
-"""The PATHS that several commands take."""
+"""The argument PATHS of several commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exi
 
 
 def runs(paths: tuple[Path, ...]) -> list[RunFolder]:
-    """Return the runs in these folders, oldest first; without any, all runs of this user on this machine."""
+    """Return the runs in these folders, oldest first; without folders, all runs of this user on this machine."""
     if not paths:
         return list(layout.indexed_runs(layout.index_folder()))
     found = {folder.path.resolve(): folder for path in paths for folder in layout.find_runs(path)}
@@ -21,5 +21,5 @@ def runs(paths: tuple[Path, ...]) -> list[RunFolder]:
 
 
 def where(paths: tuple[Path, ...]) -> str:
-    """Say where was looked."""
+    """Describe where the command looked."""
     return "in " + ", ".join(map(str, paths)) if paths else "of this user on this machine"

@@ -15,9 +15,12 @@ from tracking_hooks.settings import SELECTION, ConfigurationError, describe
 
 
 @click.command("plugins")
-@click.option("--settings", "show_settings", is_flag=True, help="List the environment variables too.")
+@click.option("--settings", "show_settings", is_flag=True, help="List all environment variables, too.")
 def command(*, show_settings: bool) -> None:
-    """List the installed plugins, whether they work, and which are selected; and the rules for training."""
+    """List plugins and rules, and check them.
+
+    For each plugin: where it comes from, whether TRACKING_HOOKS selects it, and whether it can be used.
+    """
     console = Console()
     selection = os.environ.get(SELECTION, "")
     mistake = ""
@@ -37,9 +40,11 @@ def command(*, show_settings: bool) -> None:
             verdict = str(error)
         origin, _ = installed.get(name, ("", ""))
         table.add_row(name, origin, "yes" if name in selected else "no", verdict)
-    console.print(table if table.row_count else "No plugin is installed. Try: pip install tracking-hooks-mlflow")
+    console.print(
+        table if table.row_count else "No plugin is installed. For example: pip install tracking-hooks-mlflow"
+    )
     if not (selected or mistake) and installed:
-        console.print(f"\nNothing is selected. To track trainings: export {SELECTION}={','.join(installed)}")
+        console.print(f"\nNo plugin is selected. To track trainings:\n  export {SELECTION}={','.join(installed)}")
     try:
         available = rules.installed()
     except ConfigurationError as error:

@@ -13,14 +13,14 @@ from tracking_hooks.run.layout import RunFolder
 
 @click.command("prune")
 @run_paths.argument
-@click.option("--all", "everywhere", is_flag=True, help="All runs of this user on this machine.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--all", "everywhere", is_flag=True, help="Look at all runs of this user on this machine.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
-    """Remove the journals of runs that every tracker has got completely.
+    """Free disk space: remove delivered run folders.
 
-    Runs with something pending, or with dead letters, are kept. So are journals that cannot be read, unless not even
-    their first line was written before the process died. The trainings' own folders are not touched; but
-    without its journal, a run cannot be replayed into another tracker.
+    A run folder is removed if every tracker has received the whole run. Runs with pending events or with dead letters
+    are kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line. The
+    folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another tracker.
     """
     if bool(paths) == everywhere:
         raise click.UsageError("Name the folders, or give --all.")
@@ -73,7 +73,7 @@ def _reason_to_keep(folder: RunFolder) -> str:
         return str(error)
     for label in labels:
         if not state.is_delivered(folder, label):
-            return f"{label} has not got all of it"
+            return f"{label} has not received all of it"
         if folder.relay(label).read_cursor().dead:
-            return f"{label} did not take all of it: {folder.relay(label).dead_letters}"
+            return f"{label} has dead letters: {folder.relay(label).dead_letters}"
     return ""

@@ -22,13 +22,13 @@ _BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--trackers", "-t", metavar="NAMES", help=f"Set {SELECTION} for the command.")
+@click.option("--trackers", "-t", metavar="NAMES", help=f"Set {SELECTION} for the command: mlflow,tensorboard.")
 @click.argument("arguments", metavar="-- CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a command with tracking, and wait for delivery when it ends.
+    """Run a command with tracking, and wait for delivery.
 
-    For a PyTorch that does not load tracking-hooks by itself (before 2.5), and as the entry point of a container:
-    signals are passed on, the exit code is the command's.
+    Needed with PyTorch before 2.5, which does not load tracking-hooks by itself, and useful as the entry point of a
+    container: signals are passed on to the command, and its exit code is returned.
     """
     if trackers is not None:
         os.environ[SELECTION] = trackers
@@ -43,11 +43,14 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
         code = _run(arguments, environment)
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if number := getattr(signal, name, None):
-                signal.signal(number, signal.default_int_handler)  # now they are for us: they end the wait
+                signal.signal(number, signal.default_int_handler)  # from here on they end the wait
         with suppress(KeyboardInterrupt):
             for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
                 if not result.done:
-                    click.echo(f"tracking-hooks: {result.label}: {result.note}; later: tracking-hooks sync", err=True)
+                    click.echo(
+                        f"tracking-hooks: {result.label}: {result.note}; to deliver later: tracking-hooks sync",
+                        err=True,
+                    )
     sys.exit(code)
 
 
@@ -79,4 +82,4 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
-    """Do nothing. A handler, since the command would inherit SIG_IGN and be deaf to Ctrl-C."""
+    """Do nothing. SIG_IGN would be inherited by the command, which would then ignore Ctrl-C."""

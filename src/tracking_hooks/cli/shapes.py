@@ -14,13 +14,13 @@ CLASSES = ("square", "circle", "triangle")
 
 _COLOURS = ((220, 40, 40), (40, 200, 60), (60, 80, 235))
 _LOYAL = 0.8
-"""How often a shape has the colour of its class; else it has any light one."""
+"""Share of the shapes that have the colour of their class; the others have a random light colour."""
 
 _MOST = 3
-"""The most shapes in an image."""
+"""Maximum number of shapes in an image."""
 
 _RADIUS = (0.15, 0.28)
-"""Half the width of a shape, as a part of the image's."""
+"""Half the width of a shape, relative to the width of the image."""
 
 _Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
@@ -51,7 +51,7 @@ def make_shapes(folder: Path, *, train: int = 200, val: int = 48, size: int = 64
             picture.save(folder / f"images/{split}/{index:04}.png")
             (folder / f"labels/{split}/{index:04}.txt").write_text("".join(labels))
     data = folder / "data.yaml"
-    # JSON is YAML, and quotes whatever a folder may be called.
+    # JSON is valid YAML, and quotes any folder name.
     content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": CLASSES}
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in content.items()]
     data.write_text("".join(lines), encoding="utf-8")
@@ -59,7 +59,7 @@ def make_shapes(folder: Path, *, train: int = 200, val: int = 48, size: int = 64
 
 
 def _draw_shapes(picture: Image, rng: Generator) -> list[str]:
-    """Draw one to three shapes that do not touch, and return a line of YOLO's format for each."""
+    """Draw one to three shapes that do not touch; return a line in YOLO's format for each."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
@@ -85,7 +85,7 @@ def _draw_shapes(picture: Image, rng: Generator) -> list[str]:
 
 
 def _free_box(taken: list[_Box], size: int, rng: Generator) -> _Box | None:
-    """Return a square that touches none of those taken, or None after twenty tries."""
+    """Return a square that touches none of the others, or None after twenty tries."""
     for _ in range(20):
         radius = rng.uniform(*_RADIUS) * size
         x, y = rng.uniform(radius, size - radius, 2)

@@ -1,4 +1,4 @@
-"""``tracking-hooks simulate``: what rules would have done to a run that is recorded."""
+"""``tracking-hooks simulate``: when rules would have acted on a recorded run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tracking_hooks.settings import ConfigurationError
 
 @click.command("simulate")
 @run_paths.argument
-@click.option("--control", "text", metavar="RULES", required=True, help="As TRACKING_HOOKS_CONTROL takes them.")
+@click.option("--control", "text", metavar="RULES", required=True, help="Rules, written as for TRACKING_HOOKS_CONTROL.")
 def command(paths: tuple[Path, ...], text: str) -> None:
-    """Say when rules would have acted on a run, without training it again.
+    """Show when rules would have acted on recorded runs.
 
-    PATHS are runs, training folders, or folders that hold some; without any, every run of this user on this machine.
-    What an action would have changed is not known: the metrics are those that were recorded.
+    PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
+    are used. The metrics are those that were recorded: the effect of an action on later epochs is not simulated.
     """
     for folder in run_paths.runs(paths):
         try:
@@ -32,12 +32,12 @@ def command(paths: tuple[Path, ...], text: str) -> None:
         except ConfigurationError as error:
             raise click.ClickException(str(error)) from None
         except (JournalError, OSError) as error:
-            click.echo(f"{folder.uid}  left out: {error}", err=True)
+            click.echo(f"{folder.uid}  skipped: {error}", err=True)
 
 
 def _simulate(folder: RunFolder, text: str) -> None:
     head, story = read(folder.journal)
-    # Rules remember: each run has its own.
+    # Rules have memory, so each run needs its own.
     control = Control(rules.build(text), lambda sentence: click.echo(f"{folder.uid}  {sentence}", err=True))
     last = story.epoch
     acted = False
@@ -49,4 +49,4 @@ def _simulate(folder: RunFolder, text: str) -> None:
         if any(isinstance(command.action, Stop) for command in commands):
             return
     if not acted:
-        click.echo(f"{folder.uid}  nothing would have been done in {last} epoch{'s' * (last != 1)}")
+        click.echo(f"{folder.uid}  no rule would have acted in {last} epoch{'s' * (last != 1)}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
@@ -15,47 +17,96 @@ from tracking_hooks.run.liveness import is_alive
 from tracking_hooks.run.story import Story, read
 
 _WIDE = 1000
-"""Columns where no terminal limits them, so that nothing is cut."""
+"""Columns of the table outside of a terminal, so that nothing is cut."""
 
 _NOTE = 160
 """Characters of an error that are shown; the relay's log has all of it."""
 
 
+class _Delivery(Struct, frozen=True):
+    """What one tracker has received of a run."""
+
+    label: str
+    delivered: int
+    pending: int
+    dead: int
+    notes: list[str]
+
+
+class _Run(Struct, frozen=True):
+    uid: str
+    name: str
+    status: str
+    deliveries: list[_Delivery] = []
+    error: str = ""
+
+
 @click.command("status")
 @run_paths.argument
 def command(paths: tuple[Path, ...]) -> None:
-    """Show what each tracker has got of each run, and what is pending.
+    """Show what each tracker has received, and what is pending.
 
-    PATHS are runs, training folders, or folders that hold some; without any, every run of this user on this
-    machine.
+    PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
+    are shown. On a terminal, each run is a paragraph; elsewhere, the output is a table with one line for each tracker.
     """
     folders = run_paths.runs(paths)
     if not folders:
         click.echo(f"No runs {run_paths.where(paths)}.")
         return
+    runs = [_look(folder) for folder in folders]
+    console = Console()
+    if console.is_terminal:
+        click.echo("\n\n".join("\n".join(_paragraph(run)) for run in runs))
+    else:
+        Console(width=_WIDE).print(_table(runs))
+
+
+def _look(folder: RunFolder) -> _Run:
+    try:
+        head, story = read(folder.journal)
+        _, start = journal.read_head(folder.journal)
+        labels = state.labels(folder)
+    except (journal.JournalError, OSError) as error:
+        return _Run(folder.uid, "", "unreadable", error=str(error))
+    deliveries = []
+    for label in labels:
+        cursor = folder.relay(label).read_cursor()
+        pending = _count_lines(folder.journal, max(cursor.offset, start))
+        notes = _notes(folder, label, pending)
+        deliveries.append(_Delivery(label, cursor.delivered, pending, cursor.dead, notes))
+    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries)
+
+
+def _paragraph(run: _Run) -> Iterator[str]:
+    """Return the lines for one run; a terminal may break them, but nothing is cut."""
+    yield "  ".join(filter(None, [run.uid, run.name, run.status]))
+    if run.error:
+        yield f"  {run.error}"
+    elif not run.deliveries:
+        yield "  no tracker: recorded for its rules alone"
+    width = max((len(delivery.label) for delivery in run.deliveries), default=0)
+    for delivery in run.deliveries:
+        counts = [f"{delivery.delivered} delivered", f"{delivery.pending} pending"]
+        if delivery.dead:
+            counts.append(f"{delivery.dead} dead letter{'s' * (delivery.dead != 1)}")
+        yield f"  {delivery.label:{width}}  {', '.join(counts)}"
+        yield from (f"  {'':{width}}  {note}" for note in delivery.notes)
+
+
+def _table(runs: Iterable[_Run]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "name", "status", "tracker", "delivered", "pending", "dead letters"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("what to know, and to do", overflow="fold")
-    for folder in folders:
-        try:
-            head, story = read(folder.journal)
-            _, start = journal.read_head(folder.journal)
-            labels = state.labels(folder)
-        except (journal.JournalError, OSError) as error:
-            table.add_row(folder.uid, "", "unreadable", "", "", "", "", str(error))
-            continue
-        first = [folder.uid, head.run.name, _status(folder, story)]
-        for label in labels:
-            cursor = folder.relay(label).read_cursor()
-            pending = _count_lines(folder.journal, max(cursor.offset, start))
-            numbers = (str(cursor.delivered), str(pending), str(cursor.dead))
-            table.add_row(*first, label, *numbers, _note(folder, label, pending))
+    table.add_column("notes", overflow="fold")
+    for run in runs:
+        first = [run.uid, run.name, run.status]
+        for delivery in run.deliveries:
+            numbers = (str(delivery.delivered), str(delivery.pending), str(delivery.dead))
+            table.add_row(*first, delivery.label, *numbers, "; ".join(delivery.notes))
             first = ["", "", ""]
-        if not labels:  # recorded for its rules alone
-            table.add_row(*first, "none", "", "", "", "")
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=_WIDE)).print(table)
+        if not run.deliveries:
+            table.add_row(*first, "" if run.error else "none", "", "", "", run.error)
+    return table
 
 
 def _status(folder: RunFolder, story: Story) -> str:
@@ -78,16 +129,17 @@ def _short(error: str) -> str:
     return line if len(line) <= _NOTE else f"{line[:_NOTE]}…"
 
 
-def _note(folder: RunFolder, label: str, pending: int) -> str:
+def _notes(folder: RunFolder, label: str, pending: int) -> list[str]:
+    """Return what the user should know about a delivery, and do."""
     files = folder.relay(label)
     health = read_json(files.health, Health)
-    parts = []
+    notes = []
     if is_alive(files.lock, heartbeat=files.log, silence=state.SILENCE):
-        parts.append("a relay is at work")
+        notes.append("a relay is at work")
     elif pending:
-        parts.append(f"tracking-hooks sync {folder.path}")
+        notes.append(f"to deliver: tracking-hooks sync {folder.path}")
     if health and health.error:
-        parts.append(f"{'refused' if health.state == 'refused' else 'down'}: {_short(health.error)}")
+        notes.append(f"{'refused' if health.state == 'refused' else 'down'}: {_short(health.error)}")
     if files.dead_letters.exists():
-        parts.append(f"reasons: {files.dead_letters}")
-    return "; ".join(parts)
+        notes.append(f"reasons: {files.dead_letters}")
+    return notes

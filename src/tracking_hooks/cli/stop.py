@@ -1,4 +1,4 @@
-"""``tracking-hooks stop``: end a running training at the next safe moment."""
+"""``tracking-hooks stop``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from tracking_hooks.run.commands import Command
 
 @click.command("stop")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--reason", default="", help="Is recorded with the run.")
+@click.option("--reason", default="", help="The reason, which is recorded with the run.")
 def command(run: Path, reason: str) -> None:
-    """Stop the training that saves to RUN, a save_dir or a run folder.
+    """End a running training at the next safe moment.
 
-    It ends when its epoch is settled, or after the batch where that is safe, as if that had been its last one.
+    RUN is the training's folder (save_dir) or its run folder. The training ends after the current batch, or after the
+    current epoch if it has several processes. It still validates and saves, as after its last epoch.
     """
     running = [folder for folder in layout.find_runs(run) if state.is_running(folder)]
     if not running:

@@ -20,26 +20,32 @@ _WATCH_EVERY = 2.0
 
 @click.command("sync")
 @run_paths.argument
-@click.option("--to", metavar="NAME", help="Replay whole runs into this tracker too, wherever it delivers now.")
+@click.option("--to", metavar="NAME", help="Also replay whole runs into this tracker, with its current destination.")
 @click.option(
-    "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="With --to: a part of the destination, as in --set tracking_uri=http://host:5000."
-)  # fmt: skip
-@click.option("--forget", metavar="LABEL", help="Drop a replay that `status` lists, such as mlflow@1a2b3c4d.")
-@click.option("--watch", is_flag=True, help="Go on for ever: follow live runs, also of other machines.")
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="With --to: change a part of the destination, as in --set tracking_uri=http://host:5000.",
+)
+@click.option(
+    "--forget", metavar="LABEL", help="Cancel a replay, by the label that `status` shows, such as mlflow@1a2b3c4d."
+)
+@click.option("--watch", is_flag=True, help="Keep running and follow live runs, including those on other machines.")
 def command(
     paths: tuple[Path, ...], to: str | None, assignments: tuple[str, ...], forget: str | None, *, watch: bool
 ) -> None:
-    """Deliver what trackers have not got yet.
+    """Deliver pending events to the trackers.
 
-    PATHS are runs, training folders, or folders that hold some; without any, every run of this user on this
-    machine. Each run goes to the destination that was set when it was recorded.
+    PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
+    are delivered. Each run is delivered to the destination that was recorded with it.
     """
     if assignments and not to:
         raise click.UsageError("--set goes with --to.")
     folders = run_paths.runs(paths)
     if forget:
         found = [folder for folder in folders if folder.forget_replay(forget)]
-        click.echo(f"{forget} is forgotten in {len(found)} run{'s' * (len(found) != 1)}.")
+        click.echo(f"{forget} is cancelled in {len(found)} run{'s' * (len(found) != 1)}.")
         return
     try:
         settings = read_settings(project=projectfile.read(Path.cwd()))
@@ -54,14 +60,14 @@ def command(
 
 
 def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
-    """Print a line for each delivery; return how many are not complete."""
+    """Print one line for each delivery; return how many are incomplete."""
     undone = count = 0
     for result in results:
         count += 1
         undone += not result.done
         parts = [f"{result.delivered} events delivered"]
         if result.dead:
-            parts.append(f"{result.dead} not taken ({result.folder.relay(result.label).dead_letters})")
+            parts.append(f"{result.dead} set aside ({result.folder.relay(result.label).dead_letters})")
         if result.note:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
@@ -71,9 +77,9 @@ def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
 
 
 def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, ...]) -> None:
-    """Note down an additional destination in each run.
+    """Add a destination to each run.
 
-    :raises ConfigurationError: if the plugin cannot be used, or an assignment is none
+    :raises ConfigurationError: if the plugin cannot be used, or an assignment is invalid
     """
     plugins.load(plugin)
     changes = {}
@@ -92,7 +98,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
         try:
             head, _ = journal.read_head(folder.journal)
         except (journal.JournalError, OSError) as error:
-            click.echo(f"{folder.uid}  left out: {error}", err=True)
+            click.echo(f"{folder.uid}  skipped: {error}", err=True)
             continue
         captured = plugins.capture(plugins.load_trainer_sides([plugin]), head.run)[plugin].destination
         if unknown := [key for key in changes if captured and key not in captured]:
@@ -104,7 +110,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
 
 def _watch(paths: tuple[Path, ...], settings: Settings) -> None:
     watcher = Watcher(settings)
-    click.echo(f"Watching for runs {run_paths.where(paths)}; Ctrl-C ends it.")
+    click.echo(f"Watching for runs {run_paths.where(paths)}. Press Ctrl-C to end.")
     try:
         while True:
             for folder, label, what in watcher.look(run_paths.runs(paths)):

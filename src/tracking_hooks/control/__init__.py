@@ -1,1 +1,1 @@
-"""Rules that act on a training: how they are written down, and how they are asked."""
+"""Rules that act on a training: how they are written, and how they are asked."""

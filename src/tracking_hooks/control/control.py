@@ -1,4 +1,4 @@
-"""Asks the control hooks what a training shall do, and lets none of them harm it."""
+"""Asks rules what a training should do, and keeps their errors away from it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import Call
 
 _SLOW = {"control_epoch": 1.0, "control_batch": 0.1}
-"""Seconds above which a hook that the training waits for is reported."""
+"""Seconds above which a rule is reported as slow: the training waits for it."""
 
 PAST = frozenset({"on_run_start", "on_train_start", "on_batch_end", "on_epoch_end"})
 """The events by which rules are told of a run that is recorded already."""
 
 _ORDER = (SaveCheckpoint, ScaleLearningRate, Stop)
-"""What is done first: a checkpoint holds the epoch as it was, and nothing comes behind a stop."""
+"""What is done first: a checkpoint holds the epoch as it was, and nothing comes after a stop."""
 
 
 class Control:
     """The rules of one training, asked one after the other."""
 
     def __init__(self, rules: Iterable[tuple[str, pluggy.PluginManager]], warn: Callable[[str], None]) -> None:
-        """Take over rules.
+        """Set up the rules of a training.
 
-        :param rules: each by a name for the user, and a manager with it alone; in the order in which they are asked
-        :param warn: tells the user
+        :param rules: for each rule a name for the user and a manager with that rule alone, in the order of asking
+        :param warn: shows a message to the user
         """
         self._rules = [
             (name, rule) for name, rule in rules if any(getattr(rule.hook, hook).get_hookimpls() for hook in _SLOW)
@@ -40,18 +40,18 @@ class Control:
         self._reported: set[str] = set()
         self._checked = False
         self.seconds_before = 0.0
-        """That earlier parts of the run took, once ``past`` has been gone through."""
+        """Seconds that earlier parts of the run took; known once ``past`` has been consumed."""
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     @property
     def names(self) -> list[str]:
-        """The rules that are asked."""
+        """The names of the rules."""
         return [name for name, _ in self._rules]
 
     def epoch(self, run: Run, epoch: int, metrics: Metrics, progress: Progress) -> list[Command]:
-        """Ask what to do when an epoch is settled: in the order in which it is to be done. Never raises."""
+        """Ask what to do when an epoch is settled; return the commands in the order of execution. Never raises."""
         commands = self._ask("control_epoch", run=run, epoch=epoch, metrics=metrics, progress=progress)
         if not self._checked:
             self._checked = True
@@ -63,9 +63,9 @@ class Control:
         return self._ask("control_batch", run=run, epoch=epoch, step=step, metrics=metrics)
 
     def past(self, run: Run, calls: Iterable[Call]) -> Iterator[tuple[int, list[Command]]]:
-        """Ask about a run that is recorded already, with what was known then.
+        """Ask about a recorded run, with the metrics that were known at each point.
 
-        :returns: epoch to what would have been done
+        :returns: pairs of (epoch, commands that would have been issued)
         """
         epochs, before, began = 0, 0.0, 0.0
         for call in calls:
@@ -119,7 +119,7 @@ class Control:
 
 
 def in_order(commands: Iterable[Command]) -> list[Command]:
-    """Sort commands into the order in which they are carried out; equal ones stay as they are."""
+    """Sort commands into the order of execution; commands of the same kind keep their order."""
     return sorted(commands, key=lambda command: _ORDER.index(type(command.action)))
 
 
@@ -135,12 +135,12 @@ def describe(action: Action) -> str:
 def _actions(answer: object) -> list[Action]:
     """Check what a hook returned.
 
-    :raises TypeError: if it is no action, list of them or None, or if the journal could not give the action back
+    :raises TypeError: if it is neither an action, a list of actions nor None, or if the journal could not hold it
     """
     actions = [] if answer is None else answer if isinstance(answer, (list, tuple)) else [answer]
     for action in actions:
         if not isinstance(action, _ORDER):
-            raise TypeError(f"it returned {action!r}, which is no action (Stop, SaveCheckpoint, ScaleLearningRate)")
+            raise TypeError(f"it returned {action!r}, which is not an action (Stop, SaveCheckpoint, ScaleLearningRate)")
         try:
             msgspec.json.decode(msgspec.json.encode(action), type=Action)
         except (TypeError, msgspec.ValidationError) as error:

@@ -1,10 +1,10 @@
-"""The rules of ``TRACKING_HOOKS_CONTROL``: text becomes instances of classes with control hooks.
+"""The rules of ``TRACKING_HOOKS_CONTROL``: turns text into instances of classes with control hooks.
 
-The text is a list of calls in Python's own grammar, separated by semicolons or lines, of literals and keywords only::
+The text is a list of calls in Python's grammar, with literals only, separated by semicolons or line breaks::
 
     early_stop('metrics/mAP50-95(B)', patience=10); budget(hours=8); my_rules.StopWhenFlat()
 
-A plain name is an entry point of the group ``tracking_hooks.trainer``, a dotted one a class of the user's own code.
+A plain name is an entry point of the group ``tracking_hooks.trainer``, a dotted name is a class of the user.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tracking_hooks.hookspecs import TRAINER_GROUP, TrainerSpecs
 from tracking_hooks.settings import ConfigurationError
 
 DISTRIBUTION = "tracking-hooks-control"
-"""Where the rules of this project are."""
+"""The package with this project's rules."""
 
 _EXAMPLE = "early_stop('metrics/mAP50-95(B)', patience=10); budget(hours=8)"
 
 
 class _Call(Struct, frozen=True):
-    """One rule as it is written."""
+    """One rule as written by the user."""
 
     text: str
     name: str
@@ -39,16 +39,16 @@ class _Call(Struct, frozen=True):
 
 
 def build(text: str) -> list[tuple[str, pluggy.PluginManager]]:
-    """Make the rules that a text asks for.
+    """Create the rules that a text lists.
 
-    :returns: each rule as it is written, and a manager with this rule alone
-    :raises ConfigurationError: naming the rule, with what was probably meant, and what to install
+    :returns: each rule as written, with a manager that holds this rule alone
+    :raises ConfigurationError: naming the rule, what was probably meant, and what to install
     """
     return [(call.text, _make(call)) for call in _parse(text)]
 
 
 def installed() -> list[str]:
-    """Return the installed rules as they are called, such as ``budget(hours=None, epochs=None)``."""
+    """Return how the installed rules are called, such as ``budget(hours=None, epochs=None)``."""
     return [_usage(name, rule) for name, rule in _rules().items()]
 
 
@@ -63,16 +63,16 @@ def _parse(text: str) -> Iterator[_Call]:
         statements = ast.parse(dedent(text).strip()).body
     except SyntaxError as error:
         where = (error.text or text).strip()
-        raise ConfigurationError(f"rules: {error.msg}: {where!r}. They are written as in: {_EXAMPLE}") from None
+        raise ConfigurationError(f"rules: {error.msg}: {where!r}. Example: {_EXAMPLE}") from None
     for statement in statements:
         written = ast.unparse(statement)
         call = statement.value if isinstance(statement, ast.Expr) else None
         if isinstance(call, ast.Tuple):
-            raise ConfigurationError(f"rules: {written!r}: they are separated by semicolons, as in: {_EXAMPLE}")
+            raise ConfigurationError(f"rules: {written!r}: rules are separated by semicolons. Example: {_EXAMPLE}")
         if isinstance(call, (ast.Name, ast.Attribute)):
             raise ConfigurationError(f"rules: {written!r} lacks its parentheses: {written}()")
         if not isinstance(call, ast.Call) or not isinstance(call.func, (ast.Name, ast.Attribute)):
-            raise ConfigurationError(f"rules: {written!r} is no rule. They are written as in: {_EXAMPLE}")
+            raise ConfigurationError(f"rules: {written!r} is not a rule. Example: {_EXAMPLE}")
         yield _Call(
             text=written,
             name=ast.unparse(call.func),
@@ -86,7 +86,7 @@ def _literal(node: ast.expr, written: str) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         raise ConfigurationError(
-            f"rule {written}: {ast.unparse(node)!r} is no plain value: write a number, or a text in quotes."
+            f"rule {written}: {ast.unparse(node)!r} is not a plain value: write a number, or a text in quotes."
         ) from None
 
 
@@ -97,12 +97,12 @@ def _make(call: _Call) -> pluggy.PluginManager:
         if option not in signature.parameters:
             raise ConfigurationError(
                 f"rule {call.text}: unknown option {option!r}.{plugins.did_you_mean(option, signature.parameters)} "
-                f"It is called as: {_usage(call.name, rule)}"
+                f"Usage: {_usage(call.name, rule)}"
             )
     try:
         signature.bind(*call.values, **call.options)
     except TypeError as error:
-        raise ConfigurationError(f"rule {call.text}: {error}. It is called as: {_usage(call.name, rule)}") from None
+        raise ConfigurationError(f"rule {call.text}: {error}. Usage: {_usage(call.name, rule)}") from None
     try:
         instance = rule(*call.values, **call.options)
     except (TypeError, ValueError) as error:
@@ -125,7 +125,7 @@ def _find(name: str) -> Callable[..., object]:
             raise ConfigurationError(_unknown(name))
         found = plugins.load_entry_point(points[name])
     if not _is_rule(found):
-        raise ConfigurationError(f"{name} is no rule: a rule is a class with a hook control_epoch or control_batch.")
+        raise ConfigurationError(f"{name} is not a rule: a rule is a class with a hook control_epoch or control_batch.")
     rule: Callable[..., object] = found
     return rule
 

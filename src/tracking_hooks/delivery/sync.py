@@ -1,4 +1,4 @@
-"""Delivers what is pending, without a trainer: what ``sync``, ``run`` and the adopter do."""
+"""Delivers what is pending, without a trainer: for ``sync``, for ``run`` and for the adopter."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from tracking_hooks.settings import SELECTION, Settings, read_settings
 
 _POLL = 0.1
 _REST = 30.0
-"""Seconds until a watcher starts a relay again that has ended without delivering all."""
+"""Seconds after which a watcher restarts a relay that has ended without delivering everything."""
 _AT_ONCE = 16
-"""Supervisor that a watcher has at work at the same time."""
+"""Relays that a watcher runs at the same time."""
 
 _ENDS = {PENDING: "its tracker is down", HANGING: "a call of the plugin did not return"}
 
 
 class Delivery(Struct, kw_only=True):
-    """How it went for one plugin of one run."""
+    """The result for one plugin of one run."""
 
     folder: RunFolder
     label: str
     delivered: int = 0
-    """Events delivered now."""
+    """Events delivered by this call."""
     dead: int = 0
-    """Dead letters, now and before."""
+    """Dead letters of the run, including earlier ones."""
     done: bool = False
-    """Whether everything recorded is dealt with."""
+    """Whether every event is delivered or set aside."""
     busy: bool = False
-    """Whether another relay is at work on it."""
+    """Whether another relay delivers it at the moment."""
     note: str = ""
 
 
 def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0) -> Iterator[Delivery]:
-    """Deliver what is pending of these runs, relay after relay, each to the destination recorded for it.
+    """Deliver what is pending in these runs, one relay after the other, each to its recorded destination.
 
-    Where a tracker is down, the other runs that go to the same place are not tried. Where another relay is at work
-    on a run that is over, the others come first.
+    If a tracker is down, other runs with the same destination are not tried. Runs that are over but still have a
+    relay come last.
 
-    :param busy_wait: seconds to wait for such relays then, in all; one that waits for a tracker that is down is
+    :param busy_wait: seconds to wait for such relays, in total; a relay that waits for a tracker that is down is
         replaced
     """
     down: dict[str, str] = {}
@@ -83,7 +83,7 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
 
 
 class Watcher:
-    """Keeps a relay at work for each run and plugin that has something to deliver, also for live runs."""
+    """Keeps a relay running for each run and plugin with pending events, live runs included."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -91,7 +91,7 @@ class Watcher:
         self._rest: dict[tuple[Path, str], float] = {}
 
     def look(self, folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str, str]]:
-        """Start what is missing; yield (run, relay, news)."""
+        """Start missing relays; yield (run, label, news)."""
         for folder in folders:
             try:
                 waiting = list(state.pending([folder]))
@@ -121,13 +121,13 @@ class Watcher:
                 yield folder, label, _why(folder.relay(label), code)
 
     def close(self) -> None:
-        """End the relays that were started here: they can be ended at any moment."""
+        """End the relays that were started here. They can be ended at any moment."""
         for relay in self._relays.values():
             end_process(relay)
 
 
 def adopt(home: Path) -> None:
-    """Deliver, one after the other, what other trainings beside this one have left behind."""
+    """Deliver what other runs in the same folder have left pending, one after the other."""
     lock = Lock(home / "adopter.lock")
     if not lock.acquire():
         return  # one at a time
@@ -140,20 +140,20 @@ def adopt(home: Path) -> None:
 
 
 def _is_allowed(plugin: str) -> bool:
-    """Whether this plugin may be loaded: that a journal, which is data, names a class is no reason to import it."""
+    """Whether this plugin may be loaded: a journal is data, so a class that it names is not imported for that alone."""
     return ":" not in plugin or plugin in [item.strip() for item in os.environ.get(SELECTION, "").split(",")]
 
 
 def _why(files: RelayFolder, code: int) -> str:
-    """Say why a relay ended without delivering all: in its own words, or else from its exit code."""
+    """Return why a relay ended early: its own message, or one derived from its exit code."""
     health = read_json(files.health, Health)
     return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
 
 
 def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
-    """Wait for the end of a relay that is at work; one that waits for a tracker that is down is ended."""
+    """Wait until a running relay ends; end it if it waits for a tracker that is down."""
     files = folder.relay(label)
-    time.sleep(_POLL)  # of one on another machine, nothing more can be seen
+    time.sleep(_POLL)  # a relay on another machine cannot be observed further
     while state.has_relay(folder, label) and time.monotonic() < deadline:
         if (health := read_json(files.health, Health)) and health.state == "down":
             request_release(files.lock, patience=5.0)
@@ -164,10 +164,10 @@ def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, bef
     files = folder.relay(label)
     result = Delivery(folder=folder, label=label, dead=before.dead)
     if not _is_allowed(plugin):
-        result.note = f"left alone: to run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
+        result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
         return result
     size = folder.journal.stat().st_size
-    # Another relay may have been faster.
+    # Another relay may have delivered it meanwhile.
     code = DELIVERED if state.is_delivered(folder, label) else _drain(folder, label, settings)
     cursor = files.read_cursor()
     result.delivered = cursor.delivered - before.delivered

@@ -1,4 +1,4 @@
-"""The trainer's log: the lines of one thread, without secrets and without the colours of a terminal."""
+"""Records the trainer's log: the lines of one thread, without secrets and terminal colours."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tracking_hooks import redact
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LONGEST = 4000  # characters
 _MOST = 2000
-"""Lines kept until they are taken; older ones are in the file only."""
+"""Lines held until they are taken; older lines are in the file only."""
 
 
 class ConsoleLog(logging.Handler):
-    """Follows a logger for one run: to a file, and to whoever takes the lines.
+    """Follows a logger for one run: writes its lines to a file and holds them for ``take``.
 
-    Progress bars are not in it, since they are written past the logger.
+    Progress bars are not recorded, since they bypass the logger.
     """
 
     def __init__(self, path: Path) -> None:
-        """Follow what the calling thread logs.
+        """Follow the log of the calling thread.
 
         :raises OSError: if the file cannot be written
         """
@@ -34,7 +34,7 @@ class ConsoleLog(logging.Handler):
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note down the lines of a record."""
+        """Add the lines of a log record."""
         if record.thread != self._thread or self._fd < 0:
             return
         try:
@@ -46,7 +46,7 @@ class ConsoleLog(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's own name
-        """Leave the line out: to report it would mean to log it."""
+        """Drop the line: reporting the error would log again."""
 
     def take(self) -> list[str]:
         """Return the lines since the last call."""
@@ -58,7 +58,7 @@ class ConsoleLog(logging.Handler):
         return lines
 
     def close(self) -> None:
-        """Close the file; what is logged later is ignored."""
+        """Close the file; later log lines are ignored."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

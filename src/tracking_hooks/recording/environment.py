@@ -20,8 +20,8 @@ _GIT_TIMEOUT = 2.0
 def describe(packages: Iterable[str], devices: Sequence[str]) -> Environment:
     """Describe this process and its working directory.
 
-    :param packages: distributions whose versions matter
-    :param devices: what the training runs on
+    :param packages: distributions whose versions to record
+    :param devices: the devices that the training uses
     """
     cwd = Path.cwd()
     return Environment(

@@ -1,4 +1,4 @@
-"""Looks after the relays of one run, from the training process."""
+"""Starts, checks and restarts the relays of one run, from the training process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _POLL = 0.05
 
 
 class Supervisor:
-    """One process for each plugin of a run.
+    """The relays of a run: one process for each plugin.
 
-    What the journal holds in the end is known only then: ``finish`` says it.
+    ``finish`` tells it when the journal is complete, and how long it is.
     """
 
     def __init__(self, folder: RunFolder, captures: Mapping[str, Capture], settings: Settings) -> None:
@@ -53,9 +53,9 @@ class Supervisor:
         )
 
     def start(self) -> None:
-        """Start them all; in offline mode only to check their plugins.
+        """Start all relays; in offline mode only to check their plugins.
 
-        :raises OSError: if a process cannot be made
+        :raises OSError: if a process cannot be started
         """
         for name in self._captures:
             self.processes[name] = start_relay(self._folder, name, self._settings, check=self._offline)
@@ -63,41 +63,38 @@ class Supervisor:
     def verdicts(self) -> Iterator[tuple[str, bool]]:
         """Wait, for a bounded time, until every relay has checked its plugin.
 
-        :returns: for each that has not said "ready", a sentence, and whether its plugin cannot be used
+        :returns: for each relay that is not ready, a sentence, and whether its plugin cannot be used at all
         """
         deadline = time.monotonic() + self._settings.ready_wait
         for name, process in self.processes.items():
             files = self._folder.relay(name)
             while (health := read_json(files.health, Health)) is None:
                 code = process.poll()
-                if code == BUSY:  # `sync`, perhaps on another machine: `restart` sees to it
+                if code == BUSY:  # `sync`, perhaps on another machine: `restart` tries again
                     break
-                if code is not None and not files.health.exists():  # it may have spoken between the two looks
+                if code is not None and not files.health.exists():  # it may have written that after we looked
                     how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
                     yield f"plugin {name!r} cannot be used: {how}", True
                     break
                 if time.monotonic() > deadline:
                     waited = f"{self._settings.ready_wait:.0f} s"
-                    yield (
-                        f"{name} is not ready after {waited}, going on without it for now; its log: {files.log}",
-                        False,
-                    )
+                    yield f"{name} is not ready after {waited}; the training starts without it. Log: {files.log}", False
                     break
                 time.sleep(_POLL)
             if health and health.state == "refused":
                 yield health.error, True
         if self._offline:
-            self.processes.clear()  # they have done their part
+            self.processes.clear()  # there is nothing to deliver
 
     def stop(self) -> None:
-        """End them all."""
+        """End all relays."""
         for process in self.processes.values():
             end_process(process)
 
     def restart(self) -> Iterator[str]:
-        """Start those again that died; yield a sentence for each that dies too often.
+        """Restart the relays that died; yield a sentence for each that dies too often.
 
-        :raises OSError: if a process cannot be made
+        :raises OSError: if a process cannot be started
         """
         for name, process in self.processes.items():
             code = process.poll()
@@ -112,9 +109,8 @@ class Supervisor:
                 self._got[name], self._restarts[name] = got, 0
             if code != BUSY and self._restarts[name] >= _RESTARTS:
                 yield (
-                    f"the relay of {name} died {_RESTARTS + 1} times without delivering anything, last with exit code "
-                    f"{code}, and is left alone; "
-                    f"its log: {self._folder.relay(name).log}"
+                    f"the relay of {name} died {_RESTARTS + 1} times without delivering anything, the last time with "
+                    f"exit code {code}, and is not restarted. Log: {self._folder.relay(name).log}"
                 )
                 continue
             self._restarts[name] += code != BUSY
@@ -126,7 +122,7 @@ class Supervisor:
             health = self._health(name)
             if health and health.state == "down" and name not in self._down:
                 self._down.add(name)
-                yield f"{name} is down, recording goes on: {health.error}"
+                yield f"{name} is down, recording continues: {health.error}"
             elif health and health.state == "ready" and name in self._down:
                 self._down.remove(name)
                 yield f"{name} is back"
@@ -140,12 +136,15 @@ class Supervisor:
         self._size, self._events = size, events
 
     def pending(self, waited: float = 0.0) -> list[str]:
-        """Return the plugins that it is worth waiting for, after so many seconds."""
+        """Return the plugins that are worth waiting for.
+
+        :param waited: seconds waited already
+        """
         names = [name for name, process in self.processes.items() if process.poll() is None and not self._is_done(name)]
         return names if waited < _DOWN_WAIT else [name for name in names if not self._is_down(name)]
 
     def progress(self) -> tuple[int, int]:
-        """Return (events dealt with, events recorded), over all plugins."""
+        """Return (events delivered or set aside, events recorded), summed over all plugins."""
         done = sum(min(self._folder.relay(name).read_cursor().seq, self._events) for name in self.processes)
         return done, self._events * len(self.processes)
 
@@ -154,7 +153,7 @@ class Supervisor:
         return all(self._is_done(name) for name in self._captures)
 
     def links(self) -> dict[str, str]:
-        """Return where to look, by plugin."""
+        """Return where to look at the run, by plugin."""
         found = {}
         for name, capture in self._captures.items():
             where = self._folder.relay(name).read_cursor().state.get("url") or capture.summary
@@ -163,7 +162,7 @@ class Supervisor:
         return found
 
     def outcome(self) -> list[str]:
-        """Return what was delivered, a line for each plugin."""
+        """Return what was delivered, one line for each plugin."""
         sync = f"tracking-hooks sync {shlex.quote(str(self._folder.path))}"
         if self._offline:
             return [f"offline: {self._events} events recorded; to deliver them: {sync}"]
@@ -179,7 +178,7 @@ class Supervisor:
                 continue
             line = f"{name}: {cursor.delivered} of {self._events} events delivered"
             if cursor.dead:
-                line += f", {cursor.dead} not taken by it, with reasons in {files.dead_letters}"
+                line += f", {cursor.dead} set aside, with reasons in {files.dead_letters}"
             if not done:
                 code = self.processes[name].poll()
                 health = self._health(name)
@@ -187,12 +186,12 @@ class Supervisor:
                     line += f", it is down ({health.error})"
                 elif code not in (None, DELIVERED, PENDING):
                     line += f", its relay died (exit code {code}; log: {files.log})"
-                line += f"; the rest in the background, or by: {sync}"
+                line += f"; the rest is delivered in the background, or by: {sync}"
             lines.append(line)
         return lines
 
     def _is_done(self, name: str) -> bool:
-        # The exit code alone does not tell: a plugin may have ended its process with 0.
+        # The exit code is not enough: a plugin may have ended its process with 0.
         return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
 
     def _is_down(self, name: str) -> bool:
@@ -204,9 +203,9 @@ class Supervisor:
 
 
 def wait_for_delivery(fleets: Sequence[Supervisor], limit: float) -> Iterator[None]:
-    """Wait until it is not worth waiting any more, with a progress bar on a terminal.
+    """Wait for delivery as long as that is worthwhile, with a progress bar on a terminal.
 
-    :param limit: seconds
+    :param limit: seconds to wait at most
     :returns: an iterator that waits a moment at each step
     """
     from rich.console import Console

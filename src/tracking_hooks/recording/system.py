@@ -1,4 +1,4 @@
-"""What the training's process tree uses of the machine."""
+"""Measures the resources that the training's processes use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _MB = 1e6
 
 
 class SystemMonitor:
-    """Samples CPU, memory, disk, network and GPU. Rates are means since the sample before."""
+    """Samples CPU, memory, disk, network and GPU. Rates are means since the previous sample."""
 
     def __init__(self, pid: int | None = None) -> None:
         self._root = psutil.Process(os.getpid() if pid is None else pid)
         self._processes: dict[int, psutil.Process] = {}
         self._last = (0.0, 0.0, 0, 0)
         self._gpus = _open_gpus()
-        self.sample()  # rates need a beginning
+        self.sample()  # rates need a first sample
 
     def sample(self) -> Metrics:
-        """Return the metrics of this moment, under names that begin with ``system/``."""
+        """Return the current metrics, with names that start with ``system/``."""
         cpu = memory = 0.0
         known = {process.pid: process for process in self._tree()}
         self._processes = known
@@ -48,7 +48,7 @@ class SystemMonitor:
             tree = [self._root, *(p for p in self._root.children(recursive=True) if _same_session(p.pid))]
         except psutil.Error:
             return []
-        # cpu_percent() compares with the call before on the same object.
+        # cpu_percent() compares with the previous call on the same object.
         return [self._processes.get(process.pid, process) for process in tree]
 
     def _rates(self) -> Metrics:
@@ -87,7 +87,7 @@ class SystemMonitor:
 
 
 def _same_session(pid: int) -> bool:
-    """Whether a process belongs to the training: relays have a session of their own."""
+    """Whether a process belongs to the training: relays run in sessions of their own."""
     try:
         return os.getsid(pid) == os.getsid(0)
     except (AttributeError, OSError):
@@ -95,11 +95,11 @@ def _same_session(pid: int) -> bool:
 
 
 def _open_gpus() -> tuple[Any, list[Any]] | None:
-    """Return NVIDIA's library and its devices, if it is installed (``tracking-hooks[gpu]``) and finds any."""
+    """Return NVIDIA's library and its devices, if it is installed (``tracking-hooks[gpu]``) and finds a device."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # noqa: BLE001 a driver that is missing or broken is no GPU to us
+    except Exception:  # noqa: BLE001 without a working driver there is no GPU to measure
         return None

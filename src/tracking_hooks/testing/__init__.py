@@ -1,4 +1,4 @@
-"""For the tests of a plugin: a recorded run without a trainer, and a way to play it.
+"""For the tests of a plugin: a recorded run, and a function that plays it to the plugin.
 
 ::
 
@@ -42,22 +42,22 @@ from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import check_state
 
 STARTED = 1_760_000_000.0
-"""When a recorded run started, in seconds since the epoch; its events are one second apart."""
+"""When the recorded run started, in seconds since 1970. Its events are one second apart."""
 
 BATCHES = 4
-"""How many batches an epoch of a recorded run has."""
+"""Number of batches in an epoch of the recorded run."""
 
 
 def sample_run(folder: Path) -> Run:
-    """Return the run that ``recorded_run`` tells of, saving to ``folder``."""
+    """Return the run whose calls ``recorded_run`` returns, with ``folder`` as its ``save_dir``."""
     return Run(uid="20251009-085320-5eed5eed", name="train", project="shapes", task="detect", save_dir=folder)
 
 
 def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") -> list[Call]:
-    """Return the calls of a run of a detection model, and write its files (weights, plots, tables).
+    """Return the calls of a detection training, and write its files (weights, plots, tables).
 
-    :param folder: stands for ``save_dir``
-    :param status: anything but "finished" ends the run in the last epoch, before that is settled
+    :param folder: used as ``save_dir``
+    :param status: any status except "finished" ends the run in the last epoch, before it is settled
     """
     files = _write_files(folder)
     calls: list[Call] = []
@@ -165,13 +165,13 @@ def play(
     state: State | None = None,
     flush: bool = True,
 ) -> State:
-    """Deliver calls to a plugin as a relay does, letting every exception through.
+    """Deliver calls to a plugin as a relay does, without catching exceptions.
 
     :param plugin: an instance with ``@hookimpl`` methods
-    :param run: whose calls these are: ``sample_run(folder)`` for those of ``recorded_run(folder)``
-    :param destination: what the plugin's ``capture`` would have noted down
-    :param state: what an earlier ``play`` returned, to go on after a restart
-    :param flush: whether to flush at the end, as a relay does behind each batch
+    :param run: the run of these calls: ``sample_run(folder)`` for those of ``recorded_run(folder)``
+    :param destination: what the plugin's ``capture`` would have returned
+    :param state: what an earlier ``play`` returned, to continue after a restart
+    :param flush: whether to flush at the end, as a relay does after each batch
     :returns: the plugin's state
     """
     manager = pluggy.PluginManager(PROJECT)

@@ -1,4 +1,4 @@
-"""The side in the relay: posts a run's epochs, and how it ended, to a web address."""
+"""The relay side: posts the epochs of a run, and how it ended, to a web address."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 from tracking_hooks import Rejected, Unavailable, hookimpl
 
-FOR_NOW = {401, 403, 408, 429}
+TEMPORARY = {401, 403, 408, 429}
 
 
 class WebhookTracker:
@@ -40,6 +40,6 @@ def post(url, events):
     try:
         urlopen(Request(url, json.dumps(events).encode(), headers), timeout=20).close()
     except HTTPError as error:
-        if error.code >= 500 or error.code in FOR_NOW:
+        if error.code >= 500 or error.code in TEMPORARY:
             raise Unavailable(f"{url} answers {error.code} {error.reason}") from None
         raise Rejected(f"{url} refuses this: {error.code} {error.reason}") from None

@@ -1,4 +1,4 @@
-"""The side in the training process."""
+"""The trainer side: says where to deliver."""
 
 import os
 
