@@ -20,7 +20,7 @@ _POLL = 0.1
 _REST = 30.0
 """Seconds until a watcher starts a relay again that has ended without delivering all."""
 _AT_ONCE = 16
-"""Supervisor that a watcher has at work at the same time."""
+"""Relays that a watcher has at work at the same time."""
 
 _ENDS = {PENDING: "its tracker is down", HANGING: "a call of the plugin did not return"}
 
