@@ -46,14 +46,14 @@ def test_an_event_of_an_epoch_costs_a_few_times_a_bare_write(tmp_path):
 
 def test_a_server_that_never_answers_does_not_slow_the_loop(tmp_path):
     output = quick("hanging_server", tmp_path)
-    assert number(r"never answers: ([\d.]+) of bare", output) < 3, output
+    assert number(r"never answers: ([\d.]+) of bare", output) < 20, "a client in the loop waits for minutes: " + output
     assert "epochs recorded by each: {5}" in output
 
 
 def test_mlflow_behind_a_slow_line_does_not_slow_the_loop(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     output = quick("mlflow_delivery", tmp_path)
-    assert number(r"the training loop, s +│ [\d.]+ +│ [\d.]+ \(([\d.]+)\)", output) < 3, output
+    assert number(r"the training loop, s +│ [\d.]+ +│ [\d.]+ \(([\d.]+)\)", output) < 10, output
     assert number(r"and a relay +│ [\d,]+ +│ [\d,]+ \(([\d.]+)\)", output) > 0.01, output
 
 
