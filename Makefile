@@ -17,7 +17,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 .PHONY: demo test faults stack lint format bench system-packages clean
 
 demo: $(VENV)/.ready
-	@$(BIN)/tracking-hooks demo
+	@$(BIN)/tracking-hooks demo $(ARGS)
 
 # In the order of the folders, the fast unit tests last: no worker is left alone with a long end-to-end test.
 test: $(VENV)/.ready system-packages
@@ -51,9 +51,10 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/hanging_server.py
-	$(BIN)/python benchmarks/mlflow_delivery.py
+	$(BIN)/python benchmarks/overhead.py $(ARGS)
+	$(BIN)/python benchmarks/tensorboard_writer.py $(ARGS)
+	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
+	$(BIN)/python benchmarks/mlflow_delivery.py $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

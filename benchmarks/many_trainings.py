@@ -16,17 +16,16 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from tests.faults import forking, postgres
-from tests.faults.reference import Reference, as_recorded, record_training, write_journal
+from tests.faults.reference import Reference, as_recorded, made_up, record_training
 from tests.faults.server import MLflowServer
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
-from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, read_head
+from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
@@ -47,19 +46,19 @@ class Training:
     def __init__(self, number: int, reference: Reference, project: Path, uri: str, *, start: float, pace: float):
         # A project of its own, as on a machine of its own: relays of one project wait for each other.
         self.save_dir = project / f"machine-{number}" / f"train-{number}"
-        reference.copy_files(self.save_dir)
-        calls = reference.moved_to(self.save_dir)
+        run = Run(
+            uid=f"20261124-000000-{number:08x}", name=f"train-{number}", project=EXPERIMENT, task="detect",
+            save_dir=self.save_dir,
+        )  # fmt: skip
+        self.folder = RunFolder.beside(self.save_dir, run.uid)
+        reference.copy_files(self.save_dir, self.folder)
+        calls = reference.moved_to(self.save_dir, self.folder)
         began = calls[0].time
         self.due = deque(_as_seldom_as_by_default([(start + (call.time - began) * pace, call) for call in calls]))
         self.total = len(self.due)
         self.points = sum(len(call.args.get("metrics") or ()) for _, call in self.due)
         self.lags: list[float] = []
         self._written: deque[tuple[int, float]] = deque()
-        run = Run(
-            uid=f"20261124-000000-{number:08x}", name=f"train-{number}", project=EXPERIMENT, task="detect",
-            save_dir=self.save_dir,
-        )  # fmt: skip
-        self.folder = RunFolder.beside(self.save_dir, run.uid)
         self.folder.create()
         self._lock = Lock(self.folder.lock)
         self._lock.acquire()
@@ -99,17 +98,24 @@ def _as_seldom_as_by_default(due: list[tuple[float, Call]]) -> list[tuple[float,
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_trainings")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_trainings", description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--epoch-seconds", type=float, default=10.0)
+    parser.add_argument("--made-up", action="store_true", help="replay an invented training instead of a real one")
+    parser.add_argument("--quick", action="store_true", help="three short, invented trainings: that it works")
     options = parser.parse_args()
+    if options.quick:
+        options.trainings, options.epochs, options.epoch_seconds, options.made_up = 3, 4, 1.0, True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = name
         os.environ.update(POOL)  # for the server
-        print(f"a training of {options.epochs} epochs is recorded …", flush=True)
-        reference = _without_files_elsewhere(record_training(folder, epochs=options.epochs), folder)
+        if options.made_up:
+            reference = made_up(folder, epochs=options.epochs)
+        else:
+            print(f"a training of {options.epochs} epochs is recorded …", flush=True)
+            reference = record_training(folder, epochs=options.epochs)
         database = postgres.Postgres()
         database.start()
         server = MLflowServer(folder, database.uri)
@@ -123,25 +129,12 @@ def main() -> int:
             database.stop()
 
 
-def _without_files_elsewhere(reference: Reference, folder: Path) -> Reference:
-    """Leave out what is not in the training's own folder, as the copy of its data set's YAML: it is not replayed."""
-
-    def is_here(call: Call) -> bool:
-        file = call.args.get("artifact") or call.args.get("checkpoint")
-        return file is None or file.path.is_relative_to(reference.recorded_in)
-
-    head, _ = read_head(reference.journal)
-    path = folder / "journal.jsonl"
-    write_journal(path, head, [call for call in reference.calls() if is_here(call)])
-    return replace(reference, journal=path)
-
-
 def _measure(options: argparse.Namespace, reference: Reference, project: Path, uri: str) -> int:
     calls = reference.calls()
     epochs = [call.time for call in calls if call.hook == "on_epoch_end"]
     pace = options.epoch_seconds * (len(epochs) - 1) / (epochs[-1] - epochs[0])
     dice = random.Random(0)
-    began = time.time() + 10.0  # when all relays are there
+    began = time.time() + options.trainings / 5  # when all relays are there
     trainings = [
         # Nobody starts fifty trainings in the same second.
         Training(number, reference, project, uri, start=began + dice.uniform(0, options.epoch_seconds), pace=pace)

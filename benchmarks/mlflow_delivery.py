@@ -191,7 +191,8 @@ def slow_line(folder: Path, repeats: int, epochs: int) -> Iterator[tuple[str, ..
         started = time.perf_counter()
         assert is_healthy(address)
         print(f"a request takes {1e3 * (time.perf_counter() - started):.0f} ms", file=sys.stderr)
-        train(folder, data, 1, environments["bare"])  # for the caches
+        if repeats > 1:
+            train(folder, data, 1, environments["bare"])  # for the caches
         for number in range(repeats):
             for side in SIDES:
                 sample = train(folder, data, epochs, {**environments[side], "MLFLOW_TRACKING_URI": address})
@@ -303,7 +304,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="trainings of each kind; 0: none")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--points", type=int, default=200_000, help="points of the backlog; 0: no backlog")
+    parser.add_argument("--quick", action="store_true", help="one short training of each kind: that it works")
     options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.epochs, options.points = 1, 2, 4000
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for name in ("TRACKING_HOOKS", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)

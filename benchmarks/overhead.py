@@ -5,6 +5,7 @@ Run it with ``make bench``. Each figure is a median, beside its reference measur
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -14,9 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-IMPORTS = 20
-EVENTS = 20_000
 
 # In a new process each time: what `import torch` does for our entry point, and what our finder then adds to
 # `import ultralytics`. Wall time of the whole imports (seconds) would hide a millisecond.
@@ -49,25 +47,25 @@ print(json.dumps({"install": install, "finder": spent, "modules": sorted(ours)})
 """
 
 
-def import_cost() -> None:
+def import_cost(imports: int) -> None:
     samples = []
     # As pip installs it, with bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", IMPORT_PROBE]
     subprocess.run(command, env=environment, capture_output=True, check=True)
-    for _ in range(IMPORTS):
+    for _ in range(imports):
         output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         samples.append(json.loads(output.splitlines()[-1]))
     total = statistics.median(sample["install"] + sample["finder"] for sample in samples)
     install = statistics.median(sample["install"] for sample in samples)
     print(
         f"variable unset: import torch + ultralytics cost {total * 1e3:.2f} ms more "
-        f"(entry point {install * 1e3:.2f} ms, finder {(total - install) * 1e3:.2f} ms; median of {IMPORTS}); "
+        f"(entry point {install * 1e3:.2f} ms, finder {(total - install) * 1e3:.2f} ms; median of {imports}); "
         f"imported: {', '.join(samples[0]['modules'])}"
     )
 
 
-def record_cost() -> None:
+def record_cost(events: int) -> None:
     from tracking_hooks.events import Run
     from tracking_hooks.recording.environment import describe
     from tracking_hooks.recording.recorder import Recorder
@@ -87,7 +85,7 @@ def record_cost() -> None:
         line = recorder.folder.journal.read_bytes().splitlines(keepends=True)[-1]
         bare, ours = [], []
         fd = os.open(Path(folder) / "bare", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        for index in range(EVENTS):
+        for index in range(events):
             start = time.perf_counter()
             recorder.record("on_epoch_end", epoch=index + 2, step=index, metrics=metrics, per_class=None)
             middle = time.perf_counter()
@@ -99,10 +97,17 @@ def record_cost() -> None:
     ours_us, bare_us = statistics.median(ours) * 1e6, statistics.median(bare) * 1e6
     print(
         f"recording an event with 20 metrics: {ours_us:.1f} us, a bare write() of the same {len(line)} bytes: "
-        f"{bare_us:.1f} us, ratio {ours_us / bare_us:.1f} (medians of {EVENTS})"
+        f"{bare_us:.1f} us, ratio {ours_us / bare_us:.1f} (medians of {events})"
     )
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few rounds: that it works, not what it costs")
+    options = parser.parse_args()
+    record_cost(2000 if options.quick else 20_000)
+    import_cost(1 if options.quick else 20)
+
+
 if __name__ == "__main__":
-    record_cost()
-    import_cost()
+    main()

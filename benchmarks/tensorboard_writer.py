@@ -7,6 +7,7 @@ scalar, from a thread of its own.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import subprocess
@@ -20,7 +21,6 @@ from torch.utils.tensorboard import SummaryWriter
 from tracking_hooks.testing import sample_run
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
-TURNS = 7
 EPOCHS = 200
 METRICS = {f"metrics/value_{index}": index * 0.123456789 for index in range(20)}
 IMPORTS = {
@@ -62,24 +62,27 @@ def import_seconds(module: str) -> float | None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one turn, one import of each: that it works")
+    turns, imports = (1, 1) if parser.parse_args().quick else (7, 5)
     count = EPOCHS * len(METRICS)
     ratios, ours, theirs = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "tb"
-        for turn in range(TURNS + 1):
+        for turn in range(turns + 1):
             seconds, size = measure(plugin, folder)
             their_seconds, their_size = measure(summary_writer, folder)
             if turn:  # the first warms up
                 ours.append(seconds)
                 theirs.append(their_seconds)
                 ratios.append(seconds / their_seconds)
-    print(f"{count} scalars, {len(METRICS)} an epoch; median of {TURNS} turns")
+    print(f"{count} scalars, {len(METRICS)} an epoch; median of {turns} turns")
     for label, samples, written in (("the plugin", ours, size), ("SummaryWriter.add_scalar", theirs, their_size)):
         cost = statistics.median(samples) / count * 1e6
         print(f"{label:24} {cost:6.1f} µs, {written / count:5.1f} bytes a scalar")
     print(f"{'ratio':24} {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     for label, module in IMPORTS.items():
-        samples = [seconds for _ in range(5) if (seconds := import_seconds(module)) is not None]
+        samples = [seconds for _ in range(imports) if (seconds := import_seconds(module)) is not None]
         print(f"import of {label}: {statistics.median(samples):.2f} s" if samples else f"{label} is not installed")
 
 

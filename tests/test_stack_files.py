@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.makefile import make
+from tests.stack import proofs
 from tests.stack.engine import BASE, OTHERS, STANDINS, TARGETS
 from tracking_hooks.settings import describe
 
@@ -76,3 +79,38 @@ def test_every_base_image_is_pinned_and_named_among_what_is_unproven():
         name = image.removeprefix("docker.io/").removeprefix("library/")
         assert re.search(r":\d", name)
         assert name in unproven
+
+
+# -- what the proofs rely on ----------------------------------------------------------------------------------
+
+
+def test_make_stack_says_what_it_would_prove():
+    listed = make("stack", "ARGS=--list").splitlines()
+    assert [line.partition(": ")[0] for line in listed] == list(proofs.ALL)
+    assert all(line.endswith(".") for line in listed)
+
+
+def test_every_module_that_the_files_run_exists():
+    found = {}
+    for path in DOCKER.rglob("*"):
+        if path.is_file() and "secrets" not in path.parts and path.suffix != ".md":
+            found |= dict.fromkeys(re.findall(r"\btracking_hooks(?:\.\w+)+", text(path)), path)
+    assert "tracking_hooks.cli.shapes" in found, "the demo's data set"
+    for module, path in found.items():
+        assert importlib.util.find_spec(module), f"{path} names {module}, which does not exist"
+
+
+def test_every_service_and_setting_of_the_proofs_is_in_the_compose_file():
+    services = set(re.findall(r"^  ([a-z-]+):$", text(COMPOSE[0]).partition("\nservices:")[2], re.MULTILINE))
+    assert {*proofs.SERVICES, "trainer"} <= services
+    used = "".join(text(ROOT / "tests/stack" / name) for name in ("stack.py", "proofs.py"))
+    settings = set(re.findall(r'"([A-Z_]+)":|\b(?<!")([A-Z_]{4,})=', used))
+    known = set(re.findall(r"\$\{(\w+):-", text(COMPOSE[0])))
+    assert {one or other for one, other in settings} <= known
+
+
+def test_the_command_of_the_kubernetes_manifest_is_made_small_for_the_proof():
+    command, grace = proofs.command_of_manifest()
+    assert "/data/shapes/data.yaml" in " ".join(command)
+    assert " epochs=4 " in command[-1], "so that the proof ends"
+    assert grace > 0

@@ -9,6 +9,8 @@ from tracking_hooks.run import layout, state
 
 pytestmark = pytest.mark.e2e
 
+EXAMPLE = Path(__file__).parents[2] / "examples/ray_tune.py"
+
 TUNE = """
 from ultralytics import YOLO
 arguments = {arguments!r}
@@ -124,23 +126,13 @@ def test_a_tuning_that_is_resumed_goes_on_with_its_run(home):
     assert len(layout.find_runs(home.work)) == 3
 
 
-RAY = """
-from ray import tune
-from ultralytics import YOLO
-if __name__ == "__main__":
-    arguments = {arguments!r}
-    model = YOLO(arguments.pop("model"))
-    space = {{"lr0": tune.uniform(1e-4, 1e-2)}}
-    model.tune(use_ray=True, iterations=2, grace_period=1, search_alg="random", space=space, **arguments)
-"""
-
-
 def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, await_):
     pytest.importorskip("ray.tune", reason="Ray Tune is not installed")
-    (home.work / "ray_tune.py").write_text(RAY.format(arguments=as_text(home.arguments(epochs=2, name="tune"))))
+    arguments = home.arguments(epochs=2, name="tune", trials=2, grace_period=1)
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     home.run(["yolo", "settings", "raytune=True"])  # what reports to Ray's scheduler
-    home.run([home.python, "ray_tune.py"], "mlflow,tensorboard", **ray)
+    command = [home.python, str(EXAMPLE), *(f"{name}={value}" for name, value in arguments.items())]
+    home.run(command, "mlflow,tensorboard", **ray)
     for folder in home.runs():
         for tracker in ("mlflow", "tensorboard"):
             await_(lambda at=(folder, tracker): state.is_delivered(*at), f"delivery of {folder.uid} to {tracker}")

@@ -86,7 +86,7 @@ def _parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--made-up", action="store_true", help="replay an invented training instead of a real one")
     parser.add_argument("--folder", help="where to work; what failed is kept there")
-    parser.add_argument("--reference", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--reference", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -95,7 +95,7 @@ def _gather(options: argparse.Namespace, reference: Reference, folder: Path) -> 
     """Yield the outcomes of all jobs: processes of this same program, which deal the seeds out among them."""
     jobs = min(options.jobs, options.sequences)
     command = [sys.executable, "-m", "tests.faults", *sys.argv[1:], "--folder", str(folder)]
-    command += ["--reference", str(reference.journal), str(reference.save_dir), str(reference.recorded_in)]
+    command += ["--reference", str(reference.folder), str(reference.recorded_in)]
     command += ["--jobs", str(jobs)]
     read, write = os.pipe()
     workers = [

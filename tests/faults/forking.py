@@ -1,4 +1,4 @@
-"""Supervisor that need not import MLflow: forked from a process that has done so, in place of ``subprocess.Popen``.
+"""Relays that need not import MLflow: forked from a process that has done so, in place of ``subprocess.Popen``.
 
 To import MLflow takes two seconds of CPU, and a sequence of faults starts three relays or more. What is tested does
 not begin before that. Everything else is as it is: ``spawn.start_relay`` makes the same command, and the process has
@@ -90,7 +90,8 @@ def relays_are_forked() -> Iterator[None]:
 
 
 def _serve(address: str) -> None:
-    from tracking_hooks import plugins, relay  # noqa: F401
+    from tracking_hooks import plugins
+    from tracking_hooks.delivery import relay  # noqa: F401
 
     for point in plugins.installed().values():
         point.load()

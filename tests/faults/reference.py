@@ -14,6 +14,7 @@ import msgspec
 from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.run import files, journal, layout
 from tracking_hooks.run.journal import Call
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import recorded_run, sample_run
 
 EPOCHS = 6
@@ -40,29 +41,47 @@ model.train(
 
 @dataclass(frozen=True)
 class Reference:
-    """What a training recorded."""
+    """What a training recorded, in a folder of its own."""
 
-    journal: Path
-    save_dir: Path
-    """Where its files are; the journal names them below ``recorded_in``."""
+    folder: Path
     recorded_in: Path
+    """The training's ``save_dir``, below which the journal names files; others are copies in its run folder."""
+
+    @property
+    def journal(self) -> Path:
+        """Return where its journal is."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def save_dir(self) -> Path:
+        """Return where the files are that the training left."""
+        return self.folder / "train"
+
+    @property
+    def copies(self) -> Path:
+        """Return where the copies are that the recorder had made, each under the name of its digest."""
+        return self.folder / "files"
 
     def calls(self) -> list[Call]:
         """Return what was recorded."""
         return read_calls(self.journal)
 
-    def copy_files(self, save_dir: Path) -> None:
+    def copy_files(self, save_dir: Path, run: RunFolder) -> None:
         """Give a replay files of its own: whoever ends a killed run looks for them in its ``save_dir``."""
         shutil.copytree(self.save_dir, save_dir)
+        shutil.copytree(self.copies, run.files)
 
-    def moved_to(self, save_dir: Path) -> list[Call]:
-        """Return the calls with the paths of files below another ``save_dir``."""
-        return [self._moved(call, save_dir) for call in self.calls()]
+    def moved_to(self, save_dir: Path, run: RunFolder) -> list[Call]:
+        """Return the calls with the paths of the files of a replay."""
+        return [self._moved(call, save_dir, run) for call in self.calls()]
 
-    def _moved(self, call: Call, save_dir: Path) -> Call:
+    def _moved(self, call: Call, save_dir: Path, run: RunFolder) -> Call:
         for name in ("artifact", "checkpoint"):
             if file := call.args.get(name):
-                path = save_dir / file.path.relative_to(self.recorded_in)
+                if file.path.is_relative_to(self.recorded_in):
+                    path = save_dir / file.path.relative_to(self.recorded_in)
+                else:
+                    path = run.files / f"{file.digest}{file.path.suffix}"
                 changes = {"path": path}
                 if file.digest is not None:
                     changes["size"], changes["digest"] = files.digest(path)
@@ -105,7 +124,7 @@ def record_training(folder: Path, *, epochs: int = EPOCHS) -> Reference:
         raise RuntimeError(f"the training to be replayed failed:\n{done.stdout}{done.stderr}")
     (run,) = layout.find_runs(work)
     save_dir = work / "runs" / "train"
-    return _keep(run.journal, save_dir, folder / "reference")
+    return _keep(run, save_dir, folder / "reference")
 
 
 def made_up(folder: Path, *, epochs: int) -> Reference:
@@ -113,9 +132,10 @@ def made_up(folder: Path, *, epochs: int) -> Reference:
     save_dir = folder / "train"
     run = sample_run(save_dir)
     calls = recorded_run(save_dir, epochs=epochs)
-    path = folder / "journal.jsonl"
-    write_journal(path, journal.Head(format=journal.FORMAT, created=0.0, run=run, plugins={}), calls)
-    return Reference(path, save_dir, save_dir)
+    reference = Reference(folder, save_dir)
+    reference.copies.mkdir()
+    write_journal(reference.journal, journal.Head(format=journal.FORMAT, created=0.0, run=run, plugins={}), calls)
+    return reference
 
 
 def write_journal(path: Path, head: journal.Head, calls: list[Call]) -> None:
@@ -133,10 +153,14 @@ def as_recorded(args: dict) -> dict:
     return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
 
 
-def _keep(path: Path, save_dir: Path, folder: Path) -> Reference:
-    kept = folder / "train"
-    shutil.copytree(save_dir, kept, ignore=shutil.ignore_patterns("*tfevents*", layout.POINTER))
-    for weights in kept.rglob("*.pt"):
+def _keep(run: RunFolder, save_dir: Path, folder: Path) -> Reference:
+    kept = Reference(folder, save_dir)
+    shutil.copytree(save_dir, kept.save_dir, ignore=shutil.ignore_patterns("*tfevents*", layout.POINTER))
+    for weights in kept.save_dir.rglob("*.pt"):
         os.truncate(weights, min(weights.stat().st_size, _WEIGHTS))
-    shutil.copy(path, folder / "journal.jsonl")
-    return Reference(folder / "journal.jsonl", kept, save_dir)
+    kept.copies.mkdir()
+    for path in run.files.iterdir():
+        _, sha = files.digest(path)
+        shutil.copy(path, kept.copies / f"{sha}{path.suffix}")  # console.log too: a replay writes one of its own
+    shutil.copy(run.journal, kept.journal)
+    return kept

@@ -187,10 +187,10 @@ class Replay:
         self._length = len(reference.calls())
         self._recorded = 0  # as far as the trainer acknowledged it
         self._heals: list[tuple[float, Callable[[], object]]] = []
-        reference.copy_files(self._save_dir)
+        reference.copy_files(self._save_dir, self.run)
         spec = Spec(
-            journal=reference.journal, reference=reference.save_dir, recorded_in=reference.recorded_in,
-            save_dir=self._save_dir, uid=self._uid, plugins=list(plugins), pace=_PACE,
+            reference=reference.folder, recorded_in=reference.recorded_in, save_dir=self._save_dir, uid=self._uid,
+            plugins=list(plugins), pace=_PACE,
         )  # fmt: skip
         (folder / "spec.json").write_bytes(msgspec.json.encode(spec, enc_hook=str))
 

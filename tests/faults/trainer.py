@@ -19,6 +19,7 @@ from tests.faults.reference import Reference
 from tracking_hooks.events import Run
 from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import read_settings
 
 READY = "ready"
@@ -27,7 +28,6 @@ READY = "ready"
 class Spec(Struct, frozen=True, kw_only=True):
     """What to replay, as whom, to which trackers."""
 
-    journal: Path
     reference: Path
     recorded_in: Path
     save_dir: Path
@@ -40,7 +40,8 @@ class Spec(Struct, frozen=True, kw_only=True):
 def main(path: Path) -> None:
     forking.install()
     spec = msgspec.json.decode(path.read_bytes(), type=Spec, dec_hook=lambda kind, value: kind(value))
-    calls = Reference(spec.journal, spec.reference, spec.recorded_in).moved_to(spec.save_dir)
+    folder = RunFolder.beside(spec.save_dir, spec.uid)
+    calls = Reference(spec.reference, spec.recorded_in).moved_to(spec.save_dir, folder)
     start, end = calls[0].args, calls[-1].args
     run = Run(uid=spec.uid, name="train", project=spec.uid, task="detect", save_dir=spec.save_dir)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import shutil
 import signal
 import sys
@@ -20,8 +21,13 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", choices=list(proofs.ALL), help="these proofs; they build on the first"
     )
+    parser.add_argument("--list", action="store_true", help="say what would be proved, and do nothing")
     parser.add_argument("--keep", action="store_true", help="leave the containers up, to look at them")
     options = parser.parse_args()
+    if options.list:
+        for name, proof in proofs.ALL.items():
+            print(f"{name}: {inspect.getdoc(proof)}")
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the stack is taken down then, too
     options.folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -153,19 +153,13 @@ def killed(stack: Stack) -> Iterator[str]:
 
 def preempted(stack: Stack) -> Iterator[str]:
     """The command of the Kubernetes manifest resumes what a pod before it began, in the same run."""
-    job = next(
-        part for part in yaml.safe_load_all((ROOT / "docker/k8s/train.yaml").read_text()) if part["kind"] == "Job"
-    )
-    (trainer,) = job["spec"]["template"]["spec"]["containers"]
-    command = [argument.replace("/data/data.yaml", "/data/shapes/data.yaml") for argument in trainer["args"]]
-    command[-1] = command[-1].replace("epochs=100", "epochs=4 imgsz=64 batch=16 workers=0 device=cpu")
+    command, grace = command_of_manifest()
     for pod in ("pod-1", "pod-2"):
         container = f"tracking-hooks-proof-{pod}"
         stack.engine.compose("run", "--detach", "--name", container, "trainer", *command)
         if pod == "pod-1":
             wait_for(lambda: len(stack.results("train")) >= 2, "epoch 2")
-            grace = str(job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"])
-            stack.engine.run([stack.engine.program, "stop", "--time", grace, container])
+            stack.engine.run([stack.engine.program, "stop", "--time", str(grace), container])
             assert stack.runs()["train"].info.status == "KILLED"
             assert len(stack.results("train")) < 4, "it was over before it could be preempted"
         code = stack.engine.run([stack.engine.program, "wait", container]).strip()
@@ -208,6 +202,16 @@ def basic_auth(stack: Stack) -> Iterator[str]:
     )
     assert rows == "FINISHED|2", rows
     yield "BASIC_AUTH=on: 401 without a password; the trainer, which has one in a file, is tracked"
+
+
+def command_of_manifest() -> tuple[list[str], int]:
+    """Return the command of the Kubernetes manifest, for a small training, and the seconds that a pod has to end."""
+    parts = yaml.safe_load_all((ROOT / "docker/k8s/train.yaml").read_text())
+    (pod,) = (part["spec"]["template"]["spec"] for part in parts if part["kind"] == "Job")
+    (trainer,) = pod["containers"]
+    *command, script = [argument.replace("/data/data.yaml", "/data/shapes/data.yaml") for argument in trainer["args"]]
+    script = script.replace("epochs=100", "epochs=4 imgsz=64 batch=16 workers=0 device=cpu")
+    return [*command, script], pod["terminationGracePeriodSeconds"]
 
 
 ALL: dict[str, Callable[[Stack], Iterator[str]]] = {

@@ -19,6 +19,8 @@ from tracking_hooks.settings import SELECTION, Settings, read_settings
 _POLL = 0.1
 _REST = 30.0
 """Seconds after which a watcher restarts a relay that has ended without delivering everything."""
+_END_PATIENCE = 2.0
+"""Seconds in which the lock of a run is given back by a relay that writes the run's end."""
 _AT_ONCE = 16
 """Relays that a watcher runs at the same time."""
 
@@ -68,7 +70,7 @@ def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: floa
             plugin = replays[label].plugin if label in replays else label
             before = folder.relay(label).read_cursor()
             result = _deliver(folder, label, plugin, settings, before)
-            if result.busy and busy_wait and not state.is_running(folder):
+            if result.busy and busy_wait and _is_over(folder):
                 busy.append((folder, label, plugin, before))
                 continue
             health = read_json(folder.relay(label).health, Health)
@@ -148,6 +150,14 @@ def _why(files: RelayFolder, code: int) -> str:
     """Return why a relay ended early: its own message, or one derived from its exit code."""
     health = read_json(files.health, Health)
     return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
+
+
+def _is_over(folder: RunFolder) -> bool:
+    """Whether nobody records a run; a relay that is just writing its end is given the time for that."""
+    deadline = time.monotonic() + _END_PATIENCE
+    while state.is_running(folder) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return not state.is_running(folder)
 
 
 def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
