@@ -82,7 +82,7 @@ def test_early_stop_ends_a_training_at_the_epoch_that_its_table_says_and_keep_be
     assert waited.index(2) + 1 == len(table), "it ended with the first epoch that is two behind the highest"
     (reason,) = [action.reason for _, plugin, action, _ in actions(home) if plugin == stop]
     best = f"best {max(losses):.5g} at epoch {highest[-1]}"
-    assert reason == f"train/cls_loss has not become better for 2 epochs ({best})"
+    assert reason == f"train/cls_loss has not improved for 2 epochs ({best})"
     assert f"tracking-hooks: {stop}: stop the training: {reason} (done)" in output
     assert f"governed by {stop}; {keep}" in output
 

@@ -58,9 +58,7 @@ def test_early_stop_stops_at_the_epoch_that_the_table_says(options, values, stop
 
 def test_early_stop_says_why(tmp_path):
     asked = play("early_stop('metrics/mAP50(B)', patience=2, min_delta=0.01)", [0.5, 0.505, 0.4], tmp_path)
-    assert asked[3].reason == (
-        "metrics/mAP50(B) has not become better by more than 0.01 for 2 epochs (best 0.5 at epoch 1)"
-    )
+    assert asked[3].reason == ("metrics/mAP50(B) has not improved by more than 0.01 for 2 epochs (best 0.5 at epoch 1)")
     assert "it was never a number" in play("early_stop('fitness', patience=1)", [NAN], tmp_path, "fitness")[1].reason
 
 
@@ -127,7 +125,7 @@ def test_the_learning_rate_is_lowered_on_a_plateau_again_and_again(tmp_path):
     asked = play("reduce_lr_on_plateau('metrics/mAP50(B)', factor=0.5, patience=2)", [0.3] * 6, tmp_path)
     assert list(asked) == [3, 5]
     assert all(isinstance(action, ScaleLearningRate) and action.factor == 0.5 for action in asked.values())
-    assert asked[3].reason == "metrics/mAP50(B) has not become better for 2 epochs (best 0.3 at epoch 1)"
+    assert asked[3].reason == "metrics/mAP50(B) has not improved for 2 epochs (best 0.3 at epoch 1)"
 
 
 def test_nothing_is_counted_while_it_cools_down(tmp_path):
@@ -166,19 +164,19 @@ def test_of_a_loss_the_lowest_are_kept(tmp_path):
     ("text", "answer"),
     [
         ("early_stop()", "missing a required argument: 'metric'"),
-        ("early_stop('fitness', patience=0)", "patience=0: it is at least 1"),
-        ("early_stop('fitness', patience='ten')", "patience='ten': it is a number"),
-        ("early_stop('fitness', mode='minimum')", "mode='minimum': it is 'min', 'max' or 'auto'"),
-        ("early_stop('fitness', min_delta=-1)", "min_delta=-1: it is at least 0"),
+        ("early_stop('fitness', patience=0)", "patience=0: must be at least 1"),
+        ("early_stop('fitness', patience='ten')", "patience='ten': must be a number"),
+        ("early_stop('fitness', mode='minimum')", "mode='minimum': must be 'min', 'max' or 'auto'"),
+        ("early_stop('fitness', min_delta=-1)", "min_delta=-1: must be at least 0"),
         ("early_stop('fitness', patiense=3)", "unknown option 'patiense'. Did you mean 'patience'?"),
         ("earlystop('fitness')", "no rule 'earlystop' is installed. Did you mean 'early_stop'?"),
         ("threshold('fitness')", "missing a required argument: 'value'"),
-        ("threshold('fitness', None)", "value=None: it is a number"),
-        ("budget()", "it needs hours=… or epochs=…"),
-        ("budget(epochs=0)", "epochs=0: it is at least 1"),
-        ("reduce_lr_on_plateau('fitness', factor=2)", "factor=2: it is between 0 and 1"),
-        ("keep_best('fitness', k=0)", "k=0: it is at least 1"),
-        ("nan_guard(0)", "losses=0: it is at least 1"),
+        ("threshold('fitness', None)", "value=None: must be a number"),
+        ("budget()", "needs hours=… or epochs=…"),
+        ("budget(epochs=0)", "epochs=0: must be at least 1"),
+        ("reduce_lr_on_plateau('fitness', factor=2)", "factor=2: must be between 0 and 1"),
+        ("keep_best('fitness', k=0)", "k=0: must be at least 1"),
+        ("nan_guard(0)", "losses=0: must be at least 1"),
     ],
 )
 def test_a_mistake_is_told_before_the_training(text, answer):

@@ -190,7 +190,7 @@ def test_a_store_without_models_has_the_rest(registering, client, save_dir, monk
     assert client.search_registered_models() == []
     data, model = (record.message for record in caplog.records)
     assert "data sets" in data and "sqlite" in data
-    assert "no model is made" in model and "MLflow 3" in model
+    assert "does not become a model" in model and "MLflow 3" in model
 
 
 def test_an_address_without_mlflow_is_waited_for(store, save_dir, monkeypatch):

@@ -64,7 +64,7 @@ def test_a_trial_is_shown_with_its_tuning_in_a_folder_that_no_clean_up_deletes(c
 
 def test_an_address_is_no_folder(capture, tmp_path, monkeypatch):
     monkeypatch.setenv(trainer.LOGDIR, "s3://bucket/tb")
-    with pytest.raises(ValueError, match="_TENSORBOARD_LOGDIR must be a folder of this machine"):
+    with pytest.raises(ValueError, match="_TENSORBOARD_LOGDIR must be a folder on this machine"):
         capture(run=run_in(tmp_path))
 
 

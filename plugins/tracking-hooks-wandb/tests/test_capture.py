@@ -158,7 +158,7 @@ def test_modes(capture, run, monkeypatch, variable, value, mode):
 
 def test_a_mode_that_does_not_exist_stops_the_training(capture, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "of line")
-    with pytest.raises(ValueError, match="WANDB_MODE='of line' is none of: online, offline, disabled"):
+    with pytest.raises(ValueError, match="WANDB_MODE='of line' must be online, offline or disabled"):
         capture(run)
 
 

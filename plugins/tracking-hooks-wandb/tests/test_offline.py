@@ -436,7 +436,7 @@ def test_files_that_vanished_are_rejected(offline, save_dir):
 def test_no_name_leads_out_of_the_folder(offline, save_dir, name):
     recorded_run(save_dir)
     artifact = Artifact(path=save_dir / "results.csv", kind="table", name=name, size=1, digest="")
-    with pytest.raises(Rejected, match="is no name of a file"):
+    with pytest.raises(Rejected, match="is not the name of a file"):
         deliver([Call(1, STARTED, "on_artifact", {"artifact": artifact})], offline)
 
 

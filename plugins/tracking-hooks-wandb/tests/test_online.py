@@ -295,7 +295,7 @@ def test_an_upload_that_takes_long_goes_on_meanwhile(service, online, save_dir, 
 
     service.failing = slow
     for _ in range(2):
-        with pytest.raises(Unavailable, match="takes long and goes on"):
+        with pytest.raises(Unavailable, match="takes long and continues"):
             deliver(calls, online)
     go_on.set()
     deliver(calls, online)

@@ -1,1 +1,1 @@
-"""Rules that act on a training: the ones that people write callbacks for. See the README for each."""
+"""Rules that act on a training, in place of callbacks that people often write. The README explains each."""

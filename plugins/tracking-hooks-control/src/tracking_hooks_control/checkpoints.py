@@ -14,25 +14,25 @@ class KeepBest:
     """Keep the checkpoints of the best epochs, as ``weights/top-METRIC-epochN.pt``."""
 
     def __init__(self, metric: str, k: int = 3, mode: Mode = "auto") -> None:
-        """Begin.
+        """Set up the rule.
 
-        :param k: how many
-        :param mode: whether less or more is better, if it is not clear from the name
+        :param k: how many checkpoints to keep
+        :param mode: whether a lower or a higher value is better, if the name does not tell
         """
         at_least("k", k, 1)
         self._metric = metric
         self._k = k
         self._sign = sign(metric, mode)
-        self._kept: list[tuple[float, str]] = []  # the best first; of equal ones, the earlier
+        self._kept: list[tuple[float, str]] = []  # the best first; among equals, the earlier
 
     @hookimpl
     def watched_metrics(self) -> list[str]:
-        """The metric."""
+        """Return the name of the metric."""
         return [self._metric]
 
     @hookimpl
     def control_epoch(self, epoch: int, metrics: Metrics) -> SaveCheckpoint | None:
-        """Save an epoch that is among the best so far, in the place of the one that is so no longer."""
+        """Save an epoch that is among the best, in place of the one that no longer is."""
         value = metrics.get(self._metric, math.nan)
         if not math.isfinite(value):
             return None
@@ -46,5 +46,5 @@ class KeepBest:
 
 
 def _slug(metric: str) -> str:
-    """Return what a file name can have of a metric's name: its last part."""
+    """Return the last part of a metric's name, for use in a file name."""
     return re.sub(r"[^\w-]+", "", metric.rpartition("/")[2].removesuffix("(B)")) or "metric"

@@ -1,4 +1,4 @@
-"""Whether a metric gets better."""
+"""Whether a metric improves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _TO_MINIMISE = re.compile(r"loss|error|time|memory|_ms\b", re.IGNORECASE)
 
 
 def sign(metric: str, mode: str) -> float:
-    """Return 1 if more of a metric is better, -1 if less is.
+    """Return 1 if a higher value of a metric is better, -1 if a lower one is.
 
-    :param mode: "min", "max", or "auto": less of what is named a loss, an error, a time or memory, more of all else
-    :raises ValueError: if it is another word
+    :param mode: "min", "max", or "auto": lower for a loss, an error, a time or memory, higher for everything else
+    :raises ValueError: if it is any other word
     """
     if mode not in ("auto", "min", "max"):
-        raise ValueError(f"mode={mode!r}: it is 'min', 'max' or 'auto'")
+        raise ValueError(f"mode={mode!r}: must be 'min', 'max' or 'auto'")
     if mode == "auto":
         mode = "min" if _TO_MINIMISE.search(metric) else "max"
     return 1.0 if mode == "max" else -1.0
@@ -32,20 +32,20 @@ def at_least(name: str, value: float, least: float) -> None:
     :raises ValueError: naming it and its limit
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name}={value!r}: it is a number")  # noqa: TRY004 all mistakes of an option are the same
+        raise ValueError(f"{name}={value!r}: must be a number")  # noqa: TRY004 all mistakes of an option are the same
     if not value >= least:
-        raise ValueError(f"{name}={value!r}: it is at least {least}")
+        raise ValueError(f"{name}={value!r}: must be at least {least}")
 
 
 class Plateau:
-    """Counts the epochs since a metric was last better than ever before."""
+    """Counts the epochs since a metric last improved on its best value."""
 
     def __init__(self, metric: str, min_delta: float, mode: str, warmup: int) -> None:
-        """Begin.
+        """Set up the counter.
 
-        :param min_delta: what it must be better by, in the metric's own unit, to count
-        :param warmup: epochs at the start that are not looked at
-        :raises ValueError: naming the option that is at fault
+        :param min_delta: smaller improvements do not count, in the metric's own unit
+        :param warmup: number of epochs at the start to ignore
+        :raises ValueError: naming the invalid option
         """
         at_least("min_delta", min_delta, 0)
         at_least("warmup", warmup, 0)
@@ -58,9 +58,9 @@ class Plateau:
         self._warmup = warmup
 
     def look(self, epoch: int, metrics: Metrics) -> bool:
-        """Take an epoch's metrics into account; NaN is no improvement.
+        """Take the metrics of an epoch into account. NaN is not an improvement.
 
-        :returns: False if there is nothing to look at, as in an epoch without validation
+        :returns: False if the epoch does not count, for example for lack of a validation
         """
         value = metrics.get(self.metric)
         if value is None or epoch <= self._warmup:
@@ -72,10 +72,10 @@ class Plateau:
         return True
 
     def describe(self) -> str:
-        """Say in a few words for how long nothing has become better."""
+        """Say in a few words for how long the metric has not improved."""
         best = "it was never a number" if self.best is None else f"best {self.best:.5g} at epoch {self.best_epoch}"
         by = f" by more than {self._min_delta:g}" if self._min_delta else ""
-        return f"{self.metric} has not become better{by} for {self.waited} epochs ({best})"
+        return f"{self.metric} has not improved{by} for {self.waited} epochs ({best})"
 
     def _is_better(self, value: float) -> bool:
         if not math.isfinite(value):

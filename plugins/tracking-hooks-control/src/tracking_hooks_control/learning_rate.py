@@ -8,31 +8,31 @@ from tracking_hooks_control.improvement import Mode, Plateau, at_least
 
 
 class ReduceOnPlateau:
-    """Lower the learning rates when a metric has not become better for a number of epochs.
+    """Lower the learning rates when a metric has not improved for a number of epochs.
 
-    They stay lowered: what Ultralytics' schedule would have made of them is multiplied by the factor from then on.
+    They stay lowered: from then on, the rates of Ultralytics' schedule are multiplied by the factor.
     """
 
     def __init__(
         self, metric: str, factor: float = 0.1, patience: int = 5, min_delta: float = 0.0, mode: Mode = "auto",
         warmup: int = 0, cooldown: int = 0, min_lr: float = 0.0,
     ) -> None:  # fmt: skip
-        """Begin.
+        """Set up the rule.
 
-        :param factor: between 0 and 1, what the rates are multiplied by
-        :param patience: epochs without an improvement after which they are lowered
-        :param min_delta: what counts as an improvement: to be better by more than this
-        :param mode: whether less or more is better, if it is not clear from the name
-        :param warmup: epochs at the start that are not looked at
-        :param cooldown: epochs after a reduction in which nothing is counted
-        :param min_lr: no reduction that would take the highest rate below this
+        :param factor: what to multiply the rates by, between 0 and 1
+        :param patience: number of epochs without an improvement before the rates are lowered
+        :param min_delta: an improvement must be larger than this to count
+        :param mode: whether a lower or a higher value is better, if the name does not tell
+        :param warmup: number of epochs at the start to ignore
+        :param cooldown: number of epochs after a reduction that do not count
+        :param min_lr: skip a reduction that would take the highest rate below this
         """
         at_least("patience", patience, 1)
         at_least("cooldown", cooldown, 0)
         at_least("min_lr", min_lr, 0)
         at_least("factor", factor, 0)
         if not 0 < factor < 1:
-            raise ValueError(f"factor={factor!r}: it is between 0 and 1")
+            raise ValueError(f"factor={factor!r}: must be between 0 and 1")
         self._factor = factor
         self._patience = patience
         self._cooldown = cooldown
@@ -42,12 +42,12 @@ class ReduceOnPlateau:
 
     @hookimpl
     def watched_metrics(self) -> list[str]:
-        """The metric."""
+        """Return the name of the metric."""
         return [self._plateau.metric]
 
     @hookimpl
     def control_epoch(self, epoch: int, metrics: Metrics) -> ScaleLearningRate | None:
-        """Lower the rates when patience is over."""
+        """Lower the rates when the patience is used up."""
         if not self._plateau.look(epoch, metrics):
             return None
         if self._resting:

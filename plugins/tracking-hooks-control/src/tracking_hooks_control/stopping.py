@@ -10,17 +10,17 @@ from tracking_hooks_control.improvement import Mode, Plateau, at_least, sign
 
 
 class EarlyStop:
-    """Stop when a metric has not become better for a number of epochs."""
+    """Stop when a metric has not improved for a number of epochs."""
 
     def __init__(
         self, metric: str, patience: int = 10, min_delta: float = 0.0, mode: Mode = "auto", warmup: int = 0
     ) -> None:
-        """Begin.
+        """Set up the rule.
 
-        :param patience: epochs without an improvement after which the training stops
-        :param min_delta: what counts as an improvement: to be better by more than this
-        :param mode: whether less or more is better, if it is not clear from the name
-        :param warmup: epochs at the start that are not looked at
+        :param patience: number of epochs without an improvement before the training stops
+        :param min_delta: an improvement must be larger than this to count
+        :param mode: whether a lower or a higher value is better, if the name does not tell
+        :param warmup: number of epochs at the start to ignore
         """
         at_least("patience", patience, 1)
         self._patience = patience
@@ -28,12 +28,12 @@ class EarlyStop:
 
     @hookimpl
     def watched_metrics(self) -> list[str]:
-        """The metric."""
+        """Return the name of the metric."""
         return [self._plateau.metric]
 
     @hookimpl
     def control_epoch(self, epoch: int, metrics: Metrics) -> Stop | None:
-        """Stop when patience is over."""
+        """Stop when the patience is used up."""
         if self._plateau.look(epoch, metrics) and self._plateau.waited >= self._patience:
             return Stop(reason=self._plateau.describe())
         return None
@@ -43,10 +43,10 @@ class Threshold:
     """Stop when a metric has reached a value."""
 
     def __init__(self, metric: str, value: float, mode: Mode = "auto") -> None:
-        """Begin.
+        """Set up the rule.
 
-        :param value: the target: at least this, or at most where less is better
-        :param mode: whether less or more is better, if it is not clear from the name
+        :param value: the target: at least this, or at most this where a lower value is better
+        :param mode: whether a lower or a higher value is better, if the name does not tell
         """
         at_least("value", value, -math.inf)
         self._metric = metric
@@ -55,7 +55,7 @@ class Threshold:
 
     @hookimpl
     def watched_metrics(self) -> list[str]:
-        """The metric."""
+        """Return the name of the metric."""
         return [self._metric]
 
     @hookimpl
@@ -70,12 +70,12 @@ class Threshold:
 class NanGuard:
     """Stop when the training losses are NaN or infinite several times in a row.
 
-    It looks at each recorded batch and each epoch. Ultralytics itself goes back to the last checkpoint at the end of
-    an epoch, three times, and fails then; this stops it within the epoch.
+    The rule looks at each recorded batch and at each epoch. Ultralytics itself returns to the last checkpoint at the
+    end of an epoch, three times, and then fails; this rule stops the training within the epoch.
     """
 
     def __init__(self, losses: int = 3) -> None:
-        """Begin.
+        """Set up the rule.
 
         :param losses: how many times in a row
         """
@@ -103,17 +103,18 @@ class NanGuard:
 
 
 class Budget:
-    """Stop when a training has had its time or its epochs."""
+    """Stop when a training has used up its time or its epochs."""
 
     def __init__(self, hours: float | None = None, epochs: int | None = None) -> None:
-        """Begin.
+        """Set up the rule.
 
-        :param hours: of training, earlier parts of a resumed run included; an epoch that would not fit is not begun
-        :param epochs: how many there may be
-        :raises ValueError: if there is no limit at all
+        :param hours: hours of training, including earlier parts of a resumed run; an epoch that would exceed them is
+            not started
+        :param epochs: number of epochs
+        :raises ValueError: if neither limit is given
         """
         if hours is None and epochs is None:
-            raise ValueError("it needs hours=… or epochs=…")
+            raise ValueError("needs hours=… or epochs=…")
         at_least("hours", hours or 0, 0)
         at_least("epochs", epochs if epochs is not None else 1, 1)
         self._hours = hours
@@ -122,7 +123,7 @@ class Budget:
 
     @hookimpl
     def control_epoch(self, epoch: int, progress: Progress) -> Stop | None:
-        """Stop when another epoch like the last one would be too much."""
+        """Stop when another epoch like the last one would exceed the budget."""
         last, self._seconds = progress.seconds - self._seconds, progress.seconds
         if self._epochs is not None and epoch >= self._epochs:
             return Stop(reason=f"the budget of {self._epochs} epochs is used up")

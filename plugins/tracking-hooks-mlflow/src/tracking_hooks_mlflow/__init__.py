@@ -1,1 +1,1 @@
-"""MLflow for tracking-hooks. Importing this package does nothing: the training process does it, too."""
+"""MLflow for tracking-hooks. Importing this package does nothing, since the training process imports it, too."""

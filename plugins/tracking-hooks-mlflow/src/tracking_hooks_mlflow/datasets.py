@@ -1,4 +1,4 @@
-"""A data set as an input of a run: what MLflow shows under "Datasets used"."""
+"""A data set as an input of a run, which MLflow shows under "Datasets used"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracking_hooks_mlflow.run import MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
 DIGEST = 8
-"""Characters, as many as MLflow's own digests have: its pages show them all."""
+"""Number of characters, the same as in MLflow's own digests: its pages show all of them."""
 
 MAX_NAME = 500
 MAX_PROFILE = 1_000_000
@@ -30,20 +30,20 @@ _LABELS: dict[str, dict[str, str]] = {
     "pose": {**_BOX, "keypoints": "string"},
     "obb": {"corners": "string"},
 }
-"""What a label holds beside its class, by task, with the types that MLflow has for it."""
+"""What a label holds beside its class, by task, with MLflow's types."""
 
 
 def log(run: MLflowRun, dataset: Dataset, task: str) -> None:
-    """Note what a run is trained and validated on; again makes no difference."""
+    """Log the data that a run is trained and validated on. Repeating it changes nothing."""
     try:
         with optional(run, "data sets of runs (MLflow 2.4 does)"):
             run.client.log_inputs(run.run_id, datasets=inputs(dataset, task))
     except Unsupported as error:
-        logger.warning("the data set is in the tags only: %s", error)
+        logger.warning("the data set is recorded in the tags only: %s", error)
 
 
 def inputs(dataset: Dataset, task: str) -> list[DatasetInput]:
-    """Return an input for each split: MLflow knows one by its name and digest, and takes it once."""
+    """Return an input for each split. MLflow identifies it by name and digest, and stores it once."""
     return [
         DatasetInput(
             Entity(
@@ -61,7 +61,7 @@ def inputs(dataset: Dataset, task: str) -> list[DatasetInput]:
 
 
 def digest(of_dataset: str, split: str) -> str:
-    """Return a split's digest, made of that of the data set: the training split's is its beginning."""
+    """Return the digest of a split, derived from that of the data set; for training it is the beginning of that."""
     if split != "train":
         of_dataset = hashlib.sha256(f"{of_dataset} {split}".encode()).hexdigest()
     return of_dataset[:DIGEST]
@@ -73,7 +73,7 @@ def _columns(task: str) -> list[dict[str, object]]:
 
 
 def _profile(dataset: Dataset, split: Split) -> str:
-    """Return the numbers of a split; MLflow's page shows each with its name."""
+    """Return the counts of a split; MLflow's page shows each with its name."""
     totals = {
         "images": split.images,
         "instances": sum(split.instances.values()),

@@ -13,12 +13,12 @@ from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks_mlflow import uris
 
 _FOR_NOW = {408, 429, 499}  # time-out, too many requests, cancelled
-_CLOUDS = ("azure", "boto3", "botocore", "google")  # clients of artifact stores, with exceptions of their own
+_CLOUDS = ("azure", "boto3", "botocore", "google")  # clients of artifact stores that have exceptions of their own
 
 
 @contextmanager
 def told_to_relay(uri: str) -> Iterator[None]:
-    """Raise ``Unavailable`` or ``Rejected`` for what MLflow raises.
+    """Translate MLflow's exceptions to ``Unavailable`` or ``Rejected``.
 
     :param uri: the tracking URI, without credentials
     """
@@ -27,12 +27,12 @@ def told_to_relay(uri: str) -> Iterator[None]:
     except MlflowException as error:
         if error.get_http_status_code() == 500 and uris.is_in_process(uri):
             raise  # a fault inside this process
-        # An address where no MLflow is (yet), such as a proxy before its server is up.
+        # An address where MLflow does not answer, such as a proxy whose server is still starting.
         elsewhere = error.error_code == "ENDPOINT_NOT_FOUND"
         status = 503 if elsewhere else error.get_http_status_code()
-        # `from None`: the original holds the address with its password.
+        # `from None`: the original contains the address with its password.
         raise _meaning(status, reason(error), uri) from None
-    except requests.HTTPError as error:  # raised for artifacts
+    except requests.HTTPError as error:  # raised by transfers of artifacts
         status = 500 if error.response is None else error.response.status_code
         raise _meaning(status, reason(error), uri) from None
     except requests.RequestException as error:
@@ -44,11 +44,11 @@ def told_to_relay(uri: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Return one line of what an exception says, without credentials."""
+    """Return the message of an exception as one line, without credentials."""
     text = str(error)
     for words in ("Connection refused", "Read timed out", "connect timeout", "Name or service not known"):
         if words in text:
-            return words.lower()  # else urllib3 tells of its pools and retries
+            return words.lower()  # otherwise urllib3 describes its pools and retries
     line = next(iter(text.splitlines()), "") or type(error).__name__
     return re.sub(r"//[^/\s]*@", "//", line)[:500]
 

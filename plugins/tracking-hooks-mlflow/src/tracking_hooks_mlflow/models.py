@@ -1,7 +1,7 @@
-"""The best checkpoint as a model of MLflow's, which can be loaded, served and registered.
+"""The best checkpoint as an MLflow model, which can be loaded, served and registered.
 
-A run makes one, once its best checkpoint has been validated. It is begun then, so that the final metrics are its
-own, and is ready when its files are there. Each step may come again: a model is found by the run's uid.
+A run has one model, created once its best checkpoint has been validated, so that the final metrics belong to it. It is
+ready when its files are there. Each step may be repeated: a model is found by the uid of the run.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
 WEIGHTS = "tracking_hooks.weights"
-"""The tag with the digest of the weights that a model's files were made of."""
+"""The tag with the digest of the weights that a model's files were made from."""
 
 ALIAS = "tracking_hooks.alias"
-"""The tag of a registered version that was given its alias: a replay does not take it from a newer one."""
+"""The tag of a registered version that has received its alias: a replay does not take it from a newer version."""
 
 _VERSIONS = "mlflow.modelVersions"
 _WHAT = "models of runs (MLflow 3 does), so the best weights are kept as a file only"
@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 def begin(run: MLflowRun, about: Run, state: State) -> dict[str, str]:
-    """Make the run's model, to be filled by ``complete``.
+    """Create the run's model, which ``complete`` fills.
 
-    :returns: what links a metric to the model and to the data it was measured on; nothing if there is no model
+    :returns: the fields that link a metric to the model and to the data; empty if there is no model
     """
     try:
         with optional(run, _WHAT):
@@ -49,7 +49,7 @@ def begin(run: MLflowRun, about: Run, state: State) -> dict[str, str]:
             state["model_id"] = _find_or_create(run, about, found, state)
     except (Unsupported, Rejected) as error:
         state["model_id"] = None
-        logger.warning("no model is made of the best checkpoint: %s", error)
+        logger.warning("the best checkpoint does not become a model: %s", error)
     if not state["model_id"]:
         return {}
     links = {"model_id": state["model_id"]}
@@ -60,7 +60,7 @@ def begin(run: MLflowRun, about: Run, state: State) -> dict[str, str]:
 
 
 def complete(run: MLflowRun, about: Run, checkpoint: Checkpoint, time: float, state: State) -> None:
-    """Give the model its files, and say that it is ready.
+    """Upload the model's files and mark it as ready.
 
     :param time: when the checkpoint was saved
     """
@@ -80,16 +80,16 @@ def complete(run: MLflowRun, about: Run, checkpoint: Checkpoint, time: float, st
                 run.client.set_logged_model_tags(model_id, tags)
                 run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
             outputs = found.outputs.model_outputs if found.outputs else []
-            if model_id not in {output.model_id for output in outputs}:  # MLflow would note it twice
+            if model_id not in {output.model_id for output in outputs}:  # MLflow would record it twice
                 run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, state.get("best_epoch", 0))])
     except (Unsupported, Rejected) as error:
-        logger.warning("no model is made of the best checkpoint: %s", error)
+        logger.warning("the best checkpoint does not become a model: %s", error)
 
 
 def finish(run: MLflowRun, about: Run, state: State, registration: Registration | None) -> None:
-    """The run is over: give up a model that got no files, and register a complete one.
+    """Finish at the end of the run: delete a model without files, register a complete one.
 
-    :param registration: as what; None: not at all
+    :param registration: the name and alias; None to register nothing
     """
     model_id = state.get("model_id")
     if not model_id:
@@ -99,7 +99,7 @@ def finish(run: MLflowRun, about: Run, state: State, registration: Registration 
         for model in _search(run, experiment, about.uid):
             is_pending = model.status == LoggedModelStatus.PENDING
             if model.model_id != model_id and is_pending:
-                # The server got to a create_logged_model only after it had been given up.
+                # The server carried out a create_logged_model after we had given it up.
                 run.client.delete_logged_model(model.model_id)
             elif is_pending:
                 run.client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
@@ -109,11 +109,11 @@ def finish(run: MLflowRun, about: Run, state: State, registration: Registration 
 
 def _find_or_create(run: MLflowRun, about: Run, found: Any, state: State) -> str | None:
     if found.info.lifecycle_stage == "deleted":
-        return None  # nor are its metrics taken, which says why
+        return None  # its metrics are refused as well, with the reason
     if about.task not in package.TASKS:
-        raise Unsupported(f"how to ask one for the task {about.task!r} is not known here")
+        raise Unsupported(f"models of the task {about.task!r} are not supported")
     with optional(run, _WHAT):
-        # One whose create_logged_model's answer was lost, or whose state was; of two, the one that has its files.
+        # The answer of create_logged_model, or our state, may have been lost. Of two models, take the one with files.
         models = _search(run, found.info.experiment_id, about.uid)
         for model in sorted(models, key=lambda model: model.status != LoggedModelStatus.READY):
             return str(model.model_id)

@@ -1,4 +1,4 @@
-"""Keys that MLflow takes: one it refuses makes it refuse the whole batch."""
+"""Keys that MLflow accepts: a single invalid key makes it refuse the whole batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 MAX_LENGTH = 250
 
-_REFUSED = re.compile(r"[^\w./ -]")  # a colon is taken as well, but not by a server on Windows
+_REFUSED = re.compile(r"[^\w./ -]")  # MLflow accepts a colon as well, but not on a Windows server
 
 
 def spelled(name: str) -> str:
-    """Return the name as MLflow takes it: without parentheses (as Ultralytics does), a plain path."""
+    """Return a name that MLflow accepts: a plain path without parentheses, as Ultralytics' own integration does."""
     name = _REFUSED.sub("_", name.replace("(", "").replace(")", ""))[:MAX_LENGTH]
     parts = [re.sub(r"^\.{1,2}$", "_", part) for part in name.split("/") if part]
     key = "/".join(parts) or "_"
@@ -23,8 +23,8 @@ def spelled(name: str) -> str:
 class Names:
     """Gives each name a key of its own.
 
-    :param owners: who has which key, where that is not obvious; kept by the caller, so that a name has the
-        same key for the whole run
+    :param owners: key to name, where they differ; kept by the caller, so that a name has the same key for the
+        whole run
     """
 
     def __init__(self, owners: dict[str, str]) -> None:
@@ -33,7 +33,7 @@ class Names:
     def key(self, name: str, beside: Container[str] = ()) -> str:
         """Return the key for a name.
 
-        :param beside: the other names of this event: one that needs no change keeps its spelling
+        :param beside: the other names of this event: a name that is a valid key keeps it
         """
         key = spelled(name)
         if key == name and key not in self._owners:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from tracking_hooks.events import Dataset, Environment, Model
 
 DESCRIPTION = "mlflow.note.content"
-"""The tag in which MLflow keeps it."""
+"""The tag in which MLflow stores the description."""
 
 WIDTH = 72
-"""Characters of a line of code: MLflow's page does not wrap it, and shifts what stands beside it out of sight."""
+"""Maximum length of a line of code: MLflow's page does not wrap it, and pushes other columns out of sight."""
 
 
 def command(environment: Environment) -> str:
-    """Say how the training was started."""
+    """Describe how the training was started."""
     lines: list[str] = []
     for word in map(shlex.quote, environment.argv):
         if lines and len(lines[-1]) + len(word) < WIDTH:
@@ -26,7 +26,7 @@ def command(environment: Environment) -> str:
 
 
 def summary(model: Model, dataset: Dataset) -> str:
-    """Say what was trained, and on what."""
+    """Describe the model and the data set."""
     size = f"{model.parameters / 1e6:.2f} M parameters"
     gflops = "" if model.gflops is None else f", {model.gflops:.1f} GFLOPs"
     images = ", ".join(f"{split.images:,} {name}" for name, split in dataset.splits.items())
@@ -42,7 +42,7 @@ def figure(value: float) -> str:
 
 
 def result(text: str, epochs: int, figures: Mapping[str, str]) -> str:
-    """Say how it ended, with a table of the best checkpoint's metrics."""
+    """Describe how the run ended, with a table of the best checkpoint's metrics."""
     after = f" after {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""  # a tuning has none
     said = f"**Result:** {text}{after}"
     if not figures:
@@ -52,5 +52,5 @@ def result(text: str, epochs: int, figures: Mapping[str, str]) -> str:
 
 
 def whole(parts: Mapping[str, str]) -> str:
-    """Put the parts together that are known so far."""
+    """Join the parts that are known."""
     return "\n\n".join(parts[name] for name in ("command", "summary", "result") if name in parts)

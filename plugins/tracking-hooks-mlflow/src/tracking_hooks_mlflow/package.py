@@ -1,4 +1,4 @@
-"""The files of a model as MLflow loads them, written without loading it: MLflow's own way needs pandas and Torch."""
+"""The files of an MLflow model, written without loading it: MLflow's own function needs pandas and Torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import yaml  # type: ignore[import-untyped]
 from msgspec import Struct
 
 CODE = "yolo_model.py"
-"""The module beside this one that goes with the weights, and runs where the model is served."""
+"""The module that is packed with the weights, and runs where the model is served."""
 
 REQUIREMENTS = ("ultralytics", "torch", "torchvision", "opencv-python", "opencv-python-headless", "numpy")
-"""What is pinned to the training's versions, as far as those are known."""
+"""Packages to pin to the versions of the training, as far as they are known."""
 
 _NUMBERS = {"type": "array", "items": {"type": "double"}}
 _POINTS = {"type": "array", "items": _NUMBERS}
@@ -34,11 +34,11 @@ TASKS: dict[str, dict[str, dict[str, Any]]] = {
     "obb": {**_BOX, "xywhr": _NUMBERS, "corners": _POINTS},
     "classify": {},
 }
-"""The columns of a model's answer that depend on its task, with their types as MLflow writes them."""
+"""The columns of a prediction that depend on the task, with their types in MLflow's spelling."""
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """What a package is made of."""
+    """What a package is built from."""
 
     weights: Path
     task: str
@@ -49,13 +49,13 @@ class Contents(Struct, frozen=True, kw_only=True):
     """In seconds since the epoch."""
     python: str
     versions: Mapping[str, str]
-    """Distribution name to the version that trained."""
+    """Distribution name to its version in the training."""
 
 
 def write(folder: Path, contents: Contents) -> None:
-    """Write all files of a model into an empty folder.
+    """Write all files of a model to an empty folder.
 
-    :raises OSError: if they cannot be written
+    :raises OSError: if a file cannot be written
     """
     (folder / "artifacts").mkdir()
     _link(contents.weights, folder / "artifacts/best.pt")
@@ -125,7 +125,7 @@ def _signature(contents: Contents) -> dict[str, str | None]:
         "max_det": ("long", 300),
     }
     return {
-        # Any input: from what stands here MLflow would make a table before our code sees it, and refuse arrays.
+        # Any input: else MLflow would convert inputs to a table before our code sees them, and refuse arrays.
         "inputs": None,
         "outputs": json.dumps([{**kind, "name": name, "required": True} for name, kind in columns.items()]),
         "params": json.dumps(
@@ -138,7 +138,7 @@ def _signature(contents: Contents) -> dict[str, str | None]:
 
 
 def _requirements(versions: Mapping[str, str]) -> list[str]:
-    # A local version (2.14.1+cpu) is of an index that pip does not ask by itself.
+    # A local version (2.14.1+cpu) comes from an index that pip does not use by default.
     pinned = [f"{name}=={versions[name].partition('+')[0]}" for name in REQUIREMENTS if name in versions]
     if "ultralytics" not in versions:
         pinned.insert(0, "ultralytics")

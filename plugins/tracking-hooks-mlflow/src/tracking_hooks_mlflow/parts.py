@@ -1,4 +1,4 @@
-"""Large files go to the artifact store in parts, past the server, where both of them can do that."""
+"""Uploads large files to the artifact store in parts, bypassing the server, where both support that."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 
 def allow() -> None:
-    """Let MLflow's client send large files in parts, unless the user has set that otherwise."""
+    """Let MLflow's client upload large files in parts, unless the user has set otherwise."""
     os.environ.setdefault(IN_PARTS.name, "true")
 
 
 def upload(send: Callable[[], None]) -> None:
-    """Send files; if their parts do not get to the artifact store, send them through the server, from now on.
+    """Upload files; if the artifact store cannot be reached, upload through the server from then on.
 
-    Many a server gives out addresses of a store that only the server itself reaches.
+    Many servers send clients to the address of a store that only the server reaches.
     """
     try:
         send()
     except MlflowException as error:
         if not (IN_PARTS.get() and "upload at least one part" in str(error)):
             raise
-        logger.warning("the artifact store cannot be reached from here, so files are sent through the server")
+        logger.warning("the artifact store cannot be reached from here, so files are uploaded through the server")
         IN_PARTS.set("false")
         send()

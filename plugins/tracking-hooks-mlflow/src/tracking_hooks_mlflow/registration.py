@@ -1,4 +1,4 @@
-"""Under which name a model is to be registered. MLflow is not imported: the training process reads this."""
+"""The name to register a model under. Imports no MLflow, since the training process uses this module."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 VARIABLE = "TRACKING_HOOKS_MLFLOW_REGISTER"
 
 _NAME = r"[^/:@'\"]*[^/:@'\"\s]"
-_ALIAS = r"(?!latest$|v\d+$)[\w-]{1,255}"  # those two MLflow keeps for itself
+_ALIAS = r"(?!latest$|v\d+$)[\w-]{1,255}"  # MLflow reserves these two
 
 
 class Registration(NamedTuple):
-    """A registered model's name, and the alias that shall point at the new version."""
+    """The name of a registered model, and the alias for the new version."""
 
     name: str
     alias: str | None

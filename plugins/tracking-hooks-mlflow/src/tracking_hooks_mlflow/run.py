@@ -23,16 +23,16 @@ from tracking_hooks_mlflow.store import connect
 from tracking_hooks_mlflow.trainer import DEFAULT_EXPERIMENT
 
 RUN_UID = "tracking_hooks.run_uid"
-"""The tag by which a run is found again."""
+"""The tag by which a run is found."""
 
 PARENT_UID = "tracking_hooks.parent_uid"
 """The tag by which the trials of a tuning are found."""
 
 STOP = "tracking_hooks.stop"
-"""Set this tag in MLflow's UI, to a reason, and the training ends."""
+"""Setting this tag in MLflow's UI, with a reason as the value, ends the training."""
 
 BEGAN = "tracking_hooks.began"
-"""The tag that says when the run was begun or resumed last: what a killed part of it has to say comes too late."""
+"""The tag with the time of the run's last start or resume: the end of an earlier, killed part comes too late."""
 
 MAX_PARAM = 6000
 MAX_TAG = 5000
@@ -47,7 +47,7 @@ _STATUS: dict[Status, str] = {
 
 
 class MLflowRun:
-    """Writes to a run. Everything may be written again: nothing is then there twice.
+    """Writes to a run. Every write may be repeated without creating duplicates.
 
     :param uri: the tracking URI without credentials, for messages
     """
@@ -59,10 +59,10 @@ class MLflowRun:
 
     @classmethod
     def open(cls, run: Run, time: float, state: State, destination: Destination, *, resumed: bool = False) -> MLflowRun:
-        """Return the run named in ``state``, or the one to join, or the one with our uid, or a new one.
+        """Return the run named in ``state``, or the run to join, or the run with our uid, or a new run.
 
-        :param time: when the run began, should it be a new one
-        :param resumed: it may have been begun on another machine, in another experiment
+        :param time: the start time for a new run
+        :param resumed: the run may have started on another machine, in another experiment
         """
         uri = destination["tracking_uri"]
         client = connect(uri)
@@ -80,19 +80,19 @@ class MLflowRun:
         return cls(client, uri, state["run_id"])
 
     def log(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = ()) -> None:
-        """Send metrics or params; the client splits what is too much for one request."""
+        """Send metrics or params. The client splits them if they are too many for one request."""
         with told_to_relay(self.uri):
-            # Not left to MLFLOW_ENABLE_ASYNC_LOGGING, with which errors would be lost.
+            # Synchronous even with MLFLOW_ENABLE_ASYNC_LOGGING, which would lose errors.
             self.client.log_batch(self.run_id, metrics=metrics, params=params, synchronous=True)
 
     def tag(self, tags: Mapping[str, str]) -> None:
-        """Set tags, in place of older ones."""
+        """Set tags, replacing older ones."""
         entities = [RunTag(spelled(key), value[:MAX_TAG]) for key, value in tags.items()]
         with told_to_relay(self.uri):
             self.client.log_batch(self.run_id, tags=entities, synchronous=True)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Send the params that are missing. MLflow never changes one: a new value becomes a tag."""
+        """Send the params that are missing. MLflow never changes a param, so a new value becomes a tag."""
         flat = flattened(params)
         names = Names({})
         values = {names.key(name, beside=flat): value for name, value in flat.items()}
@@ -110,7 +110,7 @@ class MLflowRun:
             self.tag({f"tracking_hooks.param.{key}": value for key, value in changed.items()})
 
     def upload(self, path: Path, name: str) -> None:
-        """Upload a file as artifact ``name``, in place of an older one.
+        """Upload a file as artifact ``name``, replacing an older one.
 
         :raises Rejected: the file is gone
         """
@@ -126,18 +126,18 @@ class MLflowRun:
             self.client.log_text(self.run_id, text, name)
 
     def began(self) -> float:
-        """Return when the run was begun or resumed last, in seconds since the epoch."""
+        """Return when the run last started or was resumed, in seconds since 1970."""
         with told_to_relay(self.uri):
             return float(self.client.get_run(self.run_id).data.tags.get(BEGAN, 0))
 
     def stop_asked_for(self) -> str | None:
-        """Return the reason why somebody wants the training to end, if somebody does."""
+        """Return the reason of a request to end the training, if there is one."""
         with told_to_relay(self.uri):
             tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
         return tags.get(STOP)
 
     def nest(self, run: Run) -> None:
-        """Put a trial below its tuning, or below a tuning the trials that were here before it."""
+        """Put a trial below its tuning, or below a tuning the trials that were created before it."""
         with told_to_relay(self.uri):
             experiment = self.client.get_run(self.run_id).info.experiment_id
             if run.parent is not None:
@@ -150,14 +150,14 @@ class MLflowRun:
                 self.client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
 
     def reopen(self) -> None:
-        """Set the run going again, also if it was stopped."""
+        """Set the run to RUNNING again, and clear a request to stop."""
         with told_to_relay(self.uri):
             self.client.update_run(self.run_id, status="RUNNING")
             if STOP in self.client.get_run(self.run_id).data.tags:
                 self.client.delete_tag(self.run_id, STOP)
 
     def drop_others(self, uid: str) -> None:
-        """Delete what a server made of a ``create_run`` that it got to only after it had been given up."""
+        """Delete empty runs that the server created after we had given up waiting for ``create_run``."""
         with told_to_relay(self.uri):
             experiment = self.client.get_run(self.run_id).info.experiment_id
             for other in self.client.search_runs([experiment], f"tags.`{RUN_UID}` = '{uid}'"):
@@ -172,7 +172,7 @@ class MLflowRun:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a time as MLflow counts it."""
+    """Return a time in milliseconds, as MLflow expects it."""
     return round(seconds * 1000)
 
 
@@ -191,7 +191,7 @@ def _find_anywhere(client: MlflowClient, uid: str) -> Any:
 
 def _find_or_create(client: MlflowClient, run: Run, time: float, destination: Destination) -> Any:
     experiment = destination.get("experiment_id") or _experiment(client, destination)
-    # A create_run whose answer was lost, or whose state was: it must not be made twice.
+    # The answer of create_run, or our state, may have been lost: do not create the run twice.
     found = client.search_runs([experiment], f"tags.`{RUN_UID}` = '{run.uid}'", max_results=1)
     if found:
         return found[0].info
@@ -212,13 +212,13 @@ def _experiment(client: MlflowClient, destination: Destination) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another relay was faster
+            found = client.get_experiment_by_name(name)  # another relay has just created it
         else:
             return number
     if found.lifecycle_stage == "deleted":
-        # Not restored here: that would bring all of its old runs back, too.
+        # Restoring it would bring back all of its old runs, too.
         raise Unavailable(
-            f"MLflow's experiment {name!r} was deleted. Bring it back with"
+            f"MLflow's experiment {name!r} was deleted. Restore it with"
             f" `mlflow experiments restore --experiment-id {found.experiment_id}`, or delete it for good with"
             f" `mlflow gc --experiment-ids {found.experiment_id}`; the run is recorded then."
         )
@@ -228,7 +228,7 @@ def _experiment(client: MlflowClient, destination: Destination) -> str:
 
 @contextmanager
 def _called(path: Path, name: str) -> Iterator[Path]:
-    """Give the file under another name, since MLflow names an artifact after its file."""
+    """Provide the file under another name, since MLflow names an artifact after its file."""
     if path.name == name:
         yield path
         return

@@ -1,4 +1,4 @@
-"""Opening a tracking store: a server, or a database file that may not be there yet."""
+"""Opening a tracking store: a server, or a database file that may still have to be created."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tracking_hooks_mlflow.errors import reason
 def connect(uri: str) -> MlflowClient:
     """Return a client.
 
-    :param uri: the tracking URI, without credentials: those come from this process's MLFLOW_TRACKING_URI
-    :raises Unavailable: whatever the reason, since it can be put right
+    :param uri: the tracking URI without credentials, which come from this process's MLFLOW_TRACKING_URI
+    :raises Unavailable: whatever the reason, since the user can correct it
     """
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay's own back-off takes its place
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay waits and retries instead
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -40,7 +40,7 @@ def connect(uri: str) -> MlflowClient:
 
 def _open_database(uri: str) -> MlflowClient:
     if not find_spec("sqlalchemy"):
-        raise ImportError("a database needs the whole of MLflow, not only mlflow-skinny: pip install mlflow")
+        raise ImportError("a database needs the full package mlflow, not only mlflow-skinny: pip install mlflow")
     from alembic.util import CommandError
     from mlflow.store.db.utils import create_sqlalchemy_engine
     from sqlalchemy import make_url
@@ -50,15 +50,15 @@ def _open_database(uri: str) -> MlflowClient:
         url = make_url(uri)
         file = url.database if url.get_backend_name() == "sqlite" else None
         if not file or file == ":memory:":
-            # MLflow itself would try for 100 seconds to reach a database that is down.
+            # MLflow itself would retry for 100 seconds while a database is down.
             create_sqlalchemy_engine(uri).connect().close()
             return MlflowClient(tracking_uri=uri)
         path = Path(file).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            # MLflow's migrations must not run twice at once on one file.
+            # MLflow's migrations must not run concurrently on one file.
             stack.enter_context(_locked(path.with_name(f".{path.name}.lock")))
-            # Opened in its own folder, since that is where MLflow's default artifact root begins.
+            # Opened in its own folder, since MLflow's default artifact root is relative to the working directory.
             stack.enter_context(_inside(path.parent))
             if not path.exists() or path.stat().st_size == 0:
                 _create(path)
@@ -68,7 +68,7 @@ def _open_database(uri: str) -> MlflowClient:
 
 
 def _create(path: Path) -> None:
-    """Make a database under another name first: one left half-made can never be opened again."""
+    """Create a database under another name first: one that was left unfinished can never be opened."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import URL
 
@@ -77,7 +77,7 @@ def _create(path: Path) -> None:
     new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
     store = SqlAlchemyStore(URL.create("sqlite", database=str(new)).render_as_string(), "./mlruns")
     store.engine.dispose()
-    if not path.exists() or path.stat().st_size == 0:  # else the user's own MLflow was faster
+    if not path.exists() or path.stat().st_size == 0:  # otherwise the user's own MLflow has just created it
         new.replace(path)
     new.unlink(missing_ok=True)
 

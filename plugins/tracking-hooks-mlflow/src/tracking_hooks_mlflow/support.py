@@ -1,4 +1,4 @@
-"""What a store may not have: servers and stores that are older than what is asked of them."""
+"""Features that older servers and stores lack."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _UNKNOWN = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"}
 
 
 class Unsupported(Exception):
-    """This store does not know what it was asked for. The rest of the run is not concerned."""
+    """The store lacks a feature. The rest of the run is not affected."""
 
 
 @contextmanager
 def optional(run: MLflowRun, what: str) -> Iterator[None]:
-    """Raise ``Unsupported`` where a store does not know something, and else what tells the relay.
+    """Raise ``Unsupported`` if the store lacks a feature, and otherwise the exceptions that the relay expects.
 
-    :param what: what is then missing, for the message
+    :param what: the feature, for the message
     """
     with told_to_relay(run.uri):
         try:
             yield
         except NotImplementedError:
-            raise Unsupported(f"MLflow's store {run.uri} knows no {what}") from None
+            raise Unsupported(f"MLflow's store {run.uri} does not support {what}") from None
         except MlflowException as error:
             if error.error_code not in _UNKNOWN:
                 raise
-            # An address where no MLflow is answers so, too: then this raises, and the relay tries again.
+            # An address without MLflow answers the same: then this raises, and the relay retries.
             run.client.get_run(run.run_id)
-            raise Unsupported(f"MLflow at {run.uri} knows no {what}") from None
+            raise Unsupported(f"MLflow at {run.uri} does not support {what}") from None

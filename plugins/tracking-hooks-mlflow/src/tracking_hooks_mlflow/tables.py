@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tracking_hooks.events import ConfusionMatrix, Curve
 
 LOGGED = "mlflow.loggedArtifacts"
-"""The tag in which MLflow notes down which artifacts are tables."""
+"""The tag in which MLflow lists the artifacts that are tables."""
 
 
 def curve(curve: Curve) -> str:
@@ -19,7 +19,7 @@ def curve(curve: Curve) -> str:
 
 
 def confusion_matrix(matrix: ConfusionMatrix) -> str:
-    """Return the counts that are not 0 as a table: predicted, true, count."""
+    """Return the non-zero counts as a table: predicted, true, count."""
     rows = (
         (predicted, true, count)
         for predicted, counts in zip(matrix.labels, matrix.matrix)

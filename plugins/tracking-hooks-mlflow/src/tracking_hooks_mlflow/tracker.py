@@ -1,4 +1,4 @@
-"""The hooks: what of a training goes where in an MLflow run."""
+"""The hooks: where in an MLflow run the data of a training are stored."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ METRICS_PER_BATCH = 1000
 class MLflowTracker:
     """Records one training as one MLflow run.
 
-    A fresh instance finds its run again from ``state``, or by the tag with our uid; so any hook may be its
-    first. In ``state`` are ``run_id``, ``model_id`` and ``url``, when this part of it ``began``, the last ``epoch``
-    and the ``best_epoch``, the ``keys`` of metrics whose name MLflow does not take, and for the description its parts
-    so far (``note``) and the figures of the ``best`` checkpoint.
+    A fresh instance finds its run by ``state``, or by the tag with our uid, so its first call may be any hook.
+    ``state`` holds ``run_id``, ``model_id`` and ``url``; the time at which this part of the run ``began``; the last
+    ``epoch`` and the ``best_epoch``; the ``keys`` of metrics whose names MLflow refuses; and for the description its
+    parts (``note``) and the figures of the ``best`` checkpoint.
     """
 
     def __init__(self) -> None:
@@ -54,11 +54,11 @@ class MLflowTracker:
         self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, state: State,
         destination: Destination,
     ) -> None:  # fmt: skip
-        """Params, and where they came from as tags."""
+        """Record params, and the environment as tags."""
         self._run = mlflow_run = MLflowRun.open(run, time, state, destination, resumed=resumed)
         state["began"] = time
         if mlflow_run.began() > time:
-            return  # it was resumed elsewhere before this came
+            return  # it was resumed elsewhere before this was delivered
         tags = _tags(run, environment, destination) | {BEGAN: str(time)}
         if not _is_joined(destination):
             tags |= _source(environment)
@@ -73,7 +73,7 @@ class MLflowTracker:
     def on_train_start(
         self, model: Model, dataset: Dataset, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """The network's size as params, the data set's identity as tags."""
+        """Record the size of the network as params, the identity of the data set as tags."""
         mlflow_run = self._open(run, time, state, destination)
         mlflow_run.tag({"dataset.name": dataset.name, "dataset.digest": dataset.digest})
         summary = {
@@ -91,7 +91,7 @@ class MLflowTracker:
     def on_batch_end(
         self, step: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """Metrics named ``batch/…``, by batch."""
+        """Record metrics named ``batch/…``, by batch."""
         self._record(metrics, step, run, time, state, destination)
 
     @hookimpl
@@ -99,7 +99,7 @@ class MLflowTracker:
         self, epoch: int, metrics: Metrics, per_class: PerClass | None, run: Run, time: float, state: State,
         destination: Destination,
     ) -> None:  # fmt: skip
-        """The curves, by epoch; those of a class are named ``per_class/…``."""
+        """Record the curves, by epoch; those of a class are named ``per_class/…``."""
         state["epoch"] = epoch
         self._record({**metrics, **_flat(per_class)}, epoch, run, time, state, destination)
 
@@ -107,7 +107,7 @@ class MLflowTracker:
     def on_system_metrics(
         self, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
-        """Metrics named ``system/…``: MLflow shows them on a page of their own."""
+        """Record metrics named ``system/…``, which MLflow shows on a page of their own."""
         self._record(metrics, seq, run, time, state, destination)
 
     @hookimpl
@@ -115,7 +115,7 @@ class MLflowTracker:
         self, metrics: Metrics, step: int | None, run: Run, time: float, seq: int, state: State,
         destination: Destination,
     ) -> None:  # fmt: skip
-        """The user's own metrics."""
+        """Record the user's own metrics."""
         self._record(metrics, seq if step is None else step, run, time, state, destination)
 
     @hookimpl
@@ -123,11 +123,11 @@ class MLflowTracker:
         self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
         confusion_matrix: ConfusionMatrix | None, run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Metrics of the best checkpoint, named ``best/…``: they are no point of the curves, but the model's own."""
+        """Record the metrics of the best checkpoint as ``best/…``: they belong to the model, not to the curves."""
         mlflow_run = self._open(run, time, state, destination)
         model, epoch = models.begin(mlflow_run, run, state), state.get("epoch", 0)
         self._record(_best(metrics), epoch, run, time, state, destination, model)
-        # Not the model's: eighty classes would bury what compares it with others on its page.
+        # Not for the model: eighty classes would hide the metrics that compare models on its page.
         self._record(_best(_flat(per_class)), epoch, run, time, state, destination)
         state["best"] = {name: note.figure(value) for name, value in metrics.items()}
         texts = {f"tables/{_file_name(curve.name)}.json": tables.curve(curve) for curve in curves}
@@ -142,7 +142,7 @@ class MLflowTracker:
     def on_checkpoint_saved(
         self, epoch: int, checkpoint: Checkpoint, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """The weights that are final, as ``weights/best.pt``, ``weights/epoch5.pt``; the best ones also as a model."""
+        """Upload final weights as ``weights/best.pt``, ``weights/epoch5.pt``; the best weights also as a model."""
         if checkpoint.digest is None and checkpoint.kind == "best":
             state["best_epoch"] = epoch
         if checkpoint.digest is not None:
@@ -153,7 +153,7 @@ class MLflowTracker:
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
-        """Plots, tables and other files."""
+        """Upload plots, tables and other files."""
         self._open(run, time, state, destination).upload(artifact.path, artifact.name)
 
     @hookimpl
@@ -166,9 +166,9 @@ class MLflowTracker:
         state: State,
         destination: Destination,
     ) -> None:
-        """The status, and what went wrong. A run that was joined is left open."""
+        """Record the status and the error. A run that was joined is left open."""
         mlflow_run = self._open(run, time, state, destination)
-        self._send()  # a run that says it is over shall be complete
+        self._send()  # a run that says it is over must be complete
         if error is not None:
             mlflow_run.write(error.traceback, "traceback.txt")
             mlflow_run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
@@ -178,13 +178,13 @@ class MLflowTracker:
             mlflow_run.drop_others(run.uid)
             if status != "finished" or not destination.get("keep_active"):
                 mlflow_run.end(status, time)
-        # A run that was cut short makes no version, nor does each trial of a tuning.
+        # Neither an unfinished run nor a trial of a tuning becomes a version.
         wish = destination.get("register") if status == "finished" and run.parent is None else None
         models.finish(mlflow_run, run, state, registration.parse(wish) if wish else None)
 
     @hookimpl
     def poll(self, run: Run, state: State, destination: Destination) -> Action | None:
-        """A tag ``tracking_hooks.stop`` that was set in MLflow ends the training."""
+        """End the training if somebody has set the tag ``tracking_hooks.stop`` in MLflow."""
         if "run_id" not in state:
             return None
         reason = self._open(run, 0.0, state, destination).stop_asked_for()
@@ -195,7 +195,7 @@ class MLflowTracker:
         self, action: Action, plugin: str, outcome: str, run: Run, time: float, seq: int, state: State,
         destination: Destination,
     ) -> None:  # fmt: skip
-        """What was done to the training, by whom and why, as a tag."""
+        """Record an action, who asked for it and why, as a tag."""
         text = f"{type(action).__name__} by {plugin}: {action.reason} ({outcome})"
         self._open(run, time, state, destination).tag({f"tracking_hooks.action.{seq}": text})
 
@@ -220,10 +220,10 @@ class MLflowTracker:
     ) -> None:  # fmt: skip
         self._open(run, time, state, destination)
         names = Names(state.setdefault("keys", {}))
-        # The event's own time: MLflow then takes a point that it already has for the same one.
+        # The time of the event: by it, MLflow recognises a point that it already has.
         moment = milliseconds(time)
         for name, value in metrics.items():
-            known = links if links and math.isfinite(value) else {}  # MLflow takes a model's NaN for zero
+            known = links if links and math.isfinite(value) else {}  # MLflow turns NaN into zero for a model
             self._buffer.append(Metric(names.key(name, beside=metrics), float(value), moment, step, **known))
         if len(self._buffer) >= METRICS_PER_BATCH:
             self._send()
@@ -249,7 +249,7 @@ def _file_name(text: str) -> str:
 
 
 def _is_joined(destination: Destination) -> bool:
-    """Whether the run is the user's own, which is not ours to close or to rename."""
+    """Whether the run is the user's own, which we neither close nor rename."""
     return "run_id" in destination
 
 
@@ -273,11 +273,11 @@ def _tags(run: Run, environment: Environment, destination: Destination) -> dict[
 
 
 def _source(environment: Environment) -> Mapping[str, str]:
-    """Return the tags in which MLflow itself keeps who started what."""
+    """Return MLflow's own tags for who started what."""
     tags = {
         "mlflow.user": environment.user,
         "mlflow.source.type": "LOCAL",
-        # The program alone: MLflow's pages show what stands behind the last slash.
+        # Only the program: MLflow's pages show what follows the last slash.
         "mlflow.source.name": next(iter(environment.argv), ""),
     }
     if git := environment.git:

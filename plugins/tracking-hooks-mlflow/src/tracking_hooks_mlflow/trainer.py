@@ -1,4 +1,4 @@
-"""What is noted down in the training process. Nothing is imported here that it does not already have."""
+"""The trainer side. It imports nothing that the training process has not already imported."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tracking_hooks_mlflow import registration, uris
 _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
 
 DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
-"""What Ultralytics' own integration takes when ``project`` is not set."""
+"""The name that Ultralytics' own integration uses when ``project`` is not set."""
 
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
-    """Note where MLflow would record this run: its environment variables, else the user's own session.
+    """Return where MLflow would record this run: by its environment variables, else by the user's own settings.
 
-    A trial belongs beside its tuning, which has joined the user's own run if there is one.
+    A trial is recorded beside its tuning, which has joined the user's own run if there is one.
     """
     destination = _beside(parent, run) if parent else _destination(run)
     return Capture(destination=destination, disables="mlflow", summary=_where_to_look(destination["tracking_uri"]))
@@ -50,7 +50,7 @@ def _destination(run: Run) -> Destination:
     if joined:
         destination["run_id"] = joined
     if wish := os.environ.get(registration.VARIABLE, "").strip():
-        registration.parse(wish)  # raises now, not after the training
+        registration.parse(wish)  # raise now, not after the training
         destination["register"] = wish
     if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in _TRUE:
         destination["keep_active"] = True
@@ -58,7 +58,7 @@ def _destination(run: Run) -> Destination:
 
 
 def _imported_by_user() -> Any:
-    """Return MLflow if the user's own code has imported it (and it is not a mere folder of that name)."""
+    """Return MLflow if the user's code has imported it (and not just a folder of that name)."""
     module = sys.modules.get("mlflow")
     return module if hasattr(module, "active_run") else None
 

@@ -1,4 +1,4 @@
-"""Tracking URIs: MLflow's default, absolute forms, and forms without credentials. MLflow is not imported."""
+"""Tracking URIs: MLflow's default, absolute forms, and forms without credentials. Imports no MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECRET_ARGUMENT = re.compile(r"(?<=[?&])(?:user|password|passwd|sslpassword|tok
 
 
 def default(folder: Path) -> str:
-    """Return the tracking URI that MLflow 3 takes in a folder when nothing is set.
+    """Return the tracking URI that MLflow 3 uses in a folder when nothing is set.
 
     That is ``mlflow.db``, unless ``mlruns`` already holds an experiment of the old file store.
     """
@@ -26,16 +26,16 @@ def default(folder: Path) -> str:
 
 
 def absolute(uri: str, folder: Path) -> str:
-    """Return the URI such that it means the same in any working directory.
+    """Return the URI in a form that means the same in any working directory.
 
-    :param folder: where a relative path begins
+    :param folder: the base of a relative path
     """
     if uri.startswith("sqlite") and ":///" in uri:
         head, _, tail = uri.partition(":///")
         path, mark, query = tail.partition("?")
         if path in {"", ":memory:"} or Path(path).is_absolute():
             return uri
-        # Percent-encoded as MLflow does it for its own default; the path given is so already.
+        # Percent-encoded, as MLflow does for its default; the given path already is.
         beginning = quote(folder.absolute().as_posix(), safe="/:")
         return f"{head}:///{posixpath.normpath(f'{beginning}/{path}')}{mark}{query}"
     if uri.startswith("file:") and not uri.startswith("file:/"):
@@ -50,22 +50,22 @@ def without_credentials(uri: str) -> str:
     scheme, mark, rest = uri.partition("://")
     if not mark or scheme.startswith(("sqlite", "file")):
         return uri
-    # In a database's URI the password may hold a slash.
+    # The password in a database URI may contain a slash.
     user = r"^[^/?#]*@" if scheme.startswith("http") else r"^(?:[^/]*@|[^:/]*:[^@]*@)"
     bare = _SECRET_ARGUMENT.sub("", re.sub(user, "", rest)).rstrip("?&")
     return f"{scheme}://{bare}"
 
 
 def is_database(uri: str) -> bool:
-    """Return whether runs are written to a database, without a server between."""
+    """Return whether runs are written directly to a database, without a server."""
     return uri.startswith(_DATABASES)
 
 
 def is_in_process(uri: str) -> bool:
-    """Return whether it is MLflow in this process that keeps the runs, in a database or in files."""
+    """Return whether this process itself stores the runs, in a database or in files."""
     return is_database(uri) or uri.startswith("file:")
 
 
 def is_web(uri: str) -> bool:
-    """Return whether an MLflow server is asked by HTTP, whose pages the user can open."""
+    """Return whether the store is an MLflow server, whose pages the user can open."""
     return uri.startswith(("http://", "https://"))

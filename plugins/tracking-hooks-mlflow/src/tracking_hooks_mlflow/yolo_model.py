@@ -1,7 +1,7 @@
-"""An Ultralytics YOLO model for MLflow: images in, a table of what was found out.
+"""An Ultralytics YOLO model for MLflow: takes images, returns a table of detections.
 
-This file is stored with the model, and MLflow runs it where the model is loaded or served. It needs Ultralytics
-there, and what MLflow itself brings.
+This file is stored with the model, and MLflow runs it where the model is loaded or served. It needs Ultralytics and
+the dependencies of MLflow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 PARAMS: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "imgsz": 640, "max_det": 300}
-"""What a prediction may be given beside images, as Ultralytics names it."""
+"""The parameters of a prediction, as Ultralytics names them."""
 
 COLUMNS = {
     "detect": ("x1", "y1", "x2", "y2"),
@@ -28,28 +28,28 @@ COLUMNS = {
     "obb": ("x1", "y1", "x2", "y2", "xywhr", "corners"),
     "classify": (),
 }
-"""What a row holds for a task, beside ``image``, ``class``, ``class_id`` and ``confidence``."""
+"""The columns for a task, beside ``image``, ``class``, ``class_id`` and ``confidence``."""
 
 _BATCH = 16
-"""Images that the network is given at once."""
+"""Number of images in a batch for the network."""
 
 
 class YoloModel(PythonModel):  # type: ignore[misc]
-    """Finds what the network was trained to find."""
+    """Detects the objects that the network was trained to detect."""
 
     def load_context(self, context: Any) -> None:
         """Load the weights."""
         from ultralytics import YOLO
 
         self._yolo = YOLO(context.artifacts["weights"])
-        self._one_at_a_time = threading.Lock()  # a server asks from several threads
+        self._one_at_a_time = threading.Lock()  # a server calls from several threads
 
-    # MLflow takes the annotation literally if it can; a table is the one of our inputs for which it does not.
+    # MLflow enforces the annotation where it can; a table is the only input of ours for which it does not.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a table with a row for each thing that was found.
+        """Return a table with one row for each detection.
 
         :param model_input: one image or many, in a list or in a table's column ``image``. An image is the path of a
-            file, text in base64 or the bytes of one, or an array as OpenCV has it (height, width, blue-green-red)
+            file, text in base64 or the bytes of one, or an array as OpenCV reads it (height, width, blue-green-red)
         :param params: see ``PARAMS``
         """
         del context  # its weights are loaded
@@ -76,11 +76,11 @@ def read_images(data: Any) -> Iterator[np.ndarray]:
     """
     if isinstance(data, pd.DataFrame):
         if "image" not in data and len(data.columns) != 1:
-            raise ValueError(f"The images are expected in a column named 'image'; there are {list(data.columns)}.")
+            raise ValueError(f"Expected the images in a column named 'image'; the columns are {list(data.columns)}.")
         yield from read_images(list(data["image"] if "image" in data else data.iloc[:, 0]))
     elif isinstance(data, Mapping):
         if "image" not in data:
-            raise ValueError(f"The images are expected under the name 'image'; there are {list(data)}.")
+            raise ValueError(f"Expected the images under the name 'image'; the names are {list(data)}.")
         yield from read_images(data["image"])
     elif isinstance(data, str):
         yield _decode(_content(data), f"{data[:80]!r} is no image's path (of a file here) or base64")
@@ -113,30 +113,30 @@ def _decode(content: bytes, complaint: str) -> np.ndarray:
 
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
-        raise ValueError(f"An image that OpenCV reads is expected: {complaint}.")
+        raise ValueError(f"Expected an image that OpenCV can read: {complaint}.")
     return image
 
 
 def _split(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the images of an array: it is one, or a batch."""
+    """Yield the images of an array, which is one image or a batch."""
     if array.ndim not in {2, 3, 4}:
-        raise ValueError(f"An image's array has 2 or 3 dimensions, that of a batch 4; this has {array.ndim}.")
+        raise ValueError(f"An image is an array of 2 or 3 dimensions, a batch one of 4; this one has {array.ndim}.")
     if array.dtype not in (np.uint8, np.uint16):
         if array.dtype.kind == "f" or (array.size and (array.min() < 0 or array.max() > 255)):
-            raise ValueError(f"An image's array holds whole numbers from 0 to 255; this has {array.dtype} others.")
+            raise ValueError(f"An image holds whole numbers from 0 to 255; this array has others ({array.dtype}).")
         array = array.astype(np.uint8)
     yield from array if array.ndim == 4 else [array]
 
 
 def _is_numeric(data: Any) -> bool:
-    """Whether these nested lists are an array, as JSON has it."""
+    """Whether these nested lists are an array that came as JSON."""
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (int, float, np.number))
 
 
 def _rows(result: Any, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield what was found in one image, the surest first."""
+    """Yield the detections in one image, the most confident first."""
     if result.probs is not None:
         scores = result.probs.data.tolist()
         for index in sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:limit]:

@@ -1,1 +1,1 @@
-"""Tracks a run in TensorBoard: one event file a run, which holds each point once."""
+"""Tracks a run in TensorBoard: one event file per run, which holds each point once."""

@@ -1,4 +1,4 @@
-"""Precision and recall over the confidence, as the PR Curves tab draws them."""
+"""Precision and recall over the confidence, in the form that the PR Curves tab draws."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PER_CENT = 100.0
 def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> Iterator[Summary.Value]:
     """Return a curve for each class, and for each kind of result: boxes, masks, poses.
 
-    They are made of those over the confidence and not of "Precision-Recall": the tab lets its user move along the
-    thresholds, of which that one knows nothing.
+    They are derived from the curves over the confidence, not from "Precision-Recall": the tab has a slider for the
+    threshold, which that curve does not contain.
     """
     by_name = {curve.name: curve for curve in curves}
     counts = _instances(matrix)
@@ -35,13 +35,13 @@ def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> Iterat
 
 
 def _pr_curve(tag: str, precision: list[float], recall: list[float], instances: float | None) -> Summary.Value:
-    """Return a curve, with the counts that follow from the number of objects that there are to be found.
+    """Return a curve, with counts derived from the number of labelled objects.
 
-    The tab leaves out the thresholds above which nothing is found, which it sees by the counts.
+    By the counts, the tab leaves out the thresholds above which nothing is detected.
     """
     of = instances or _PER_CENT
     found = [round(value * of) for value in recall]
-    # Of a threshold at which all that was found is wrong, precision and recall do not tell how much that was.
+    # At a threshold where every detection is wrong, precision and recall do not tell how many there were.
     wrong = [round(r * of * (1 - p) / p) if p > 0 else 0 for p, r in zip(precision, recall)]
     missed = [round(of) - value for value in found]
     rows: list[list[float]] = [[*found], [*wrong], [0.0] * len(found), [*missed], precision, recall]
@@ -57,7 +57,7 @@ def _pr_curve(tag: str, precision: list[float], recall: list[float], instances: 
 
 
 def _instances(matrix: ConfusionMatrix | None) -> dict[str, float]:
-    """Return how many objects of each class there are: each is either found, mistaken or missed."""
+    """Return the number of objects of each class: each was detected, confused or missed."""
     if matrix is None:
         return {}
     return {label: sum(row[i] for row in matrix.matrix) for i, label in enumerate(matrix.labels)}

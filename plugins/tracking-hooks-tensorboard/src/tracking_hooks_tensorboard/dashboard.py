@@ -1,7 +1,7 @@
-"""The layout of the Custom Scalars tab: which curves belong into one chart.
+"""The layout of the Custom Scalars tab: which curves share a chart.
 
-The tab takes what is in brackets at the end of "tag (run)" for the run, from the first bracket on, and draws nothing in
-a chart with a tag such as "metrics/mAP50(B)" (seen in TensorBoard 2.21). So for this tab there are copies without.
+In "tag (run)", the tab takes everything from the first bracket on for the run, and draws nothing in a chart with a tag
+such as "metrics/mAP50(B)" (seen in TensorBoard 2.21). So this tab gets copies without brackets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BRACKETS = str.maketrans("", "", "()")
 
 
 def without_brackets(metrics: Metrics) -> Metrics:
-    """Return metrics by the name that Ultralytics has for them where brackets are not taken: ``metrics/mAP50B``."""
+    """Return metrics by the names that Ultralytics uses where brackets are not allowed: ``metrics/mAP50B``."""
     return {name.translate(_BRACKETS): value for name, value in metrics.items()}
 
 
@@ -36,7 +36,7 @@ def copies(metrics: Metrics) -> Metrics:
 def layout(metrics: Metrics, per_class: PerClass | None) -> Summary.Value | None:
     """Return the charts for the metrics of an epoch; None if it has no losses to begin with.
 
-    A curve that is not there yet is shown in its chart as soon as it is.
+    A curve that comes later is shown in its chart from then on.
     """
     losses = [name.removeprefix(_TRAIN) for name in metrics if name.startswith(_TRAIN)]
     if not losses:

@@ -1,4 +1,4 @@
-"""The event file of a run, which can be taken up again at a known size after a crash."""
+"""The event file of a run, which can be continued at a known size after a crash."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tracking_hooks.events import Unavailable
 
 _VERSION = "brain.Event:2"
-"""Two is the version in which a ``SessionLog`` tells a reader to drop older points."""
+"""Version 2 is the one in which a ``SessionLog`` tells a reader to drop older points."""
 
 
 class EventFile:
-    """Appends events behind the first ``size`` bytes of a file, and cuts off whatever else is there.
+    """Appends events after the first ``size`` bytes of a file, and cuts off everything else.
 
-    The file is opened for each event: nothing is buffered that a discarded object could still write, and a
-    file that was deleted meanwhile is an error instead of a loss.
+    The file is opened for each event. So a discarded object holds no buffer that it could still write, and a
+    deleted file causes an error instead of a loss.
 
-    :param size: how much of the file counts, in bytes
+    :param size: number of bytes of the file that count
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -34,14 +34,14 @@ class EventFile:
 
     @classmethod
     def create(cls, folder: Path, uid: str, opened: float) -> EventFile:
-        """Begin the file of a run; from its start again, if the folder holds one that was begun at this time.
+        """Start the file of a run; start it again if the folder holds a file with this start time.
 
-        One of another time is that of the run's first part, copied here from the machine that it was trained on.
+        A file with another time is that of the run's first part, copied here from another machine.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"events.out.tfevents.{int(opened):010}.*.{glob.escape(uid)}"):
             return cls(path, 0)
-        # Readers take the files of a folder in the order of their names.
+        # Readers read the files of a folder in the order of their names.
         path = folder / f"events.out.tfevents.{int(opened):010}.{socket.gethostname()}.{uid}"
         path.touch()
         return cls(path, 0)
@@ -51,15 +51,15 @@ class EventFile:
         self._write(Event(wall_time=time, step=step, summary=Summary(value=values)))
 
     def append_graph(self, time: float, graph: GraphDef) -> None:
-        """Write the network's graph, of which a run has one."""
+        """Write the graph of the network; a run has one."""
         self._write(Event(wall_time=time, graph_def=graph.SerializeToString(deterministic=True)))
 
     def start_session(self, time: float, step: int) -> None:
-        """Tell readers to drop the points that were written before for this and later steps."""
+        """Tell readers to drop earlier points of this and later steps."""
         self._write(Event(wall_time=time, step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def sync(self) -> None:
-        """Make what was appended survive the loss of power."""
+        """Make the appended events survive a power failure."""
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
 

@@ -1,8 +1,8 @@
 """The run as a row of the HParams tab, in the run's own file.
 
 TensorBoard keeps the first of each of these messages that it finds in a run, and takes the columns of the table from
-one run for all. So a message is written only when it cannot change any more, and every argument is a column, also
-one that is not set in this run.
+a single run. So a message is written only when it is final, and every argument is a column, even if it is not set in
+this run.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from tracking_hooks.events import Params
 _COMPARED = frozenset({
     "batch", "epochs", "imgsz", "lr0", "model", "momentum", "mosaic", "optimizer", "pretrained", "seed", "weight_decay",
 })  # fmt: skip
-"""What people vary. Of a hundred columns the tab shows five, and those first of which it is told that they differ."""
+"""Arguments that people vary. Of a hundred columns the tab shows five, starting with those marked as different."""
 
 _HEADS = {"detect": "B", "obb": "B", "segment": "BM", "pose": "BP"}
-"""The letters by which Ultralytics tells a task's metrics apart: of boxes, masks, poses."""
+"""The letters by which Ultralytics marks metrics of boxes, masks and poses."""
 
 _OF_A_HEAD = ("mAP50-95", "mAP50", "precision", "recall")
 
 
 def start(params: Params, task: str, time: float) -> list[Summary.Value]:
-    """Return what makes a row of the run: its arguments, and which columns there are."""
+    """Return the messages that make the run a row: its arguments, and the columns."""
     session = SessionStartInfo(start_time_secs=time)
     columns = []
     for name, value in params.items():
@@ -70,13 +70,13 @@ def start(params: Params, task: str, time: float) -> list[Summary.Value]:
 
 
 def success(time: float) -> Summary.Value:
-    """Return the one status that is final: any other run may be resumed, and then finish."""
+    """Return the only status that is final: a run with any other status may be resumed, and then finish."""
     session = SessionEndInfo(status=STATUS_SUCCESS, end_time_secs=time)
     return _value(SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=session))
 
 
 def _metrics(task: str) -> list[str]:
-    """Return the tags that are metrics of the table: of the best checkpoint, then of the last epoch."""
+    """Return the tags of the table's metrics: of the best checkpoint, then of the last epoch."""
     names = [f"metrics/{name}({head})" for head in _HEADS.get(task, "") for name in _OF_A_HEAD]
     if task == "classify":
         names = ["metrics/accuracy_top1", "metrics/accuracy_top5"]
@@ -88,13 +88,13 @@ def _typed(value: Any) -> bool | float | str | None:
         return value
     if isinstance(value, int | float):
         number = float(value)
-        return number if math.isfinite(number) else str(number)  # the tab drops numbers that JSON does not have
+        return number if math.isfinite(number) else str(number)  # the tab drops numbers that JSON cannot represent
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _value(tag: str, data: HParamsPluginData) -> Summary.Value:
     data.version = PLUGIN_DATA_VERSION
-    # A protobuf map has no order of its own, and the same run must give the same bytes.
+    # A protobuf map has no defined order, but the same run must give the same bytes.
     content = data.SerializeToString(deterministic=True)
     plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content)
     return Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=NULL_TENSOR)

@@ -1,4 +1,4 @@
-"""Markdown as TensorBoard reads it."""
+"""Markdown for TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-_SPECIAL = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
+_SPECIAL = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word does not mark emphasis
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table; its cells are shown as they are."""
+    """Return a table whose cells are shown literally."""
     header = list(header)
     lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def code(lines: str) -> str:
-    """Return a block that is shown as it is, line by line."""
+    """Return a block that is shown literally, line by line."""
     return textwrap.indent(lines, "    ", lambda _line: True)
 
 

@@ -1,4 +1,4 @@
-"""The network itself: how its weights are spread, and how its layers are connected."""
+"""The network: the distribution of its weights, and the connections of its layers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Layer(Struct):
     name: str
     type: str
     inputs: list[int]
-    """Indices of layers; -1 is what goes into the network."""
+    """Indices of layers; -1 is the input of the network."""
     parameters: int
 
 
@@ -38,7 +38,7 @@ def histograms(data: bytes) -> list[Summary.Value]:
     """Return a histogram for each parameter.
 
     :param data: the content of a file ``histograms/epoch….json``
-    :raises ValueError: it is none
+    :raises ValueError: if the content is not valid
     """
     found = msgspec.json.decode(data, type=dict[str, _Histogram])
     return [Summary.Value(tag=f"weights/{name}", histo=_histogram(one)) for name, one in found.items()]
@@ -48,14 +48,14 @@ def graph(data: bytes) -> GraphDef:
     """Return the graph of layers.
 
     :param data: the content of a file ``graph.json``
-    :raises ValueError: it is none
+    :raises ValueError: if the content is not valid
     """
     layers = msgspec.json.decode(data, type=_Graph).layers
     names = dict(enumerate(layer.name for layer in layers)) | {-1: _INPUT}
     nodes = [NodeDef(name=_INPUT, op="Input")]
     for layer in layers:
         if not names.keys() >= set(layer.inputs):
-            raise ValueError(f"layer {layer.name} has an input that is no layer")
+            raise ValueError(f"layer {layer.name} has an input that is not a layer")
         attributes = {"parameters": AttrValue(i=layer.parameters)}
         nodes.append(NodeDef(name=layer.name, op=layer.type, input=[names[i] for i in layer.inputs], attr=attributes))
     return GraphDef(node=nodes)

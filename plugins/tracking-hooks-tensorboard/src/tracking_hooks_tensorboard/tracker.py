@@ -1,8 +1,8 @@
-"""The side in the relay process: run events to the event file.
+"""The relay side: writes the events of a run to the event file.
 
-What has to survive a restart is in ``state``: ``file`` and ``size`` (how much of the file is delivered),
-``started`` (when the run began), ``epoch`` (the last settled one), ``second`` (the last step of the system
-metrics), ``layout`` (whether that of the custom scalars is written).
+``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``started`` (the
+start time of the run), ``epoch`` (the last settled epoch), ``second`` (the last step of the system metrics) and
+``layout`` (whether the layout of the custom scalars is written).
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _GRAPH = "graph.json"
 _HISTOGRAMS = re.compile(r"histograms/epoch\d+\.json")
 _CONSOLE = "console.log"
 _CONSOLE_HEAD, _CONSOLE_TAIL = 20_000, 80_000
-"""Characters of the trainer's log that are shown: its begin with the model's layers, and its end."""
+"""Characters of the trainer's log that are shown: of its start, with the model's layers, and of its end."""
 _MOST_LABELS = 100
-"""Up to so many classes a confusion matrix can be read as a table."""
+"""Maximum number of classes for a confusion matrix that is readable as a table."""
 
 
 class TensorBoardTracker:
-    """Writes one event file for a run, and goes on with it after a restart.
+    """Writes one event file for a run, and continues it after a restart.
 
-    The same calls give the same bytes, so a viewer that is reading does not notice when they are repeated.
+    The same calls give the same bytes, so TensorBoard does not notice when calls are repeated.
     """
 
     def __init__(self) -> None:
@@ -63,9 +63,9 @@ class TensorBoardTracker:
         self, params: Params, environment: Environment, resumed: bool,
         run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write the parameters, and where and how they are used."""
+        """Write the parameters and the environment."""
         file = self._file(run, time, state, destination)
-        if not resumed:  # its epochs are settled once: there is nothing to drop
+        if not resumed:  # epochs are settled once, so there is nothing to drop
             file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
         texts = [
             text("params", table(["parameter", "value"], params.items())),
@@ -78,7 +78,7 @@ class TensorBoardTracker:
     def on_train_start(
         self, model: Model, dataset: Dataset, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """Write what is trained, and on what."""
+        """Write the model and the data set."""
         texts = [text("model", _model(model)), text("dataset", _dataset(dataset))]
         self._file(run, time, state, destination).append(time, 0, texts)
 
@@ -86,7 +86,7 @@ class TensorBoardTracker:
     def on_batch_end(
         self, step: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """Write the running losses over batches."""
+        """Write the running means of the losses, over batches."""
         self._file(run, time, state, destination).append(time, step, scalars(metrics))
 
     @hookimpl
@@ -94,7 +94,7 @@ class TensorBoardTracker:
         self, epoch: int, metrics: Metrics, per_class: PerClass | None,
         run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write the curves over epochs; with the first ones, which of them belong into one chart."""
+        """Write the curves over epochs; with the first ones, the layout of the charts."""
         file = self._file(run, time, state, destination)
         values = scalars(metrics | copies(metrics))
         for label, of_class in (per_class or {}).items():
@@ -107,7 +107,7 @@ class TensorBoardTracker:
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
-        """Show the plots that are pictures, the log, and what was read off the network."""
+        """Write plots that are pictures, the log, and the histograms and graph of the network."""
         name, step = artifact.name, artifact.epoch or 0
         is_picture = artifact.kind == "plot" and artifact.path.suffix.lower() in _PICTURES
         is_histogram = _HISTOGRAMS.fullmatch(name)
@@ -134,9 +134,9 @@ class TensorBoardTracker:
     def on_system_metrics(
         self, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
     ) -> None:
-        """Write what the training uses over the seconds since its start."""
+        """Write the resources that the training uses, over the seconds since its start."""
         file = self._file(run, time, state, destination)
-        # A clock that is set back must not fold the curve.
+        # A clock that is set back must not make the curve go back.
         state["second"] = max(int(time - state["started"]), state.get("second", -1) + 1)
         file.append(time, state["second"], scalars(metrics))
 
@@ -145,7 +145,7 @@ class TensorBoardTracker:
         self, metrics: Metrics, step: int | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write what the user logged."""
+        """Write the user's own metrics."""
         at = seq if step is None else step
         self._file(run, time, state, destination).append(time, at, scalars(metrics))
 
@@ -154,7 +154,7 @@ class TensorBoardTracker:
         self, action: Action, plugin: str, outcome: str,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write what was asked for, by whom, and whether it was done."""
+        """Write the action, who asked for it, and whether it was carried out."""
         shown = table(["action", "asked for by", "outcome"], [[action, plugin, outcome]])
         self._file(run, time, state, destination).append(time, seq, [text("actions", shown)])
 
@@ -164,7 +164,7 @@ class TensorBoardTracker:
         confusion_matrix: ConfusionMatrix | None,
         run: Run, time: float, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Write the figures of the best checkpoint beside the curves, not into them; and its PR curves."""
+        """Write the metrics of the best checkpoint apart from the curves, and its PR curves."""
         values = scalars(metrics, "best/")
         if per_class:
             values.append(text("best/per_class", _per_class(per_class)))
@@ -188,14 +188,14 @@ class TensorBoardTracker:
 
     @hookimpl
     def flush(self, state: State) -> None:
-        """Make sure of what was written."""
+        """Make sure that everything is on disk."""
         if self._opened:
             self._opened.sync()
             state["size"] = self._opened.size
 
     def _file(self, run: Run, time: float, state: State, destination: Destination) -> EventFile:
         if self._opened is None and "file" in state:
-            # In the folder that it is for now, which may have been moved; and no other file, whatever the state says.
+            # The folder may have been moved: look where it is now, and open no other file, whatever the state says.
             name = Path(state["file"]).name
             if not (name.startswith("events.out.tfevents.") and name.endswith(run.uid)):
                 raise Rejected(f"{name} is not an event file of this run")

@@ -1,4 +1,4 @@
-"""The side in the training process: where the event file is going to be. Imports no TensorBoard."""
+"""The trainer side: says where the event file will be. Imports no TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import hookimpl
 
 LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
-"""The folder for all runs, each in a folder of its own name. Unset: a run's event file is in ``save_dir``."""
+"""The folder for all runs, with one subfolder per run. If unset, the event file is in ``save_dir``."""
 
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
-    """Note down the folder of the event file; a trial's is in that of its tuning, which no clean-up deletes."""
+    """Return the folder of the event file; for a trial, inside that of its tuning, which is not deleted."""
     logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent else _logdir(run)
     return Capture(
         destination={"logdir": str(logdir)},
@@ -29,12 +29,12 @@ def _logdir(run: Run) -> Path:
     if not folder:
         return run.save_dir.absolute()
     if "://" in folder:
-        raise ValueError(f"{LOGDIR} must be a folder of this machine, not an address: {folder!r}")
+        raise ValueError(f"{LOGDIR} must be a folder on this machine, not an address: {folder!r}")
     return _own_folder(Path(folder).expanduser().absolute() / run.name, run)
 
 
 def _own_folder(logdir: Path, run: Run) -> Path:
-    # Two projects may each have a run "train", and TensorBoard shows all files of a folder as one run.
+    # Two projects may each have a run "train", and TensorBoard shows all files in a folder as one run.
     files = [path.name for path in logdir.glob("*tfevents*")]
     if files and not any(name.endswith(run.uid) for name in files):
         return logdir.with_name(f"{logdir.name}-{run.uid}")

@@ -1,4 +1,4 @@
-"""What TensorBoard shows: scalars, texts and images."""
+"""Values that TensorBoard shows: scalars, texts and images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tracking_hooks.events import Metrics
 
 _RGB = 3
 _SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The JPEG segments that hold the picture's size: start of frame, in all its variants."""
+"""The JPEG segments that hold the size of the picture: all variants of "start of frame"."""
 
 
 def scalars(metrics: Metrics, prefix: str = "") -> list[Summary.Value]:
-    """Return the values of an event of a scalar each."""
+    """Return the values of an event that has only scalars."""
     return [Summary.Value(tag=prefix + name, simple_value=value) for name, value in metrics.items()]
 
 
@@ -34,10 +34,10 @@ def text(tag: str, markdown: str) -> Summary.Value:
 
 
 def image(tag: str, data: bytes) -> Summary.Value:
-    """Return a picture, byte for byte as in its file.
+    """Return a picture with the unchanged bytes of its file.
 
     :param data: the content of a PNG or JPEG file
-    :raises ValueError: this is neither
+    :raises ValueError: if it is neither
     """
     width, height = _measure(data)
     picture = Summary.Image(encoded_image_string=data, width=width, height=height, colorspace=_RGB)

@@ -1,1 +1,1 @@
-"""Weights & Biases for tracking-hooks. Importing this package does nothing: the training process does it, too."""
+"""Weights & Biases for tracking-hooks. Importing this package does nothing: the training process imports it, too."""

@@ -1,4 +1,4 @@
-"""What W&B shows of a training: charts, tables and artifacts, made from plain data without asking anybody."""
+"""Charts, tables and artifacts for W&B, built from plain data without any request."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tracking_hooks_wandb import names
 
 
 def picture(path: Path) -> wandb.Image:
-    """Return a plot, as it is.
+    """Return a plot as an image.
 
-    :raises Rejected: it is no picture
+    :raises Rejected: if it is not a picture
     """
     try:
         return wandb.Image(str(path))
-    except Exception as error:  # the reader of pictures says OSError, as a disk does
+    except Exception as error:  # Pillow raises OSError for bad pictures, like a disk
         raise Rejected(f"{path} cannot be shown in W&B: {error}") from error
 
 
 def curve(data: Curve) -> CustomChart:
-    """Return a curve of each class and their mean, in the chart that Ultralytics' own integration takes."""
+    """Return the curves of all classes and their mean, in the chart that Ultralytics' own integration uses."""
     rows = [("mean", _mean(values), x) for x, values in zip(data.x, zip(*data.y.values()))] if data.y else []
     rows += [(name, value, x) for name, values in data.y.items() for x, value in zip(data.x, values)]
     table = wandb.Table(columns=["class", "y", "x"], data=[[name, round(y, 3), round(x, 5)] for name, y, x in rows])
@@ -40,7 +40,7 @@ def curve(data: Curve) -> CustomChart:
 
 
 def confusion(data: ConfusionMatrix) -> CustomChart:
-    """Return a confusion matrix in W&B's own chart for it."""
+    """Return a confusion matrix as W&B's own chart."""
     rows = [
         [true, predicted, float(data.matrix[i][j])]
         for j, true in enumerate(data.labels)
@@ -56,7 +56,7 @@ def confusion(data: ConfusionMatrix) -> CustomChart:
 
 
 def per_class(data: PerClass) -> wandb.Table:
-    """Return the figures of each class, a row for each."""
+    """Return a table with one row of metrics per class."""
     columns = list(dict.fromkeys(name for metrics in data.values() for name in metrics))
     rows = [[name, *(metrics.get(column) for column in columns)] for name, metrics in data.items()]
     return wandb.Table(columns=["class", *columns], data=rows)
@@ -65,8 +65,8 @@ def per_class(data: PerClass) -> wandb.Table:
 def weights(run: Run, run_id: str, name: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:
     """Return a version of the run's model.
 
-    :param name: of the file in it
-    :raises Rejected: the file is gone
+    :param name: name of the file in it
+    :raises Rejected: if the file is gone
     """
     if not checkpoint.path.is_file():
         raise Rejected(f"{checkpoint.path} is gone, so {name} cannot be added to W&B")
@@ -82,13 +82,13 @@ def weights(run: Run, run_id: str, name: str, checkpoint: Checkpoint, metadata: 
             "sha256": checkpoint.digest,
         },
     )
-    # Read from where it is: the client else makes two copies of it, and keeps one.
+    # Read in place: otherwise the client makes two copies, and keeps one.
     artifact.add_file(str(checkpoint.path), name=name, policy="immutable", skip_cache=True)
     return artifact
 
 
 def dataset(data: Dataset) -> wandb.Artifact:
-    """Return a version of the data set: what it is, not its pictures. The same data are the same version anywhere."""
+    """Return a version of the data set, without its images. The same data give the same version anywhere."""
     artifact = wandb.Artifact(
         names.artifact(data.name or "dataset"),
         type="dataset",

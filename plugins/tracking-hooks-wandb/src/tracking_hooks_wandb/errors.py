@@ -1,4 +1,4 @@
-"""What the exceptions of W&B's client mean to the relay."""
+"""Translates the exceptions of W&B's client for the relay."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from wandb.errors import AuthenticationError, Error, UsageError
 
 from tracking_hooks.events import Unavailable
 
-# They have no base of their own and are private to the client, so they are told by name.
+# They have no common base and are private to the client, so they are recognised by name.
 _PROCESS_IS_GONE = {"HandleAbandonedError", "MailboxClosedError", "ServerResponseError", "WandbServiceConnectionError"}
 
 
 class ClientDied(Unavailable):
-    """W&B's own process, ``wandb-core``, is gone: nothing more can be said to it."""
+    """W&B's own process, ``wandb-core``, is gone and cannot be used any more."""
 
 
 @contextmanager
 def told_to_relay(where: str) -> Iterator[None]:
-    """Raise ``Unavailable`` for what the client raises when W&B, or its own process, does not do its part.
+    """Raise ``Unavailable`` when the client reports that W&B, or its own process, fails.
 
-    :param where: whom we speak to, without credentials
+    :param where: the server, without credentials
     """
     try:
         yield
@@ -31,7 +31,7 @@ def told_to_relay(where: str) -> Iterator[None]:
     except UsageError as error:
         if "API key" not in str(error):
             raise
-        raise Unavailable(f"{where}: {reason(error)} Or set WANDB_API_KEY, where you deliver from.") from None
+        raise Unavailable(f"{where}: {reason(error)} Or set WANDB_API_KEY in the environment that delivers.") from None
     except Error as error:
         raise Unavailable(f"{where} is not available: {reason(error)}") from None
     except ConnectionError as error:
@@ -45,6 +45,6 @@ def told_to_relay(where: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Return one line of what an exception says, without credentials."""
+    """Return the message of an exception as one line, without credentials."""
     line = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"//[^/\s@]*@", "//", line)[:500]

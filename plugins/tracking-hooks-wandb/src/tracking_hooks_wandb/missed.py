@@ -1,4 +1,4 @@
-"""What was given to W&B's client by a relay that has died since, read from the journal once more."""
+"""Reads from the journal the events that a relay, since dead, had given to W&B's client."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ logger = logging.getLogger("tracking_hooks.wandb")
 
 
 def calls(run: Run, upto: int) -> Iterator[Call]:
-    """Return the calls of a run up to the one with this number, as a relay makes them.
+    """Return the calls of a run up to the one with this number, as a relay would make them.
 
-    :raises OSError: its journal cannot be read
+    :raises OSError: if the journal cannot be read
     """
     folder = next((folder for folder in candidates(run.save_dir, run.uid) if folder.journal.is_file()), None)
     if folder is None:
-        logger.warning("the journal of %s is not found: what W&B missed when a relay died is not sent again", run.uid)
+        logger.warning(
+            "the journal of %s was not found, so what W&B missed when a relay died is not sent again", run.uid
+        )
         return
     head, offset = journal.read_head(folder.journal)
     rules = MetricRules(head.metrics)
@@ -34,6 +36,6 @@ def calls(run: Run, upto: int) -> Iterator[Call]:
         try:
             args = files.locate_for_call(folder, head.root, rules.apply_to_call(call.args))
         except Rejected as error:
-            logger.warning("%s (event %d) is not looked at again: %s", call.hook, call.seq, error)
+            logger.warning("%s (event %d) is skipped: %s", call.hook, call.seq, error)
             continue
         yield Call(call.seq, call.time, call.hook, args)

@@ -1,4 +1,4 @@
-"""Names as W&B takes them."""
+"""Names that W&B accepts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 DEFAULT_PROJECT = "Ultralytics"
-"""What Ultralytics' own integration takes when ``project`` is not set."""
+"""The name that Ultralytics' own integration uses when ``project`` is not set."""
 
 
 def project(name: str) -> str:
-    """Return the project for a training's ``project=``, spelled as Ultralytics' own integration does.
+    """Return the W&B project for a training's ``project=``, spelled as by Ultralytics' own integration.
 
-    Of an absolute path the last part is taken: the whole of it names this machine's folders, not the work.
+    Of an absolute path only the last part is used: the rest names folders of this machine.
     """
     if Path(name).is_absolute():
         name = Path(name).name
@@ -20,15 +20,15 @@ def project(name: str) -> str:
 
 
 def run_id(text: str) -> str:
-    """Return a text as the id of a run."""
+    """Turn a text into a valid id of a run."""
     return re.sub(r"[^\w.-]", "_", text.strip())[:128] or "_"
 
 
 def artifact(text: str) -> str:
-    """Return a text as the name of an artifact, or as an alias of one."""
+    """Turn a text into a valid name or alias of an artifact."""
     return re.sub(r"[^\w.-]", "_", text)[:128] or "_"
 
 
 def metric(name: str) -> str:
-    """Return a metric's name such that it is none of W&B's own (``_step``, ``_timestamp``, …)."""
+    """Return a name for a metric that is not one of W&B's own (``_step``, ``_timestamp``, …)."""
     return f"user{name}" if name.startswith("_") else name or "value"

@@ -1,10 +1,10 @@
 """Runs that wait in a folder for ``wandb sync``.
 
-W&B's client writes to a folder of its own, up to 15 seconds late, and what it has written it cannot take up again. So
-that one is only the workshop: what is to stay is appended from there to the run's folder at each flush, and that is
-then safe. After a crash the workshop is thrown away, and the folder goes on behind what counts of it; so it holds
-everything once, and is one run to ``wandb sync``. (Of two folders with the same steps it would number those of the
-second anew.) Only what comes after a ``wandb sync`` goes to a folder of its own, which continues the run.
+W&B's client writes to a folder up to 15 seconds late, and cannot continue a folder after a restart. So its folder is
+only temporary: at each flush, new records are appended from it to the run's folder, where they are safe. After a crash
+the temporary folder is discarded, and the run's folder continues after the records that count. So it holds everything
+once, and ``wandb sync`` sees one run. (Of two folders with the same steps, it would renumber those of the second.) Only
+events recorded after a ``wandb sync`` are written to a second folder, which continues the run.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from tracking_hooks_wandb.client import Client, Mark
 logger = logging.getLogger("tracking_hooks.wandb")
 
 _BARRIER = "tracking_hooks_flush"
-"""A config value that is written behind everything else, to see that it is there."""
+"""A config value that is written last, to check that everything before it was written."""
 
 _PATIENCE = 40.0
-"""Seconds until the client must have written: without the setting below it does every 15."""
+"""Seconds until the client must have written; without the setting below it writes every 15 seconds."""
 
 
 class OfflineClient(Client):
-    """Puts a run into a folder, record by record."""
+    """Writes a run to a folder, record by record."""
 
     mode = "offline"
 
     def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
-        """Open the run anew; what there is of it in the folder stays.
+        """Open the run again; the content of its folder stays.
 
-        :raises Unavailable: the folder does not hold what it should
+        :raises Unavailable: if the folder lacks data
         """
         part, size = state.get("part", 1), state.get("size", 0)
         self.folder = OfflineFolder(Path(destination["folder"]), destination["id"], part, size)
@@ -56,7 +56,7 @@ class OfflineClient(Client):
         return super()._init(
             destination,
             {**settings, "x_transaction_log_flush_interval": 0.1},
-            # In a run that others have written to, `wandb sync` has to number the rows on behind theirs.
+            # In a run that others have written to, `wandb sync` must number our rows after theirs.
             resume="allow" if self._is_joined else None,
             name=destination.get("name") or None,
             group=destination.get("group") or None,
@@ -67,10 +67,10 @@ class OfflineClient(Client):
         )
 
     def _use(self, artifact: wandb.Artifact) -> None:
-        """Leave that to the folder, which can say it: offline the client refuses to."""
+        """Leave the input to the folder, since the client refuses it offline."""
 
     def confirm(self) -> State:
-        """Move what was written to the run's folder, and make sure of it."""
+        """Move new records to the run's folder, and make sure that they are on disk."""
         if not self.finished:
             self._flushes += 1
             self.configure({_BARRIER: self._flushes})
@@ -82,7 +82,7 @@ class OfflineClient(Client):
         return {"size": self.folder.size, "part": self.folder.part}
 
     def _written(self) -> tuple[list[pb.Record], int]:
-        """Return the new records, all of them, and where they end."""
+        """Return all new records, and the offset of their end."""
         deadline = time.monotonic() + _PATIENCE
         records: list[pb.Record] = []
         at = self._read
@@ -101,11 +101,11 @@ class OfflineClient(Client):
 
 
 class OfflineFolder:
-    """The folder of an offline run, which can be taken up again at a known size of its log.
+    """The folder of an offline run, which can be continued at a known size of its log.
 
-    :param path: the first folder; others have a number behind that name
-    :param part: which folder it is, from 1
-    :param size: how much of its log counts, in bytes
+    :param path: the first folder; later ones have a number after that name
+    :param part: the number of the folder, from 1
+    :param size: number of bytes of its log that count
     """
 
     def __init__(self, path: Path, run_id: str, part: int, size: int) -> None:
@@ -132,25 +132,25 @@ class OfflineFolder:
         return self.path / f"run-{self._run_id}.wandb"
 
     def add(self, records: Iterable[pb.Record], files: Path) -> None:
-        """Append records, with the files that they speak of, and make sure of them.
+        """Append records with the files that they name, and make sure that they are on disk.
 
-        :param files: the folder where those are
+        :param files: the folder with these files
         """
         if self._synced.exists():
             if self.size:
                 self.part, self.size, self._records = self.part + 1, 0, 0
-            self._synced.unlink(missing_ok=True)  # else `wandb sync` would pass it over
+            self._synced.unlink(missing_ok=True)  # otherwise `wandb sync` would skip it
         (self.path / "files").mkdir(parents=True, exist_ok=True)
         head: list[pb.Record] = []
         body: list[pb.Record] = []
         for record in records:
             (head if record.WhichOneof("record_type") in {"header", "run"} else body).append(record)
-        self._head = head or self._head  # what a client begins with; at the top of the folder there is one already
+        self._head = head or self._head  # the start of a client's log; the folder already has one
         count, size = self._records, self.size or len(translog.HEAD)
         data, end = bytearray(), None
         for record in body if self._records else [*self._head, *body]:
             if record.HasField("exit"):
-                end = size + len(data)  # what a training adds that is resumed comes in place of its end
+                end = size + len(data)  # the records of a resumed training replace the end of the earlier part
             if record.HasField("run") and self.part > 1:
                 record.run.resume = True
             self._bring(record, files)
@@ -172,13 +172,13 @@ class OfflineFolder:
         return self.log.with_name(f"{self.log.name}.synced")
 
     def _bring(self, record: pb.Record, files: Path) -> None:
-        """Copy what a record speaks of, and let it speak of the copy."""
+        """Copy the files that a record names, and let it name the copies."""
         for item in record.files.files:
             source = files / item.path
             if source.is_file():
                 _copy(source, self.path / "files" / item.path)
         for entry in record.artifact.manifest.contents:
-            if not Path(entry.local_path).is_file():  # deleted since a moment ago: there is nothing to wait for
+            if not Path(entry.local_path).is_file():  # deleted a moment ago: waiting is useless
                 logger.warning("%s is gone, so %s cannot be synced", entry.local_path, entry.path)
             else:
                 name = hashlib.sha256(entry.digest.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Runs that the service has: the client sends rows every few seconds, and does not say what has arrived.
+"""Runs that are sent to the service. The client sends rows every few seconds and does not say what has arrived.
 
-So it is not relied on. Where the service stands is what it says itself, when the run is opened again and at its end;
-what it has not got is read from the journal once more (see ``tracker``).
+So we do not rely on the client, but ask the service, when the run is opened again and at its end. Missing events are
+read from the journal and sent again (see ``tracker``).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from tracking_hooks_wandb.errors import reason, told_to_relay
 logger = logging.getLogger("tracking_hooks.wandb")
 
 _HICCUP = 10.0
-"""Seconds of failing requests that are not worth telling."""
+"""Seconds of failing requests before an outage is reported."""
 
 _INTERVAL = 2.0
 """Seconds between two requests with rows for a run that several write to."""
 
 _CONFIRMATION = 30.0
-"""Seconds until the service must have what it was sent."""
+"""Seconds until the service must have received everything."""
 
 _alerted: dict[str, set[int]] = {}
-# Module state: nobody wants to be woken up once for each time that the delivery of a run is tried.
+# Module state: an alert is sent once, not once for each attempt to deliver the run.
 
 
 class OnlineClient(Client):
-    """A run of ours alone, or one that was named to us and that nobody else writes to."""
+    """A run of our own, or a run named by the user that nobody else writes to."""
 
     mode: Literal["online", "offline", "shared"] = "online"
 
     def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
-        """Open the run, or go on with it."""
+        """Open the run, or continue it."""
         self._is_new = "url" not in state
         super().__init__(destination, about)
         self._alerted = _alerted.setdefault(self.key, set())
@@ -59,11 +59,11 @@ class OnlineClient(Client):
         state["url"] = self.run.url
 
     def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        # Later on, what was changed on W&B's page stays as it is.
+        # Later changes on W&B's page stay as they are.
         given = destination if self._is_new else {}
         return super()._init(
             destination,
-            # The journal holds what the client's own log would; sent again from there, it would stand twice.
+            # The journal replaces the client's own log, whose records would be duplicates.
             {**settings, "x_skip_transaction_log": True},
             resume="allow",
             name=given.get("name") or None,
@@ -75,9 +75,9 @@ class OnlineClient(Client):
         )
 
     def log(self, row: Any, seq: int, time: float) -> None:
-        """Add an event's row, or see that its pictures and tables are there if the row is."""
+        """Add the row of an event; if it is there, make sure that its pictures and tables are there, too."""
         if self._previous < seq <= self._found:
-            step = self.base + self._previous + 1  # where the client was then: it is in the names of files
+            step = self.base + self._previous + 1  # the client's step at that time, which is part of the names of files
             with self._client():
                 for name, value in row.items():
                     self._upload_again(name, value, step)
@@ -92,22 +92,22 @@ class OnlineClient(Client):
             value.bind_to_run(self.run, name, step)
 
     def _add(self, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
-        """Wait until the artifact is there. If that takes too long it goes on, and is waited for again."""
+        """Wait until the artifact is uploaded. If that takes too long, the upload continues and is awaited later."""
         key = f"{artifact.type}/{artifact.name}/{artifact.digest}"
         if key not in self._uploads:
             self._uploads[key] = _Upload(super()._add(artifact, aliases))
         upload = self._uploads[key]
         if not upload.is_done(UPLOAD_PATIENCE):
-            raise Unavailable(f"{self.where}: the upload of {artifact.name} takes long and goes on")
+            raise Unavailable(f"{self.where}: the upload of {artifact.name} takes long and continues")
         del self._uploads[key]
         if upload.error is not None:
-            if isinstance(upload.error, ValueError):  # so it says that the upload has failed
+            if isinstance(upload.error, ValueError):  # the client reports a failed upload like this
                 raise Unavailable(f"{self.where} did not take {artifact.name}: {reason(upload.error)}")
             raise upload.error
         return upload.artifact
 
     def confirm(self) -> State:
-        """Look whether the client reaches the service at all."""
+        """Check whether the client reaches the service."""
         trouble = None if self.finished else self._trouble()
         if trouble is None:
             self._failing_since = None
@@ -118,8 +118,8 @@ class OnlineClient(Client):
         return {}
 
     def finish(self, exit_code: int) -> None:
-        """End the run, and ask the service whether it has all of it."""
-        if trouble := self._trouble():  # to finish now would be to give the run up
+        """End the run, and ask the service whether it has received all of it."""
+        if trouble := self._trouble():  # finishing now would abandon the run
             raise Unavailable(f"{self.where} is not available: {trouble}")
         super().finish(exit_code)
         try:
@@ -142,7 +142,7 @@ class OnlineClient(Client):
         return int(max(run.lastHistoryStep, run.summary.get("_step", -1)))
 
     def _trouble(self) -> str | None:
-        """Return why the client's requests fail, as far as it says."""
+        """Return why the client's requests fail, if it says so."""
 
         async def ask() -> Any:
             request = pb.Record(request=pb.Request(operations=pb.OperationStatsRequest()))
@@ -150,7 +150,7 @@ class OnlineClient(Client):
             return await handle.wait_async(timeout=10)
 
         try:
-            # Nothing public tells it.
+            # There is no public interface for this.
             found = self.run._wl.asyncer.run(ask).response.operations_response.operation_stats
             return next((operation.error_status for operation in found.operations if operation.error_status), None)
         except Exception as error:  # noqa: BLE001 a release that has no such thing
@@ -159,7 +159,7 @@ class OnlineClient(Client):
 
 
 class _Upload:
-    """Waits for an artifact in a thread of its own: after a time-out the client lets nobody wait again."""
+    """Waits for an artifact in a separate thread, since the client allows no second wait after a time-out."""
 
     def __init__(self, artifact: wandb.Artifact) -> None:
         self.artifact = artifact
@@ -168,7 +168,7 @@ class _Upload:
         self._thread.start()
 
     def is_done(self, timeout: float) -> bool:
-        """Return whether it is over, well or not, waiting for that if need be."""
+        """Wait for the end of the upload; return whether it has ended, in success or failure."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -180,9 +180,9 @@ class _Upload:
 
 
 class SharedClient(OnlineClient):
-    """A run that the user's own process has open, in the mode in which W&B lets several write.
+    """A run that the user's process has opened in shared mode, in which several processes may write.
 
-    The service numbers the rows there, so one that is sent twice stands twice; and the run is not ours to end.
+    The service numbers the rows, so a row that is sent twice is duplicated. We do not end the run.
     """
 
     mode = "shared"
@@ -198,14 +198,14 @@ class SharedClient(OnlineClient):
         return Client._init(self, destination, settings, **more)
 
     def log(self, row: Any, seq: int, time: float) -> None:
-        """Add an event's row to the run's history."""
+        """Add the row of an event to the run's history."""
         if seq > self.last:
             with self._client():
                 self.run.log({**row, "_timestamp": time}, commit=True)
             self.last = seq
 
     def confirm(self) -> State:
-        """Wait until the client has sent what it was given: nobody can say later what has arrived."""
+        """Wait until the client has sent everything: later, nobody can tell what has arrived."""
         deadline = time.monotonic() + UPLOAD_PATIENCE
         time.sleep(_INTERVAL + 0.5)
         while trouble := self._trouble():
@@ -215,6 +215,6 @@ class SharedClient(OnlineClient):
         return {}
 
     def finish(self, exit_code: int) -> None:
-        """Leave the run: its own process ends it."""
+        """Leave the run open: the user's process ends it."""
         Client.finish(self, exit_code)
         self.close()

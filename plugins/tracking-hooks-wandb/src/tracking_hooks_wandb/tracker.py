@@ -1,12 +1,11 @@
-"""The hooks: what of a training goes where in a W&B run.
+"""The hooks: where in a W&B run the data of a training are stored.
 
-The step of a row is the event's number in the journal: it rises, no two events have the same, and in a replay it is
-the same again, so that the service tells what it has. What a chart is drawn over is a value in the row: the epoch,
-the batch, the second.
+The step of a row is the event's number in the journal. It rises, is unique, and is the same in a replay, so the service
+recognises rows that it has. Charts are drawn over values in the row: the epoch, the batch, the second.
 
-What has to survive a restart is in ``state``: ``epoch`` (the last settled one), ``started`` (when the run began),
-``best`` (epoch and metrics of the best checkpoint), ``url``; of an online run ``sent`` (the last event given to
-W&B's client, until the service has confirmed the run) and ``first_step``; of an offline run ``size`` (how much of
+``state`` holds what has to survive a restart: ``epoch`` (the last settled epoch), ``started`` (the start time of the
+run), ``best`` (epoch and metrics of the best checkpoint) and ``url``; for an online run ``sent`` (the last event given
+to W&B's client, until the service has confirmed the run) and ``first_step``; for an offline run ``size`` (how much of
 its log counts) and ``part`` (the number of its folder).
 """
 
@@ -63,7 +62,8 @@ _EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255
 class WandbTracker:
     """Records one training as one W&B run.
 
-    Instances come and go, the run stays open in the process (see ``client``); any hook may be an instance's first.
+    Instances are replaced, but the run stays open in the process (see ``client``). The first call of an instance may
+    be any hook.
     """
 
     def __init__(self) -> None:
@@ -74,14 +74,14 @@ class WandbTracker:
         self, params: Params, environment: Environment, resumed: bool,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Params as the config, and where they came from."""
+        """Record params as the config, and the environment."""
         state.setdefault("started", time)
         about: dict[str, Any] = {"host": environment.host, "program": next(iter(environment.argv), None)}
         if git := environment.git:
             about |= {"git_commit": git.commit, "git_remote_url": git.remote}
-        # On another machine a resumed run begins a journal of its own, whose numbers begin anew.
+        # A run that is resumed on another machine has a new journal, whose numbers start again.
         client = self._open(run, seq, state, destination, about, is_elsewhere=resumed and seq == 1)
-        # As Ultralytics' own integration: in a run of the user's or of a sweep, what was set there stays.
+        # As in Ultralytics' own integration: config values of the user's run or of a sweep stay.
         client.configure(params, missing_only=bool(destination.get("joined")))
         client.configure({"tracking_hooks": _source(run, environment, client, state, destination)})
         if resumed:
@@ -92,7 +92,7 @@ class WandbTracker:
         self, model: Model, dataset: Dataset,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The network's size, and the data set as the run's input."""
+        """Record the size of the network, and the data set as the run's input."""
         client = self._open(run, seq, state, destination)
         size = {
             "model/parameters": model.parameters,
@@ -107,7 +107,7 @@ class WandbTracker:
     def on_batch_end(
         self, step: int, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
-        """Metrics named ``batch/…``, over batches."""
+        """Record metrics named ``batch/…``, over batches."""
         self._open(run, seq, state, destination).log({**metrics, "global_step": step}, seq, time)
 
     @hookimpl
@@ -115,7 +115,7 @@ class WandbTracker:
         self, epoch: int, metrics: Metrics, per_class: PerClass | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The curves over epochs; those of a class are named ``per_class/…``."""
+        """Record the curves over epochs; those of a class are named ``per_class/…``."""
         state["epoch"] = epoch
         classes = (per_class or {}).items()
         of_classes = {f"per_class/{label}/{name}": value for label, found in classes for name, value in found.items()}
@@ -125,7 +125,7 @@ class WandbTracker:
     def on_system_metrics(
         self, metrics: Metrics, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
-        """What the training uses (not this process), over the seconds since its start."""
+        """Record the resources that the training (not this process) uses, over the seconds since its start."""
         client = self._open(run, seq, state, destination)
         if metrics:
             seconds = max(time - state.setdefault("started", time), 0.0)
@@ -136,7 +136,7 @@ class WandbTracker:
         self, metrics: Metrics, step: int | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The user's own metrics, over the user's own steps if there are any."""
+        """Record the user's own metrics, over the user's own steps if there are any."""
         client = self._open(run, seq, state, destination)
         row: dict[str, float] = {names.metric(name): value for name, value in metrics.items()}
         if step is not None:
@@ -146,19 +146,19 @@ class WandbTracker:
 
     @hookimpl
     def on_console(self, lines: list[str], run: Run, seq: int, state: State, destination: Destination) -> None:
-        """The trainer's log, on W&B's page "Logs"."""
+        """Record the trainer's log, on W&B's page "Logs"."""
         self._open(run, seq, state, destination).print("\n".join(lines), seq)
 
     @hookimpl
     def on_artifact(
         self, artifact: Artifact, run: Run, time: float, seq: int, state: State, destination: Destination
     ) -> None:
-        """Plots as pictures, named as Ultralytics' own integration does; other files on W&B's page "Files"."""
+        """Record plots as media, named as by Ultralytics' own integration; other files on W&B's page "Files"."""
         client = self._open(run, seq, state, destination)
         if not artifact.path.is_file():
             raise Rejected(f"{artifact.path} is gone, so {artifact.name} cannot be added to W&B")
         if artifact.name.startswith("/") or ".." in artifact.name.split("/"):
-            raise Rejected(f"{artifact.name} is no name of a file below the run's folder")
+            raise Rejected(f"{artifact.name} is not the name of a file below the run's folder")
         if artifact.kind == "plot" and artifact.path.suffix.lower() in _PICTURES:
             row: dict[str, Any] = {artifact.name.rpartition(".")[0]: content.picture(artifact.path)}
             if artifact.epoch is not None:
@@ -172,11 +172,11 @@ class WandbTracker:
         self, epoch: int, checkpoint: Checkpoint,
         run: Run, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Weights that are final, as versions of one model; W&B calls the one that came last ``latest``."""
+        """Upload final weights as versions of one model; W&B calls the newest version ``latest``."""
         best = state.setdefault("best", {})
         if checkpoint.digest is None:
             if checkpoint.kind == "best":
-                best["epoch"] = epoch  # when it is final, the training may be epochs further on
+                best["epoch"] = epoch  # by the time it is final, the training may be some epochs further
             return
         metadata: dict[str, Any] = {"epoch": epoch, **(best if checkpoint.kind == "best" else {})}
         name = checkpoint.name(epoch)
@@ -191,7 +191,7 @@ class WandbTracker:
         self, action: Action, plugin: str, outcome: str,
         run: Run, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """Word of what was asked for, and whether it was done: an alert, except for a checkpoint more."""
+        """Record an action and its outcome; send an alert unless it only saved a checkpoint."""
         what = type(action).__name__
         text = f"{plugin}: {action.reason}\n{outcome}"
         client = self._open(run, seq, state, destination)
@@ -206,7 +206,7 @@ class WandbTracker:
         confusion_matrix: ConfusionMatrix | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The figures of the best checkpoint, named ``best/…``: they are no point of the curves."""
+        """Record the metrics of the best checkpoint as ``best/…``, apart from the curves."""
         # `state` is JSON, which has no NaN.
         shown = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
         state.setdefault("best", {})["metrics"] = shown
@@ -224,7 +224,7 @@ class WandbTracker:
         self, status: Status, error: Error | None,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """How the run ended, and what went wrong. A run that the user's process has open is left so."""
+        """Record the status and the error. A run that the user's process has opened is left open."""
         client = self._open(run, seq, state, destination)
         summary: dict[str, str] = {"status": status}
         if error is not None:
@@ -234,14 +234,14 @@ class WandbTracker:
             text = summary.get("error", "its process died without saying why")
             client.alert(f"{run.name} {status}", text, "ERROR", seq)
         client.summarize(summary)
-        # The last row: that the service has this one means that it has them all.
+        # The last row: if the service has it, it has all of them.
         client.log({"epoch": state.get("epoch", 0)}, seq, time)
         client.finish(_EXIT_CODES[status])
         state.pop("sent", None)
 
     @hookimpl
     def flush(self, state: State, destination: Destination) -> None:
-        """Make sure of what was written."""
+        """Make sure that everything sent is safe."""
         client = Client.find(destination)
         if client is not None:
             state |= client.confirm()
@@ -250,7 +250,7 @@ class WandbTracker:
 
     @hookimpl
     def poll(self, destination: Destination) -> Stop | None:
-        """Return that somebody has pressed "Stop run" on W&B's page."""
+        """End the training if somebody has pressed "Stop run" on W&B's page."""
         client = Client.find(destination)
         if client is None or not client.stop_asked.is_set():
             return None
@@ -263,14 +263,14 @@ class WandbTracker:
         self, run: Run, seq: int, state: State, destination: Destination, about: dict[str, Any] | None = None,
         *, is_elsewhere: bool = False,
     ) -> Client:  # fmt: skip
-        """Return the open run; open it if need be, and send what an earlier process may not have sent."""
+        """Return the open run; open it if necessary, and send what an earlier process may not have sent."""
         if destination["mode"] == "disabled":
             return _NOBODY
         client = Client.find(destination)
         if client is not None and client.finished:
             if seq <= client.last:
-                return _NOBODY  # it has all been said; what failed was to put it away
-            state |= client.confirm()  # the training goes on after its end, in one batch
+                return _NOBODY  # everything has been sent; only the confirmation failed
+            state |= client.confirm()  # the training continues after its end, within one batch
             client = None
         if client is None:
             mark = Mark(run.uid, state.get("started"), is_joined=is_elsewhere or bool(destination.get("joined")))
@@ -289,18 +289,18 @@ class WandbTracker:
         common = {"run": run, "state": state, "destination": destination}
         for call in missed.calls(run, client.behind):
             if call.hook == "on_run_end":
-                continue  # it was no end, since there is more
+                continue  # that was not the end, since there are more events
             try:
                 getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
             except (Unavailable, OSError):
                 raise
             except Exception as error:  # noqa: BLE001 it was set aside when it was delivered
-                logger.warning("%s (event %d) is not sent again: %r", call.hook, call.seq, error)
+                logger.warning("%s (event %d) could not be sent again: %r", call.hook, call.seq, error)
         client.behind = 0
 
 
 class _Nobody:
-    """Listens to everything and does nothing."""
+    """Accepts everything and does nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_args, **_options: None
@@ -320,7 +320,7 @@ def _opened(mark: Mark, state: State, destination: Destination, about: dict[str,
 def _source(
     run: Run, environment: Environment, client: Client, state: State, destination: Destination
 ) -> dict[str, Any]:
-    """Return what W&B has no place of its own for."""
+    """Return the properties for which W&B has no field of its own."""
     git = environment.git
     found = {
         "run_uid": run.uid,

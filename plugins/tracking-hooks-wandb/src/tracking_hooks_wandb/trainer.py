@@ -1,4 +1,4 @@
-"""What is noted down in the training process. W&B is not imported here."""
+"""The trainer side. Imports no W&B."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MODES |= {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
-    """Note where W&B would record this run: its variables, its settings files, or the user's own open run.
+    """Return where W&B would record this run: by its variables, its settings files, or the user's open run.
 
-    A trial belongs beside its tuning, in its group: a run that the tuning has joined is not one for each trial.
+    A trial is recorded beside its tuning, in its group. It does not join the run that the tuning has joined.
     """
     destination = _beside(parent, run) if parent else _destination(run)
     if destination["mode"] == "offline":
@@ -67,8 +67,8 @@ def _destination(run: Run) -> Destination:
         destination |= _with_theirs(theirs, mode)
     elif joined := os.environ.get("WANDB_RUN_ID"):
         destination |= {"id": joined, "joined": True}
-    if not destination.get("joined"):  # else the run has a name already, or W&B gives it one
-        # A trial that is replayed to a place where its tuning is not.
+    if not destination.get("joined"):  # otherwise the run has a name already, or W&B gives it one
+        # A trial that is replayed to a place without its tuning.
         ours = {"name": run.name, "group": run.parent or "", "job_type": "train"}
         destination |= {name: destination[name] or value for name, value in ours.items()}
     return destination
@@ -82,7 +82,7 @@ def _settings_files() -> dict[str, str]:
         parser.read([home / "settings", _wandb_folder() / "settings"], encoding="utf-8")
         return dict(parser["default"]) if parser.has_section("default") else {}
     except (Error, OSError, UnicodeError):
-        return {}  # W&B itself does without a file that it cannot read
+        return {}  # W&B itself ignores a file that it cannot read
 
 
 def _mode(files: Mapping[str, str]) -> str:
@@ -90,7 +90,7 @@ def _mode(files: Mapping[str, str]) -> str:
         return "disabled"
     given = os.environ.get("WANDB_MODE") or files.get("mode", "")
     if given not in _MODES:
-        raise ValueError(f"WANDB_MODE={given!r} is none of: online, offline, disabled")
+        raise ValueError(f"WANDB_MODE={given!r} must be online, offline or disabled")
     return _MODES[given]
 
 
@@ -101,16 +101,16 @@ def _tags(run: Run) -> list[str]:
 
 
 def _open_run() -> Any:
-    """Return the run that the user's own code has open in this process, if W&B is imported here at all."""
+    """Return the run that the user's code has opened in this process, if it has imported W&B."""
     run = getattr(sys.modules.get("wandb"), "run", None)
     return None if getattr(run, "disabled", True) else run
 
 
 def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
-    """Say what the user's own open run means for ours.
+    """Return what the user's open run means for ours.
 
-    Two writers to one run are allowed in W&B's shared mode only, and both have to be in it: else each sends lines
-    for the same places. So a run that was opened in another way is left alone, and ours stands beside it.
+    W&B allows two writers to one run only if both use its shared mode; otherwise each overwrites lines of the other.
+    So a run that was opened in another mode is left alone, and ours is created beside it.
     """
     place = {
         "entity": theirs.entity or "",
@@ -127,13 +127,13 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
 
 
 def _wandb_folder() -> Path:
-    """Return the folder in which W&B keeps its files: below ``WANDB_DIR``, else the working directory."""
+    """Return the folder for W&B's files: below ``WANDB_DIR``, else below the working directory."""
     parent = Path(os.environ.get("WANDB_DIR") or ".").expanduser().absolute()
     return parent / (".wandb" if (parent / ".wandb").is_dir() else "wandb")
 
 
 def _folder(run: Run) -> Path:
-    """Return the folder for offline runs: W&B's own, unless that cannot be written."""
+    """Return the folder for offline runs: W&B's own, if it is writable."""
     folder = _wandb_folder()
     if not os.access(next(path for path in [folder, *folder.parents] if path.exists()), os.W_OK):
         return run.save_dir.absolute() / "wandb"
@@ -141,7 +141,7 @@ def _folder(run: Run) -> Path:
 
 
 def _folder_name(run: Run, run_id: str) -> str:
-    """Return the name of an offline run's folder, as W&B calls it, so that ``wandb sync`` finds it."""
+    """Return the name of an offline run's folder in W&B's form, so that ``wandb sync`` finds it."""
     started = re.match(r"(\d{8})-(\d{6})-", run.uid)
     stamp = "_".join(started.groups()) if started else time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     return f"offline-run-{stamp}-{names.run_id(run_id)}"

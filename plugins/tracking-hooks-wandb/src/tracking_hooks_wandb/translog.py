@@ -1,4 +1,4 @@
-"""The file in which W&B keeps a run, its transaction log: a head, then records in blocks as LevelDB's log has them.
+"""The file in which W&B stores a run, its transaction log: a head, then records in the blocks of a LevelDB log.
 
 A record is a protobuf. A record that does not fit into the rest of a block of 32 KiB is split.
 """
@@ -18,9 +18,9 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Read records, up to the first that is not there as a whole.
+    """Read records, up to the first incomplete one.
 
-    :param offset: where to begin, 0 or an end that an earlier call gave
+    :param offset: where to start: 0, or an end that an earlier call returned
     :returns: for each record its end in the file, and its bytes
     """
     with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def framed(record: bytes, offset: int) -> bytes:
-    """Return the bytes that stand for a record at this place of a file."""
+    """Return the bytes of a record at this position of a file."""
     framed = bytearray()
     kind, rest = _FULL, record
     while True:
