@@ -69,7 +69,11 @@ def main() -> int:
         f"{sum(faults.values())} faults ({kinds}), {total.events} events delivered, {total.lost} lost, "
         f"{total.doubled} doubled, {total.pending} never delivered, {failed} sequences failed"
     )
-    return 1 if failed or not sequences else 0
+    if failed or not sequences:
+        return 1
+    if options.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
 
 
 def _parse() -> argparse.Namespace:

@@ -124,7 +124,7 @@ def record_training(folder: Path, *, epochs: int = EPOCHS) -> Reference:
         raise RuntimeError(f"the training to be replayed failed:\n{done.stdout}{done.stderr}")
     (run,) = layout.find_runs(work)
     save_dir = work / "runs" / "train"
-    return _keep(run, save_dir, folder / "reference")
+    return keep(run, save_dir, folder / "reference")
 
 
 def made_up(folder: Path, *, epochs: int) -> Reference:
@@ -153,7 +153,8 @@ def as_recorded(args: dict) -> dict:
     return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
 
 
-def _keep(run: RunFolder, save_dir: Path, folder: Path) -> Reference:
+def keep(run: RunFolder, save_dir: Path, folder: Path) -> Reference:
+    """Keep what a training recorded, and the files that it left."""
     kept = Reference(folder, save_dir)
     shutil.copytree(save_dir, kept.save_dir, ignore=shutil.ignore_patterns("*tfevents*", layout.POINTER))
     for weights in kept.save_dir.rglob("*.pt"):

@@ -11,8 +11,12 @@ import pytest
 
 from tests.faults import content
 from tests.faults.proxy import FaultProxy, Trouble
-from tests.faults.reference import read_calls
+from tests.faults.reference import keep, read_calls
 from tests.faults.sequences import Plan
+from tracking_hooks.events import Artifact
+from tracking_hooks.run import files
+from tracking_hooks.run.journal import Journal
+from tracking_hooks.run.layout import CONSOLE, RunFolder
 from tracking_hooks.testing import play, sample_run
 from tracking_hooks_mlflow.names import spelled
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
@@ -70,6 +74,32 @@ def test_a_seed_gives_the_same_plan_again():
     assert plans == [Plan.draw(seed, ["tensorboard", "mlflow"]) for seed in range(50)]
     targets = {fault.target for plan in plans for fault in plan.faults}
     assert targets == {"trainer", "server", "network", "tensorboard", "mlflow"}
+
+
+def test_a_replay_has_every_file_of_the_run_the_recorders_copies_too(ended_run, tmp_path):
+    run = ended_run(1)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: images")
+    log = Journal.reopen(run.journal)
+    log.append("on_artifact", 1.0, {"artifact": files.config(run, yaml, "dataset/data.yaml")})
+    console = run.files / CONSOLE
+    console.write_text("as the training said it")
+    size, sha = files.digest(console)
+    recorded = Artifact(path=console, kind="file", name=CONSOLE, size=size, digest=sha)
+    log.append("on_artifact", 1.0, {"artifact": recorded})
+    log.close()
+
+    kept = keep(run, tmp_path / "recorded/train", tmp_path / "kept")
+    project = tmp_path / "replay"
+    replay = RunFolder.beside(project / "train", "a replay")
+    kept.copy_files(project / "train", replay)
+    (replay.files / CONSOLE).write_text("what the replay says itself")
+    calls = kept.moved_to(project / "train", replay)
+    named = [call.args.get("artifact") or call.args.get("checkpoint") for call in calls]
+    final = [file for file in named if file and file.digest]
+    assert {file.name for file in final if isinstance(file, Artifact)} >= {"dataset/data.yaml", CONSOLE}
+    for file in final:
+        assert files.locate(replay, project, file) == file.path
 
 
 # -- the proxy --------------------------------------------------------------------------------------------------
