@@ -21,9 +21,10 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.faults import forking, postgres
+from tests.faults import postgres
 from tests.faults.reference import Reference, as_recorded, record_training, write_journal
 from tests.faults.server import MLflowServer
+from tests.support import forking
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal, read_head

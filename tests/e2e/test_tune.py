@@ -137,6 +137,7 @@ if __name__ == "__main__":
 
 def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, await_):
     pytest.importorskip("ray.tune", reason="Ray Tune is not installed")
+    home.forks = False  # Ray starts its own processes after the example of this one
     (home.work / "ray_tune.py").write_text(RAY.format(arguments=as_text(home.arguments(epochs=2, name="tune"))))
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     home.run(["yolo", "settings", "raytune=True"])  # what reports to Ray's scheduler
