@@ -20,9 +20,10 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.faults import forking, postgres
+from tests.faults import postgres
 from tests.faults.reference import Reference, as_recorded, made_up, record_training
 from tests.faults.server import MLflowServer
+from tests.support import forking
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import forking
 from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.run import journal, layout
 
@@ -65,6 +66,8 @@ class Home:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
+        self.forks = True
+        """Whether trainings may be forked from a process that has imported PyTorch: see ``forking``."""
         self.processes: list[subprocess.Popen[str]] = []
 
     @property
@@ -100,10 +103,8 @@ class Home:
     def start(self, command: list[str], trackers: str | None = None, cwd: Path | None = None, **env: str) -> Any:
         if trackers is not None:
             env["TRACKING_HOOKS"] = trackers
-        process = subprocess.Popen(
-            command, cwd=cwd or self.work, env={**self.env, **env}, text=True, encoding="utf-8",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        start = forking.start if self.forks else forking.start_anew
+        process = start(command, env={**self.env, **env}, cwd=cwd or self.work)
         self.processes.append(process)
         return process
 
@@ -180,6 +181,7 @@ def home(tmp_path: Path, shapes: Path, settings: Path, database: Path) -> Iterat
 def fresh_home(tmp_path: Path, shapes: Path) -> Iterator[Home]:
     """A machine as Ultralytics sets it up: its own MLflow integration is on where mlflow is installed; no store."""
     home = Home(tmp_path / "fresh home ü", shapes)
+    home.forks = False  # what happens when Python starts is a part of it
     yield home
     home.close()
 

@@ -32,6 +32,7 @@ def refused(home, command, trackers, **env):
 
 
 def test_a_misspelt_tracker(home):
+    home.forks = False  # the user's whole command, from its start to its exit code
     message = refused(home, home.yolo(), "mlfow")
     assert message.splitlines() == [
         "tracking-hooks: no tracker 'mlfow' is installed.",

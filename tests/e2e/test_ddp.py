@@ -94,6 +94,7 @@ def script(home, text="", train="{train}", **arguments):
 
 @pytest.fixture
 def home(home):
+    home.forks = False  # Ultralytics and torchrun start the workers anew from what the first process is
     shutil.copy(Path(__file__).with_name("cpu_ddp.py"), home.work)
     yield home
     for process in home.processes:  # torchrun gives its workers sessions of their own

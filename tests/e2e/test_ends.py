@@ -58,6 +58,8 @@ def test_a_training_that_raises_is_failed_with_its_traceback(home):
 
 
 def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, await_):
+    home.forks = False  # Ctrl-C goes through all that a process does until its end
+
     def interrupt(trackers):
         (home.work / "waiting").unlink(missing_ok=True)
         process = home.start(home.script(WAIT_IN_EPOCH_2), trackers)
@@ -115,6 +117,7 @@ def test_a_data_set_that_is_missing_is_a_failed_run(home, await_):
 
 
 def test_sys_exit_in_a_callback_is_failed_and_keeps_its_exit_code(home):
+    home.forks = False  # the interpreter's own end gives the exit code
     home.run(
         home.script("import sys\nmodel.add_callback('on_train_epoch_end', lambda t: sys.exit(7))"),
         "tensorboard",

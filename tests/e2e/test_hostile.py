@@ -98,6 +98,7 @@ def test_a_server_that_never_answers_is_not_waited_for_by_the_training(home, han
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_relay(home, await_):
+    home.forks = False  # the order in which a process ends is what it is about
     (home.work / "slow.py").write_text(
         "import pathlib, time\n"
         "from tracking_hooks import hookimpl\n"

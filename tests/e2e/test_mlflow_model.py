@@ -149,6 +149,7 @@ def contents(reader):
 
 
 def check_that_it_is_loaded(home, model_id, image, rows):
+    home.forks = False  # MLflow alone does it
     (home.work / "load.py").write_text(LOAD)
     output = home.run([sys.executable, "load.py", "models:/shapes@champion", str(image), json.dumps(PARAMS)])
     loaded = json.loads(output.strip().splitlines()[-1])

@@ -61,6 +61,7 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
 
 
 def test_without_the_variable_nothing_of_ours_happens(home):
+    home.forks = False  # also nothing while Python starts
     home.run(home.script(OUR_MODULES))
 
     assert home.runs() == []
@@ -74,6 +75,7 @@ def test_without_the_variable_nothing_of_ours_happens(home):
 
 
 def test_the_training_process_imports_no_tracker(home):
+    home.forks = False  # so that all its imports are its own
     home.run(home.script(OUR_MODULES), "mlflow,tensorboard")
 
     modules = set(json.loads((home.work / "modules.json").read_text()))
@@ -140,6 +142,7 @@ def test_every_way_to_start_gives_the_same_run(home, tmp_path, shapes, settings)
     stories = {}
     for way, start in ways.items():
         there = type(home)(tmp_path / way, shapes)
+        there.forks = False  # it is about starting
         there.env["YOLO_CONFIG_DIR"] = home.env["YOLO_CONFIG_DIR"]
         start(there)
         stories[way] = story(there)
@@ -155,6 +158,7 @@ def test_without_autoload_the_variable_alone_does_nothing(home):
 
 def test_a_folder_with_spaces_and_a_users_own_modules_are_no_trouble(tmp_path, shapes, settings, home, scalars):
     there = type(home)(tmp_path / "Übung 1 – größer", shapes)
+    there.forks = False  # so that each import could meet the user's modules
     there.env["YOLO_CONFIG_DIR"] = home.env["YOLO_CONFIG_DIR"]
     for name in ("queue", "types", "json", "logging", "pluggy", "msgspec"):
         (there.work / f"{name}.py").write_text("raise RuntimeError('the user means something else by this name')")

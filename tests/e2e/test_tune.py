@@ -128,6 +128,7 @@ def test_a_tuning_that_is_resumed_goes_on_with_its_run(home):
 
 def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, await_):
     pytest.importorskip("ray.tune", reason="Ray Tune is not installed")
+    home.forks = False  # Ray starts its own processes after the example of this one
     arguments = home.arguments(epochs=2, name="tune", trials=2, grace_period=1)
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     home.run(["yolo", "settings", "raytune=True"])  # what reports to Ray's scheduler

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import msgspec
 
-from tests.faults import forking, postgres
+from tests.faults import postgres
 from tests.faults.reference import Reference, made_up, record_training
 from tests.faults.sequences import REQUEST_TIMEOUT, Lab, Outcome, play
+from tests.support import forking
 from tracking_hooks_mlflow.store import connect
 
 TRACKERS = {"mlflow": ["mlflow"], "tensorboard": ["tensorboard"], "both": ["tensorboard", "mlflow"]}

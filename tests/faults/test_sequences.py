@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import forking, postgres
+from tests.faults import postgres
 from tests.faults.reference import made_up
 from tests.faults.sequences import REQUEST_TIMEOUT, Fault, Lab, Plan, play
+from tests.support import forking
 
 pytestmark = pytest.mark.faults
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tests.faults import forking
 from tests.faults.reference import Reference
+from tests.support import forking
 from tracking_hooks.events import Run
 from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording.recorder import Recorder

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import files, journal, layout
 from tracking_hooks.run.layout import POINTER, Pointer, read_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
 from tracking_hooks.testing import sample_run
 
@@ -100,9 +102,21 @@ def test_where_only_save_dir_was_copied_to_the_run_keeps_its_uid_and_its_epochs(
     assert read_json(save_dir / POINTER, Pointer).epoch == 3
 
 
-def test_a_run_that_another_process_is_recording_is_not_gone_on_with(train, save_dir):
+def test_a_run_that_another_process_is_recording_is_not_gone_on_with(train, save_dir, monkeypatch):
+    monkeypatch.setattr(resumption, "_PATIENCE", 0.1)
     one = train(epochs=[1], end=None)
     assert resumption.find(one.run, [save_dir]) is None
+
+
+def test_a_resume_waits_for_the_relay_that_is_writing_the_end_of_the_killed_part(train, save_dir):
+    one = train(epochs=[1], end=None)
+    die(one)
+    relay = Lock(one.folder.lock)  # what a relay holds meanwhile
+    assert relay.acquire()
+    ended = threading.Timer(0.3, relay.release)
+    ended.start()
+    assert resumption.find(one.run, [save_dir]).run.uid == one.run.uid
+    ended.join()
 
 
 def test_a_resume_that_comes_to_nothing_leaves_the_run_as_it_was(train, save_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tracking_hooks.run import journal, layout, orphans, state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.liveness import request_release
+
+_PATIENCE = 2.0
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,13 +40,23 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
         if pointer is None:
             continue
         for folder in layout.find_runs(save_dir):
-            if state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
+            if _is_recorded(folder):
                 return None
             head, _ = journal.read_head(folder.journal)
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
             return Earlier(run=same, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
     return None
+
+
+def _is_recorded(folder: RunFolder) -> bool:
+    """Whether a training is recording to it; a relay that writes the end of a killed one is waited for."""
+    deadline = time.monotonic() + _PATIENCE
+    while state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def take_over(folder: RunFolder) -> None:

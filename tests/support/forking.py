@@ -1,0 +1,291 @@
+"""Python processes that begin with their imports done: forked from a process that has made them.
+
+To import PyTorch and what else Ultralytics needs takes seconds of CPU, to import MLflow as long, and the tests start
+hundreds of such processes. What most of them test does not begin before that. Beside its imports a forked process is
+as an interpreter that was just started: it has an id, a session, standard streams, an environment, a working
+directory, a ``sys.path`` and a ``__main__`` of its own, and ends as an interpreter does. Ultralytics, the core and the
+user's modules are not among the imports: each process imports them itself.
+
+What happens while Python starts and at ``import torch`` is not the same. ``start`` makes a real process where the
+environment or the command asks for anything of that; so does a test of such a promise (``Home.forks``).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+RELAYS = "RELAYS_ARE_FORKED_AT"
+"""Environment variable: the address of the process that forks relays."""
+
+_BIN = Path(sys.executable).parent
+_TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot", "PIL.Image", "psutil", "requests")
+"""Not polars and pandas, which start threads: threads do not live on in a fork."""
+_RELAY = (
+    "tracking_hooks.delivery.main", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
+    "tracking_hooks_tensorboard.tracker",
+)  # fmt: skip
+_RELAYS_OPTIONS = ["-I", "-X", "utf8"]
+_READ_AT_START = ("PYTHON", "TORCH", "OMP_", "LANG", "LC_", "LD_", "MPL")
+"""Prefixes of variables that Python reads when it starts, and PyTorch when it is imported."""
+_MAIN = sys.modules["__main__"]  # kept: a process that was forked here has another one
+
+
+class Forked:
+    """As much of ``subprocess.Popen`` as is used of it."""
+
+    def __init__(
+        self, address: str, command: Sequence[str], *, env: Mapping[str, str], cwd: str, output: int | None = None
+    ) -> None:
+        """Fork a process.
+
+        :param output: takes what it prints; None: a pipe does
+        """
+        self.args = [str(word) for word in command]
+        self.returncode: int | None = None
+        self.stdout: IO[str] | None = None
+        self._printed = b""
+        pipe = None
+        if output is None:
+            pipe, output = os.pipe()
+            self.stdout = os.fdopen(pipe, encoding="utf-8")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.connect(address)
+        request = {"command": self.args, "env": dict(env), "cwd": cwd}
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [output])
+        self.pid = int(self._socket.recv(64))
+        if pipe is not None:
+            os.close(output)
+
+    def poll(self) -> int | None:
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._is_readable(self.stdout, deadline):
+            if not (some := os.read(self.stdout.fileno(), 1 << 16)):
+                self.stdout.close()
+                self.wait(None if deadline is None else max(0, deadline - time.monotonic()))
+                return self._printed.decode(), None
+            self._printed += some
+        raise subprocess.TimeoutExpired(self.args, timeout, self._printed)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # the answer to `poll` is on its way
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(15)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+    @staticmethod
+    def _is_readable(file: Any, deadline: float | None) -> bool:
+        left = None if deadline is None else max(0, deadline - time.monotonic())
+        return bool(select.select([file], [], [], left)[0])
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._socket], [], [], timeout)[0]:
+            self.returncode = int(self._socket.recv(64))
+            self._socket.close()
+        return self.returncode
+
+
+def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Any:
+    """Start a command in a session of its own, forked where that is the same thing; its output is in a pipe."""
+    if not can_be_forked(command, env):
+        return start_anew(command, env=env, cwd=cwd)
+    return Forked(_address_of_trainings(), command, env={**env, RELAYS: address_of_relays()}, cwd=str(cwd))
+
+
+def start_anew(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
+    """Start a command as a process that has nothing in common with others."""
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether this is a script, ``-c`` or ``yolo``, and nothing is asked of Python that is read when it starts."""
+    program, first = command[0], str(command[1])
+    is_script = program == sys.executable and (first == "-c" or not first.startswith("-"))
+    if sys.platform != "linux" or not (is_script or program == str(_BIN / "yolo")):
+        return False
+    return _read_at_start(env) == _read_at_start(_environment())
+
+
+def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(_READ_AT_START)}
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    """Return the environment of a process that forks."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("TRACKING_HOOKS", "MLFLOW"))}
+    return {**own, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+# -- relays -------------------------------------------------------------------------------------------------------
+
+
+class _Popen(subprocess.Popen):
+    """Makes real processes, and relays that are forked."""
+
+    def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(command, list) and command[1:4] == _RELAYS_OPTIONS and "delivery.main import" in command[5]:
+            address = os.environ[RELAYS]
+            return Forked(address, command, env=os.environ, cwd=str(Path.cwd()), output=options["stdout"])
+        return super().__new__(cls)
+
+
+def install() -> None:
+    """Let relays be forked in this process, if there is a process that forks them."""
+    if RELAYS in os.environ:
+        subprocess.Popen = _Popen
+
+
+@contextmanager
+def relays_are_forked() -> Iterator[None]:
+    """Let relays be forked in this process, and in those that it starts if they call ``install``."""
+    os.environ[RELAYS] = address_of_relays()
+    original = subprocess.Popen
+    try:
+        install()
+        yield
+    finally:
+        subprocess.Popen = original
+        del os.environ[RELAYS]
+
+
+# -- the process that forks ---------------------------------------------------------------------------------------
+
+
+def address_of_relays() -> str:
+    return _server(_RELAY, *_RELAYS_OPTIONS)
+
+
+def _address_of_trainings() -> str:
+    return _server(_TRAINING)
+
+
+@functools.cache
+def _server(modules: tuple[str, ...], *options: str) -> str:
+    """Start a process that imports modules and forks; it ends with this one. Return its address."""
+    folder = Path(tempfile.mkdtemp(prefix="forking-"))  # the name of a socket must be short
+    command = [sys.executable, *options, __file__, str(folder / "socket"), json.dumps([*sys.path]), *modules]
+    server = subprocess.Popen(command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if server.stdout.read(len(_READY)) != _READY:
+        raise RuntimeError(f"the process that forks did not start: {command}")
+    _servers.append(server)
+    return str(folder / "socket")
+
+
+_READY = b"ready\n"
+_servers: list[subprocess.Popen[bytes]] = []
+"""Not collected, so that their standard input stays open."""
+
+
+def _serve(address: str) -> tuple[dict[str, Any], int]:
+    """Fork for whoever asks; return, in a forked process, (what it is to become, where its output goes)."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen(64)
+    os.write(1, _READY)
+    children: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of the process's end
+    while True:
+        poll = select.poll()
+        for fd in (0, listener.fileno(), *children):
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll():
+            if fd == 0:  # who started this process has ended
+                Path(address).unlink()
+                Path(address).parent.rmdir()
+                os._exit(0)
+            if fd == listener.fileno():
+                client, _ = listener.accept()
+                data, (output,), _, _ = socket.recv_fds(client, 1 << 20, 1)
+                if (pid := os.fork()) == 0:
+                    for own in (listener, client, *(client for _, client in children.values())):
+                        own.close()
+                    for own in children:
+                        os.close(own)
+                    return json.loads(data), output
+                os.close(output)
+                client.send(str(pid).encode())
+                children[os.pidfd_open(pid)] = (pid, client)
+            else:
+                pid, client = children.pop(fd)
+                os.close(fd)
+                _, status = os.waitpid(pid, 0)
+                with client, suppress(OSError):  # who asked for it may have ended
+                    client.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(request: dict[str, Any], output: int) -> None:
+    """Be what a fresh interpreter would be with this command, and run it."""
+    os.setsid()
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    for fd in (1, 2):
+        os.dup2(output, fd)
+    os.close(output)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # else all would draw the same
+    install()
+    command = request["command"]
+    sys.orig_argv = command
+    sys.argv = command[1:] if Path(command[0]).name.startswith("python") else command
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    if sys.argv[0].startswith("-"):
+        del sys.argv[: sys.argv.index("-c")]
+        code = compile(sys.argv.pop(1), "<string>", "exec")
+        sys.path.insert(0, "")
+    else:
+        script = Path(sys.argv[0]).absolute()
+        main.__file__ = str(script)
+        code = compile(script.read_bytes(), str(script), "exec")
+        sys.path.insert(0, str(script.resolve().parent))
+    exec(code, main.__dict__)
+
+
+def _main() -> None:
+    import gc
+
+    address, path, *modules = sys.argv[1:]
+    own = sys.path[not sys.flags.isolated :]  # a script's folder comes first
+    sys.path[:] = [entry for entry in json.loads(path) if entry]
+    for module in modules:
+        import_module(module)
+    sys.path[:] = own
+    gc.collect()
+    gc.freeze()  # else the collector of each process would copy all pages
+    _become(*_serve(address))
+
+
+if __name__ == "__main__":
+    _main()
