@@ -15,8 +15,8 @@ from tests.faults.reference import keep, read_calls
 from tests.faults.sequences import Plan
 from tracking_hooks.events import Artifact
 from tracking_hooks.run import files
-from tracking_hooks.run.journal import Journal
 from tracking_hooks.run.layout import CONSOLE, RunFolder
+from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import play, sample_run
 from tracking_hooks_mlflow.names import spelled
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
@@ -80,7 +80,7 @@ def test_a_replay_has_every_file_of_the_run_the_recorders_copies_too(ended_run, 
     run = ended_run(1)
     yaml = tmp_path / "data.yaml"
     yaml.write_text("train: images")
-    log = Journal.reopen(run.journal)
+    log, _ = reopen(run.journal)
     log.append("on_artifact", 1.0, {"artifact": files.config(run, yaml, "dataset/data.yaml")})
     console = run.files / CONSOLE
     console.write_text("as the training said it")
