@@ -32,7 +32,7 @@ What the fields mean is told in [hooks.md](hooks.md), how journals are used in [
   `,"crc":`, in eight hexadecimal digits, lower case. A line whose checksum differs is damaged.
 - **Numbers that JSON does not have** are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`, where this page says
   *number*. Elsewhere these are strings like any other.
-- **Paths** are absolute, as they were on the machine that recorded the run. What lies below the project's folder moves
+- **Paths** are absolute, as they were on the machine that recorded the run. What lies below the root folder moves
   with it.
 - **Text that is no UTF-8**, as in a file name, is written with a question mark for what cannot be kept.
 

@@ -312,7 +312,7 @@ def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     run.relay(plugin)
     assert "not for the tracker" not in run.notes.read_text()
     reasons = list(run.dead_letters(plugin).values())
-    assert all("outside of the run's project folder" in reason for reason in reasons)
+    assert all("outside of the run's root folder" in reason for reason in reasons)
     assert len(reasons) == 2
 
 

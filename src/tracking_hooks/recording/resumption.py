@@ -62,7 +62,7 @@ def _is_recorded(folder: RunFolder) -> bool:
 def take_over(folder: RunFolder) -> None:
     """Make a run folder ready to be recorded to again: the run so far gets its end, its pending files are copied.
 
-    Supervisor that are still at work are ended: those of the resumed training go on with a fresh configuration.
+    Relays that are still at work are ended: those of the resumed training go on with a fresh configuration.
 
     :raises JournalError, OSError: if that cannot be done
     """

@@ -82,10 +82,10 @@ def _copy_of(folder: RunFolder, sha: str | None, path: Path) -> Path:
 def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) -> Path:
     """Find the content that was recorded, and nothing else.
 
-    It may be where it was recorded, in the project's folder that was moved since, or among the run's own copies. A
-    journal is data: no path in it leads out of the project's folder.
+    It may be where it was recorded, in the root folder that was moved since, or among the run's own copies. A
+    journal is data: no path in it leads out of the root folder.
 
-    :param recorded_in: where the project's folder was then
+    :param recorded_in: where the root folder was then
     :raises Rejected: saying what has become of the file
     """
     project = folder.path.parent.parent
@@ -96,7 +96,7 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     for path in candidates:
         real = path.resolve()
         if not real.is_relative_to(project.resolve()):
-            reason = f"{file.path} is outside of the run's project folder"
+            reason = f"{file.path} is outside of the run's root folder"
             continue
         try:
             found = digest(real)
@@ -139,7 +139,7 @@ def secure(folder: RunFolder, file: Artifact | Checkpoint) -> None:
 
 
 def secure_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
-    """Copy the file of a call if it is outside of the project's folder, where nobody looks for it later.
+    """Copy the file of a call if it is outside of the root folder, where nobody looks for it later.
 
     :raises OSError: if that cannot be done
     """

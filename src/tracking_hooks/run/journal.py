@@ -50,7 +50,7 @@ class Head(Struct, frozen=True, kw_only=True):
 
     @property
     def root(self) -> Path:
-        """The project's folder when the run was started."""
+        """The root folder when the run was started."""
         return self.home.parent if self.home else self.run.save_dir.parent
 
 

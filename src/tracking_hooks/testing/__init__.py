@@ -114,11 +114,11 @@ def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") 
             "val/box_loss": float("nan") if epoch == 1 else 2.2 / epoch,
         }
         record("on_validation_end", epoch=epoch, attempt=1, metrics=validation, per_class=None)
+        record("on_checkpoint_saved", epoch=epoch, checkpoint=best)
         record(
             "on_epoch_end", epoch=epoch, step=epoch * BATCHES, per_class=None,
             metrics={**train, **validation, "fitness": 0.7 - 0.5**epoch, "time/epoch": 1.5},
         )  # fmt: skip
-        record("on_checkpoint_saved", epoch=epoch, checkpoint=best)
         record("on_system_metrics", metrics={"system/cpu_percent": 90.0, "system/memory_rss_mb": 900.0})
     if status == "finished":
         record(
