@@ -54,7 +54,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/overhead.py $(ARGS)
 	$(BIN)/python benchmarks/tensorboard_writer.py $(ARGS)
 	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
-	$(BIN)/python benchmarks/mlflow_delivery.py $(ARGS)
+	$(BIN)/python -m benchmarks.mlflow_delivery $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

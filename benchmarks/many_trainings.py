@@ -20,10 +20,10 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.faults import postgres
-from tests.faults.reference import Reference, as_recorded, made_up, record_training
-from tests.faults.server import MLflowServer
-from tests.support import forking
+from tests.faults.reference import Reference, made_up, record_training
+from tests.support import forking, postgres
+from tests.support.mlflow import MLflowServer
+from tests.support.runs import as_recorded
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
@@ -111,7 +111,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = name
-        os.environ.update(POOL)  # for the server
         if options.made_up:
             reference = made_up(folder, epochs=options.epochs)
         else:
@@ -119,12 +118,12 @@ def main() -> int:
             reference = record_training(folder, epochs=options.epochs)
         database = postgres.Postgres()
         database.start()
-        server = MLflowServer(folder, database.uri)
+        server = MLflowServer(folder, store=database.uri, env=POOL)
         server.start()
         server.wait_until_healthy()
         try:
             with forking.relays_are_forked():
-                return _measure(options, reference, folder / "many", f"http://127.0.0.1:{server.port}")
+                return _measure(options, reference, folder / "many", server.address)
         finally:
             server.kill()
             database.stop()

@@ -1,9 +1,10 @@
 """MLflow over a slow line, and a long backlog, each beside what one would have without tracking-hooks.
 
-Run it with ``make bench``. Real servers, real trainings: the loop's time without any tracking, with tracking-hooks
-and with Ultralytics' own integration, alternating, with 100 ms added to each request; the trainer has a core of its
-own. Then the metric points of a long training, delivered by a relay and by a loop over ``MlflowClient.log_batch``.
-Ratios are of figures from this one run. It is not called ``mlflow.py``, since that would be what is imported then.
+Run it with ``make bench``, or with ``python -m benchmarks.mlflow_delivery``. Real servers, real trainings: the loop's
+time without any tracking, with tracking-hooks and with Ultralytics' own integration, alternating, with 100 ms added to
+each request; the trainer has a core of its own. Then the metric points of a long training, delivered by a relay and by
+a loop over ``MlflowClient.log_batch``. Ratios are of figures from this one run. It is not called ``mlflow.py``, since
+that would be what is imported then.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -22,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +29,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.mlflow import mlflow_server
+from tests.support.processes import answers
 from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.delivery.spawn import DELIVERED, start_relay
 from tracking_hooks.events import Run
@@ -111,9 +111,9 @@ client.set_terminated(run)
 class SlowLine:
     """Forwards TCP from a port of its own; everything arrives later by half the latency."""
 
-    def __init__(self, upstream: int, latency: float) -> None:
+    def __init__(self, upstream: str, latency: float) -> None:
         self.port = 0
-        self._upstream = upstream
+        self._upstream = int(upstream.rpartition(":")[2])
         self._delay = latency / 2
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -152,34 +152,11 @@ class SlowLine:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """Run an MLflow server on a database of its own; return its port."""
+def server(folder: Path) -> Iterator[str]:
+    """Run an MLflow server on a database of its own; return its address."""
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        while not is_healthy(f"http://127.0.0.1:{port}"):
-            assert process.poll() is None, (folder / "log").read_text()
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def is_healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=1) as answer:
-            return answer.status == 200
-    except OSError:
-        time.sleep(0.05)
-        return False
+    with mlflow_server(folder, store=f"sqlite:///{folder / 'mlflow.db'}") as address:
+        yield address
 
 
 def slow_line(folder: Path, repeats: int, epochs: int) -> Iterator[tuple[str, ...]]:
@@ -187,9 +164,9 @@ def slow_line(folder: Path, repeats: int, epochs: int) -> Iterator[tuple[str, ..
     data = make_shapes(folder / "shapes", train=32, val=16)
     environments = {side: environment(folder / side.replace("'", ""), side) for side in SIDES}
     samples: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    with server(folder / "near") as port, SlowLine(port, LATENCY).open() as address:
+    with server(folder / "near") as near, SlowLine(near, LATENCY).open() as address:
         started = time.perf_counter()
-        assert is_healthy(address)
+        assert answers(f"{address}/health")
         print(f"a request takes {1e3 * (time.perf_counter() - started):.0f} ms", file=sys.stderr)
         if repeats > 1:
             train(folder, data, 1, environments["bare"])  # for the caches
@@ -253,13 +230,13 @@ def backlog(folder: Path, points: int) -> Iterator[tuple[str, ...]]:
     names = [f"metrics/value_{index:02}" for index in range(METRICS)]
     started = 1_760_000_000.0
     took = {}
-    with server(folder / "plain") as port:
-        arguments = json.dumps([f"http://127.0.0.1:{port}", epochs, names, BATCH, started])
+    with server(folder / "plain") as address:
+        arguments = json.dumps([address, epochs, names, BATCH, started])
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", PLAIN, arguments], check=True, start_new_session=True)
         took["plain"] = time.perf_counter() - began
-    with server(folder / "relay") as port:
-        run = record(folder / "runs/train", f"http://127.0.0.1:{port}", epochs, names, started)
+    with server(folder / "relay") as address:
+        run = record(folder / "runs/train", address, epochs, names, started)
         began = time.perf_counter()
         code = start_relay(run, "mlflow", Settings(), drain=True).wait()
         took["relay"] = time.perf_counter() - began

@@ -12,7 +12,7 @@ from tests.makefile import ROOT, commands, run
 
 pytestmark = pytest.mark.e2e
 
-MODULES = {"many_trainings": ["-m", "benchmarks.many_trainings"]}
+MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_trainings", "mlflow_delivery")}
 """Those that are called as a module, since they import from the tests."""
 
 

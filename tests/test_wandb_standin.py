@@ -6,14 +6,15 @@ Nothing of tracking-hooks is imported here but the stand-in.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.wandb_files import WandbFiles
-from tests.wandb_standin import ENTITY, WandbStandIn
+from tests.support.processes import wait_for
+from tests.support.wandb_files import WandbFiles
+from tests.support.wandb_standin import ENTITY, WandbStandIn
 
 pytest.importorskip("wandb")
 pytestmark = pytest.mark.e2e
@@ -121,13 +122,14 @@ def test_a_plain_offline_run_synced_by_wandb(standin, plain, tmp_path):
     assert standin.artifact("model", "best").files == {"weights.pt": b"weights"}
 
 
-def test_a_plain_script_over_an_outage(standin, plain):
-    slower = SCRIPT.replace("run.finish()", "import time; time.sleep(4); run.finish()")
-    process = plain("-c", slower, "online", wait=False)
-    while not standin.runs:
-        time.sleep(0.05)
+def test_a_plain_script_over_an_outage(standin, plain, tmp_path):
+    wait = "import os, time\nwhile not os.path.exists('down'): time.sleep(0.05)\nmodel = "
+    process = plain("-c", SCRIPT.replace("model = ", wait), "online", wait=False)
+    wait_for(lambda: standin.runs, "the run")
     standin.stop()
-    time.sleep(5)
+    with socket.create_server(("127.0.0.1", int(standin.url.rpartition(":")[2]))) as nobody:
+        (tmp_path / "down").touch()
+        nobody.accept()[0].close()  # the client has met the outage
     standin.start()
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import browser
-from tests.e2e.conftest import Home, MLflowReader
-from tests.e2e.mlflow_server import mlflow_server
+from tests.support import browser
+from tests.support.home import Home
+from tests.support.mlflow import MLflowReader, mlflow_server
+from tests.support.runs import write_run
 from tracking_hooks.delivery.spawn import DELIVERED, start_relay
-from tracking_hooks.run.journal import FORMAT, Head, Journal, number
-from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -39,18 +38,8 @@ def deliver_failed(folder: Path, uri: str) -> None:
     """Record a run that fails, without a trainer, and deliver it by a real relay."""
     save_dir = folder / "failed/train"
     calls = recorded_run(save_dir, status="failed")
-    files = RunFolder.beside(save_dir, sample_run(save_dir).uid)
-    files.create()
     destination = {"tracking_uri": uri, "experiment": DEMO, "run_name": FAILED}
-    head = Head(format=FORMAT, created=calls[0].time, run=sample_run(save_dir), plugins={"mlflow": destination})
-    log = Journal.create(files.journal, head)
-    for call in calls:
-        args = dict(call.args)
-        if "metrics" in args:
-            args["metrics"] = {name: number(value) for name, value in args["metrics"].items()}
-        log.append(call.hook, call.time, args)
-    log.close()
-    write_json(save_dir / POINTER, Pointer(uid=files.uid, folder=files.path))
+    files = write_run(sample_run(save_dir), calls, {"mlflow": destination})
     code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 

@@ -84,7 +84,7 @@ def test_early_stop_ends_a_training_at_the_epoch_that_its_table_says_and_keep_be
     best = f"best {max(losses):.5g} at epoch {highest[-1]}"
     assert reason == f"train/cls_loss has not improved for 2 epochs ({best})"
     assert f"tracking-hooks: {stop}: stop the training: {reason} (done)" in output
-    assert f"governed by {stop}; {keep}" in output
+    assert f"; rules: {stop}; {keep}" in output
 
     best_two = sorted(sorted(table, key=lambda epoch: table[epoch]["val/cls_loss"])[:2])
     expected = {f"top-cls_loss-epoch{epoch}.pt": noted(home, "weights.jsonl")[epoch] for epoch in best_two}
@@ -158,7 +158,7 @@ def test_rules_of_the_project_govern_each_trial_of_a_tuning_for_itself(home):
 def test_rules_need_no_tracker_and_their_mistakes_stop_early(home):
     output = home.run(home.yolo(epochs=3), TRACKING_HOOKS_CONTROL="budget(epochs=1)")
     assert list(home.results()) == [1]
-    assert "(no tracker); governed by budget(epochs=1)" in output
+    assert "(no tracker); rules: budget(epochs=1)" in output
     output = home.run(home.yolo(), TRACKING_HOOKS_CONTROL="budjet(epochs=1)", code=1)
     assert "no rule 'budjet' is installed. Did you mean 'budget'?" in output
     assert "Traceback" not in output

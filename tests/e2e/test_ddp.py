@@ -20,7 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults import postgres
+from tests.support import postgres
+from tests.support.mlflow import MLflowServer
 from tracking_hooks.run.liveness import is_alive
 
 pytestmark = pytest.mark.e2e
@@ -349,23 +350,15 @@ def store(home, network):
 @pytest.fixture
 def tracker(home, network, store, await_):
     """A real MLflow server behind the link. Its address is there for node 0 only, which is as safe as loopback."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", TRACKER, "--port", "5000", "--workers", "1"]
-    command += ["--backend-store-uri", store]
-    command += ["--serve-artifacts", "--artifacts-destination", str(home.folder / "artifacts")]
-    env = {**home.env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    uri = f"http://{TRACKER}:5000"
-    look = f"import urllib.request; urllib.request.urlopen('{uri}/health', timeout=1)"
+    server = MLflowServer(home.folder, store=store, host=TRACKER, port=5000, within=network.within("tracker", []))
+    look = f"import urllib.request; urllib.request.urlopen('{server.address}/health', timeout=1)"
     look = network.within("node0", [sys.executable, "-S", "-c", look])
-    with (home.folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            network.within("tracker", command), env=env, stdout=log, stderr=log, start_new_session=True
-        )
+    server.start()
     try:
         await_(lambda: subprocess.run(look, capture_output=True, check=False).returncode == 0, "the server's health")
-        yield uri
+        yield server.address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.stop()
 
 
 # What the job script asks of Slurm: the names of the nodes, and to run a command on each.

@@ -96,7 +96,7 @@ def test_a_killed_training_is_ended_by_its_relay_while_a_forked_worker_lives_on(
     assert {"weights/last.pt", "results.csv"} <= reader.artifacts(run)
 
 
-def test_sigterm_is_killed_too(home, scalars, await_):
+def test_sigterm_is_killed_too(home, await_):
     process = home.start(home.script(WAIT_IN_EPOCH_2), "tensorboard")
     await_((home.work / "waiting").exists, "epoch 2")
     process.terminate()

@@ -92,7 +92,6 @@ def test_a_server_that_never_answers_is_not_waited_for_by_the_training(home, han
     assert "2 epochs completed" in output
     assert "mlflow: 0 of" in output and "tracking-hooks sync" in output
     assert [call.args["step"] for call in home.calls() if call.hook == "on_batch_end"] == [1, 2, 3, 4]
-    (home.folder / "out").mkdir()
     status = home.run(["tracking-hooks", "status", str(home.work)])
     assert "finished" in status and "sync" in status
 

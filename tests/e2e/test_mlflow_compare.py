@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Home, MLflowReader
-from tests.e2e.mlflow_server import mlflow_server
+from tests.support.home import Home
+from tests.support.mlflow import MLflowReader, mlflow_server
 from tracking_hooks.run.layout import find_runs
 
 pytestmark = pytest.mark.e2e

@@ -16,10 +16,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.e2e.conftest import Home, MLflowReader
-from tests.e2e.mlflow_server import Gate, mlflow_server, s3_bucket, s3_missing
-from tests.faults.postgres import Postgres
-from tests.faults.postgres import missing as postgres_missing
+from tests.support.gate import Gate
+from tests.support.home import Home
+from tests.support.mlflow import MLflowReader, mlflow_server
+from tests.support.object_store import s3_bucket, s3_missing
+from tests.support.postgres import Postgres
+from tests.support.postgres import missing as postgres_missing
 
 pytestmark = pytest.mark.e2e
 
@@ -96,7 +98,7 @@ def hosted(postgres, tmp_path_factory):
     with s3_bucket(folder) as bucket, Gate(bucket.endpoint, lambda _: True).open() as gate:
         env = {**bucket.env, "MLFLOW_S3_ENDPOINT_URL": gate.address}
         store = {"store": postgres.uri, "artifacts": f"s3://{bucket.name}/artifacts"}
-        with mlflow_server(folder, **store, **env) as address:
+        with mlflow_server(folder, **store, env=env) as address:
             yield SimpleNamespace(address=address, bucket=bucket, gate=gate)
 
 
@@ -190,7 +192,10 @@ def test_a_wrong_password_loses_nothing_and_the_right_one_delivers(trained, expe
     env = {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}
     right = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     wrong = {**right, "MLFLOW_TRACKING_PASSWORD": "wr0ng-passw0rd"}
-    with mlflow_server(tmp_path, "--app-name", "basic-auth", **env) as address, pytest.MonkeyPatch.context() as patch:
+    with (
+        mlflow_server(tmp_path, options=["--app-name", "basic-auth"], env=env) as address,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         output = replay(trained, address, "with a password", code=1, **wrong)
         assert f"MLflow at {address} refuses access" in output
         assert "MLFLOW_TRACKING_PASSWORD" in output

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e import browser
+from tests.support import browser
 from tracking_hooks.events import Stop
 
 pytestmark = pytest.mark.e2e

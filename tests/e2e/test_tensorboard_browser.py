@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.e2e import browser
+from tests.support import browser
+from tests.support.home import Home
+from tests.support.processes import wait_for
 from tracking_hooks.cli.shapes import make_shapes
 
 EPOCHS = 18  # until something is found: of nothing there is no curve
@@ -19,34 +19,19 @@ pytestmark = [pytest.mark.e2e, browser.needed]
 
 PICTURES = Path(__file__).parents[2] / "build" / "tensorboard"
 
-TRAINING = """
-from ultralytics import YOLO
-YOLO("yolo26n.yaml").train(
-    data={data!r}, epochs={epochs}, imgsz=64, batch=8, device="cpu", workers=0, amp=False, seed=0, lr0=0.005,
-    optimizer="AdamW", mosaic=0.0, close_mosaic=0, warmup_epochs=1, project={project!r}, name="train",
-)
-"""
-
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory, settings):
     """The folder of a project with one training."""
     folder = tmp_path_factory.mktemp("training")
-    shapes = make_shapes(folder / "shapes", train=96, val=16)
-    project = folder / "runs"
-    not_inherited = ("TRACKING_HOOKS", "MLFLOW", "PYTEST", "GITHUB")
-    env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(not_inherited)},
-        "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "YOLO_CONFIG_DIR": str(settings),
-        "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1", "TRACKING_HOOKS": "tensorboard",
-        "TRACKING_HOOKS_HISTOGRAMS": "on", "TRACKING_HOOKS_GRAPH": "on",
-    }  # fmt: skip
-    code = TRAINING.format(data=str(shapes), epochs=EPOCHS, project=str(project))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return project
+    home = Home(folder / "home", make_shapes(folder / "shapes", train=96, val=16))
+    home.env["YOLO_CONFIG_DIR"] = str(settings)
+    command = home.yolo(
+        epochs=EPOCHS, imgsz=64, batch=8, lr0=0.005, optimizer="AdamW", mosaic=0.0, close_mosaic=0, warmup_epochs=1,
+        plots=True,
+    )  # fmt: skip
+    home.run(command, "tensorboard", TRACKING_HOOKS_HISTOGRAMS="on", TRACKING_HOOKS_GRAPH="on")
+    return home.work / "runs"
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +41,10 @@ def server(logdir, tmp_path_factory):
     output = tmp_path_factory.mktemp("server") / "log"
     with output.open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + browser.PATIENCE / 1000
 
     def wait(condition, what):
-        while not condition():
-            assert process.poll() is None and time.monotonic() < deadline, f"never came: {what}: {output.read_text()}"
-            time.sleep(0.1)
+        wait_for(lambda: process.poll() is not None or condition(), what)
+        assert process.poll() is None, output.read_text()
 
     try:
         wait(lambda: "http://127.0.0.1:" in output.read_text(), "the address")

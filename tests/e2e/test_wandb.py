@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.conftest import Home
-from tests.wandb_files import WandbFiles
-from tests.wandb_standin import WandbStandIn
+from tests.support.home import Home
+from tests.support.wandb_files import WandbFiles
+from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import Stop
 from tracking_hooks.run.liveness import is_alive, read_holder
 

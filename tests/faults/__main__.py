@@ -20,10 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from tests.faults import postgres
 from tests.faults.reference import Reference, made_up, record_training
 from tests.faults.sequences import REQUEST_TIMEOUT, Lab, Outcome, play
-from tests.support import forking
+from tests.support import forking, postgres
 from tracking_hooks_mlflow.store import connect
 
 TRACKERS = {"mlflow": ["mlflow"], "tensorboard": ["tensorboard"], "both": ["tensorboard", "mlflow"]}

@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from tests.faults.reference import made_up, write_journal
+from tests.faults.reference import made_up
+from tests.support.runs import write_run
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
 
@@ -41,9 +41,6 @@ def ended_run(tmp_path) -> Callable[..., RunFolder]:
     def make(epochs: int, **destinations: dict[str, str]) -> RunFolder:
         reference = made_up(tmp_path / "recorded", epochs=epochs)
         head, _ = journal.read_head(reference.journal)
-        folder = RunFolder.beside(reference.save_dir, head.run.uid)
-        folder.create()
-        write_journal(folder.journal, msgspec.structs.replace(head, plugins=destinations), reference.calls())
-        return folder
+        return write_run(head.run, reference.calls(), destinations)
 
     return make

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from tests.faults.reference import read_calls
+from tests.support.runs import read_calls
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import play

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.support.runs import read_calls, write_journal
 from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.run import files, journal, layout
 from tracking_hooks.run.journal import Call
@@ -90,12 +91,6 @@ class Reference:
         return call
 
 
-def read_calls(path: Path) -> list[Call]:
-    """Return what can be read of a journal."""
-    _, offset = journal.read_head(path)
-    return [entry.call for entry in journal.read(path, offset) if entry.call]
-
-
 def record_training(folder: Path, *, epochs: int = EPOCHS) -> Reference:
     """Train for real, in a process and a home folder of its own, and keep what was recorded."""
     data = make_shapes(folder / "shapes", train=32, val=8)
@@ -136,21 +131,6 @@ def made_up(folder: Path, *, epochs: int) -> Reference:
     reference.copies.mkdir()
     write_journal(reference.journal, journal.Head(format=journal.FORMAT, created=0.0, run=run, plugins={}), calls)
     return reference
-
-
-def write_journal(path: Path, head: journal.Head, calls: list[Call]) -> None:
-    """Write a journal as the recorder does."""
-    log = journal.Journal.create(path, head)
-    for call in calls:
-        log.append(call.hook, call.time, as_recorded(call.args))
-    log.close()
-
-
-def as_recorded(args: dict) -> dict:
-    """Do what the recorder does with metrics."""
-    if "metrics" not in args:
-        return args
-    return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
 
 
 def keep(run: RunFolder, save_dir: Path, folder: Path) -> Reference:

@@ -21,11 +21,12 @@ from mlflow import MlflowClient
 from msgspec import Struct
 
 from tests.faults import content
-from tests.faults.processes import NeverCame, relay_pid, send, wait_for
 from tests.faults.proxy import FaultProxy, Trouble
-from tests.faults.reference import Reference, read_calls
-from tests.faults.server import MLflowServer
+from tests.faults.reference import Reference
 from tests.faults.trainer import READY, Spec
+from tests.support.mlflow import MLflowServer
+from tests.support.processes import NeverCame, relay_pid, send, wait_for
+from tests.support.runs import read_calls
 from tracking_hooks.delivery.sync import deliver
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.state import is_delivered
@@ -123,7 +124,7 @@ class Lab:
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = MLflowServer(folder, store)
+        self.server = MLflowServer(folder, store=store)
         self.proxy = FaultProxy(self.server.port)
         (folder / "clean").mkdir()
         self.clean = f"sqlite:///{shutil.copy(empty, folder / 'clean')}"

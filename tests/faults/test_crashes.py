@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults import content, dying
-from tests.faults.reference import read_calls
+from tests.support.runs import read_calls
 from tracking_hooks_mlflow.tracker import MLflowTracker
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.faults import content
 from tests.faults.proxy import FaultProxy, Trouble
-from tests.faults.reference import keep, read_calls
+from tests.faults.reference import keep
 from tests.faults.sequences import Plan
+from tests.support.runs import read_calls
 from tracking_hooks.events import Artifact
 from tracking_hooks.run import files
 from tracking_hooks.run.layout import CONSOLE, RunFolder

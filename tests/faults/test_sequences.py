@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import postgres
 from tests.faults.reference import made_up
 from tests.faults.sequences import REQUEST_TIMEOUT, Fault, Lab, Plan, play
-from tests.support import forking
+from tests.support import forking, postgres
 
 pytestmark = pytest.mark.faults
 

@@ -18,9 +18,9 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.faults import processes
-from tests.faults.processes import answers, free_port
 from tests.stack.engine import ROOT, Engine, Podman, find
+from tests.support import processes
+from tests.support.processes import answers, free_port
 
 PATIENCE = 300.0
 """Seconds until an awaited event counts as never coming."""

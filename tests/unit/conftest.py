@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from textwrap import dedent
@@ -11,12 +10,12 @@ from textwrap import dedent
 import msgspec
 import pytest
 
+from tests.support import runs
+from tests.support.processes import wait_for
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
-from tracking_hooks.run import journal
-from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
-from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
-from tracking_hooks.run.story import reopen
+from tracking_hooks.run.journal import Call
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -74,10 +73,7 @@ class RecordedRun:
         self.notes = notes
 
     def append(self, calls) -> None:
-        log = reopen(self.folder.journal)[0]
-        for call in calls:
-            log.append(call.hook, call.time, as_recorded(call.args))
-        log.close()
+        runs.append(self.folder.journal, calls)
 
     def relay(self, plugin: str, *, drain: bool = False, **settings) -> int:
         """Run a relay in this process; return its exit code."""
@@ -87,7 +83,7 @@ class RecordedRun:
         return self.folder.relay(plugin).read_cursor()
 
     def calls(self) -> list[Call]:
-        return read_calls(self.folder.journal)
+        return runs.read_calls(self.folder.journal)
 
     def noted(self) -> list[int]:
         """The events that reached a ``Notes`` plugin."""
@@ -99,18 +95,6 @@ class RecordedRun:
         return {json.loads(letter["line"])["seq"]: letter["reason"] for letter in letters}
 
 
-def as_recorded(args):
-    """Do what the recorder does with metrics."""
-    if "metrics" not in args:
-        return args
-    return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
-
-
-def read_calls(path: Path) -> list[Call]:
-    _, offset = journal.read_head(path)
-    return [entry.call for entry in journal.read(path, offset) if entry.call]
-
-
 @pytest.fixture
 def record_run(tmp_path):
     """Put a run on disk: by default the whole of ``recorded_run``."""
@@ -119,16 +103,10 @@ def record_run(tmp_path):
         save_dir = tmp_path / "project" / name
         whole = recorded_run(save_dir)
         run = msgspec.structs.replace(sample_run(save_dir), uid=f"20251009-085320-{name}")
-        folder = RunFolder.beside(save_dir, run.uid)
-        folder.create()
         notes = tmp_path / f"notes-{name}"
         destinations = {plugin: destination or {"file": str(notes)} for plugin in plugins}
-        head = Head(format=FORMAT, created=0.0, run=run, plugins=destinations)
-        Journal.create(folder.journal, head).close()
-        write_json(save_dir / POINTER, Pointer(uid=run.uid, folder=folder.path))
-        recorded = RecordedRun(folder, save_dir, notes)
-        recorded.append(whole if calls is None else calls)
-        return recorded
+        folder = runs.write_run(run, whole if calls is None else calls, destinations)
+        return RecordedRun(folder, save_dir, notes)
 
     return record
 
@@ -142,15 +120,7 @@ def environment(tmp_path) -> Environment:
 @pytest.fixture
 def until():
     """Wait for what another process does."""
-
-    def wait(condition, seconds=30.0):
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.02)
-        return value
-
-    return wait
+    return wait_for
 
 
 @pytest.fixture

@@ -63,13 +63,30 @@ def test_status_says_what_each_tracker_has_got(record_run, notes, cli):
     assert f"tracking-hooks sync {run.folder.path}" in lines[2]
 
 
-def test_status_names_dead_letters_outages_and_killed_runs(record_run, make_plugin, tmp_path, cli):
+def test_status_names_outages_and_killed_runs(record_run, make_plugin, tmp_path, cli):
     plugin = make_plugin(OUTAGE)
     run = record_run(plugin, calls=unfinished(tmp_path / "project/train"))
     run.relay(plugin, drain=False, linger=0.0)
     output = cli("status", tmp_path).output
     assert "killed" in output
     assert "down: nobody answers" in output
+
+
+def test_status_counts_dead_letters_and_says_where_their_reasons_are(record_run, make_plugin, cli):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_end(self):
+                raise Rejected("not that")
+        """
+    )
+    run = record_run(plugin)
+    run.relay(plugin)
+    output = cli("status", run.save_dir).output
+    events = len(run.calls())
+    assert output.splitlines()[1].split()[3:7] == [plugin, str(events - 1), "0", "1"]
+    assert str(run.folder.relay(plugin).dead_letters) in output
 
 
 def test_status_shows_a_run_that_goes_to_no_tracker(record_run, cli):
@@ -512,18 +529,25 @@ def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, r
     recorder.end("finished")
 
 
-def test_log_in_a_signal_handler_does_not_block(start, environment):
+def test_log_in_a_signal_handler_does_not_block(start, environment, monkeypatch):
     recorder = start(mode="offline")
     recorder.begin(params={}, environment=environment)
-    append = recorder._writer._journal.append
+    write = os.write
 
-    def interrupted(hook, *arguments):
-        recorder._writer._journal.append = append
-        recorder.record("on_log", metrics={}, step=2)  # what a signal handler does in the middle of a record
-        return append(hook, *arguments)
+    def write_and_be_interrupted(fd, data):
+        monkeypatch.setattr(os, "write", write)
+        count = write(fd, data)
+        signal.raise_signal(signal.SIGUSR1)  # while all locks of a record are held
+        return count
 
-    recorder._writer._journal.append = interrupted
-    recorder.record("on_log", metrics={}, step=1)
+    handler = signal.signal(signal.SIGUSR1, lambda *_: recorder.record("on_log", metrics={}, step=2))
+    signal.alarm(60)  # a deadlock ends here
+    try:
+        monkeypatch.setattr(os, "write", write_and_be_interrupted)
+        recorder.record("on_log", metrics={}, step=1)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGUSR1, handler)
     recorder.end("finished")
     assert [call.args.get("step") for call in read(recorder) if call.hook == "on_log"] == [1, 2]
 

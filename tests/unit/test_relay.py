@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import PATIENCE
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
 from tracking_hooks.events import Plan
 from tracking_hooks.run import orphans
@@ -441,7 +442,7 @@ def test_a_plugin_that_hangs_outside_of_its_hooks_ends_its_relay_too(record_run,
     run = record_run(plugin, calls=whole(10))
     relay = start_relay(run.folder, plugin, Settings(call_timeout=0.5))
     try:
-        assert relay.wait(timeout=5) == HANGING
+        assert relay.wait(timeout=PATIENCE) == HANGING
     finally:
         relay.kill()
         relay.wait()

@@ -1,15 +1,11 @@
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.mlflow import mlflow_server
+from tests.support.processes import free_port
 from tracking_hooks.testing import sample_run
 from tracking_hooks_mlflow.store import connect
 
@@ -51,38 +47,16 @@ def run(save_dir):
 @pytest.fixture(scope="module")
 def address():
     """Where the server will be."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(scope="module")
 def server(address, database, tmp_path_factory):
     """A real MLflow server."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder)
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", address.rpartition(":")[2],
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        while not _is_healthy(address):
-            assert process.poll() is None, (folder / "log").read_text()
+    store = f"sqlite:///{shutil.copy(database, folder)}"
+    with mlflow_server(folder, store=store, port=int(address.rpartition(":")[2])):
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # the session that was started above: the server and its worker
-        process.wait()
-
-
-def _is_healthy(address):
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @pytest.fixture

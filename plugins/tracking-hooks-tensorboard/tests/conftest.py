@@ -3,19 +3,18 @@
 import json
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 
 import pytest
 from msgspec.structs import replace
 
+from tests.support.processes import wait_for
 from tracking_hooks.events import Artifact, Curve
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import recorded_run
 
-PATIENCE = 120.0  # seconds
 CONFIDENCE = [i / 100 for i in range(101)]
 
 
@@ -85,16 +84,12 @@ class Server:
             return json.loads(answer.read())
 
     def await_(self, condition, what):
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                if value := condition():
-                    return value
-            except (OSError, urllib.error.HTTPError):  # it has not come up, or has not read that far
-                pass
+        def look():
             assert self.process.poll() is None, f"the server ended: {what}"
-            assert time.monotonic() < deadline, f"never came: {what}"
-            time.sleep(0.1)
+            with suppress(OSError):  # it has not come up, or has not read that far
+                return condition()
+
+        return wait_for(look, what)
 
 
 @pytest.fixture(scope="session")
@@ -110,10 +105,8 @@ def serve(tmp_path_factory):
                 [*command, "--port", "0", "--reload_interval", "1", *options], stdout=file, stderr=file
             )
         processes.append(process)
-        deadline = time.monotonic() + PATIENCE
-        while "http://127.0.0.1:" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        wait_for(lambda: process.poll() is not None or "http://127.0.0.1:" in log.read_text(), "TensorBoard's address")
+        assert process.poll() is None, log.read_text()
         port = log.read_text().partition("http://127.0.0.1:")[2].partition("/")[0]
         server = Server(process, f"http://127.0.0.1:{port}")
         server.await_(lambda: server.get("environment"), "its health")

@@ -5,7 +5,7 @@ import psutil
 import pytest
 import wandb
 
-from tests.wandb_standin import WandbStandIn
+from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.testing import sample_run
 from tracking_hooks_wandb import client, online
 from tracking_hooks_wandb.trainer import capture

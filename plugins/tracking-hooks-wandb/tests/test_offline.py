@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from tests.wandb_files import WandbFiles
-from tests.wandb_standin import WandbStandIn
+from tests.support.wandb_files import WandbFiles
+from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, ScaleLearningRate, Stop, Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run

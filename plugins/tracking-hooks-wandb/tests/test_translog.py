@@ -3,7 +3,7 @@ import random
 import pytest
 import wandb
 
-from tests.wandb_files import records
+from tests.support.wandb_files import records
 from tracking_hooks_wandb import translog
 
 SIZES = [0, 1, 7, 100, 32747, 32748, 32754, 32755, 32756, 32761, 32768, 70000]

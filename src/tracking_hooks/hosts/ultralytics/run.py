@@ -20,6 +20,7 @@ from tracking_hooks.run.layout import new_uid
 
 NAME = "Ultralytics"
 
+WEIGHTS = {"best": "weights/best.pt", "last": "weights/last.pt"}
 FILES = ["*.csv", "*.ndjson", "*.json", "*.yaml", "*.png", "*.jpg", "*.jpeg"]
 """What is final in ``save_dir`` once a run is over."""
 
@@ -72,8 +73,7 @@ def describe_run(trainer: BaseTrainer) -> Run:
 
 def plan(trainer: BaseTrainer) -> Plan:
     """Say what a trainer is going to leave in its folder."""
-    weights = {kind: f"weights/{kind}.pt" for kind in ("best", "last")}
-    return Plan(host=NAME, epochs=int(trainer.epochs), checkpoints=weights, files=FILES)
+    return Plan(host=NAME, epochs=int(trainer.epochs), checkpoints=WEIGHTS, files=FILES)
 
 
 def ray_experiment() -> Path | None:

@@ -21,7 +21,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 from ultralytics.utils import tuner as ray_tuner
 
 from tracking_hooks.events import Params, Plan
-from tracking_hooks.hosts.ultralytics.run import FILES, NAME, new_run, track
+from tracking_hooks.hosts.ultralytics.run import FILES, NAME, WEIGHTS, new_run, track
 from tracking_hooks.recording import parents
 from tracking_hooks.recording.errors import raise_alone
 from tracking_hooks.recording.folders import adopt
@@ -141,7 +141,7 @@ def _begin(tuning: _Tuning) -> Recorder | None:
     if tracking is None:
         return None
     save_dir.mkdir(parents=True, exist_ok=True)
-    recorder = tracking.start(params, Plan(host=NAME, files=FILES))
+    recorder = tracking.start(params, Plan(host=NAME, checkpoints=WEIGHTS, files=FILES))
     recorder.check()
     recorder.begin(params=params, environment=tracking.environment)
     return recorder

@@ -14,18 +14,18 @@ from typing import TypeVar
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import is_alive, read_holder
 
-PATIENCE = 90.0
-"""Seconds until an awaited event counts as never coming."""
+PATIENCE = 240.0
+"""Seconds until an awaited event counts as never coming: far more than it takes on a busy machine."""
 
 _POLL = 0.01
 _T = TypeVar("_T")
 
 
-class NeverCame(Exception):
+class NeverCame(AssertionError):
     """Something that was waited for did not happen."""
 
 
-def wait_for(condition: Callable[[], _T], what: str, patience: float = PATIENCE) -> _T:
+def wait_for(condition: Callable[[], _T], what: str = "what was waited for", patience: float = PATIENCE) -> _T:
     """Look again until a condition holds; return its value.
 
     :raises NeverCame: if it never does
@@ -33,7 +33,7 @@ def wait_for(condition: Callable[[], _T], what: str, patience: float = PATIENCE)
     deadline = time.monotonic() + patience
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise NeverCame(what)
+            raise NeverCame(f"never came: {what}")
         time.sleep(_POLL)
     return value
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.faults.processes import free_port
+from tests.support.processes import free_port
 
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")  # the machine does not go down here
 
