@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.home import Home
+
 pytestmark = pytest.mark.e2e
 
 NAN_ONCE = """
@@ -64,9 +66,18 @@ def check_each_epoch_once(home, scalars):
         assert [v for _, v in curves[column]] == pytest.approx([row[column] for row in rows.values()], rel=1e-5)
 
 
-def test_the_final_validation_is_no_epoch(home, scalars):
-    home.run(home.yolo(epochs=3), "tensorboard")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, shapes, settings):
+    """A home folder where three epochs were trained, and every batch recorded."""
+    home = Home(tmp_path_factory.mktemp("trained") / "home", shapes)
+    home.env["YOLO_CONFIG_DIR"] = str(settings)
+    home.run(home.yolo(epochs=3), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
+    yield home
+    home.close()
 
+
+def test_the_final_validation_is_no_epoch(trained, scalars):
+    home = trained
     check_each_epoch_once(home, scalars)
     assert [call.hook for call in home.calls()].count("on_final_validation") == 1
     assert [step for step, _ in scalars(home.work / "runs/train")["best/metrics/mAP50(B)"]] == [3]
@@ -119,11 +130,9 @@ def test_no_zeros_stand_in_for_validations_that_did_not_run(home, scalars):
     assert [step for step, _ in curves["metrics/mAP50(B)"]] == [3]
 
 
-def test_steps_count_batches_over_all_epochs(home):
-    home.run(home.yolo(), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
-
-    assert [(c.args["epoch"], c.args["step"]) for c in home.calls() if c.hook == "on_batch_end"] == [
-        (1, 1), (1, 2), (2, 3), (2, 4),
+def test_steps_count_batches_over_all_epochs(trained):
+    assert [(c.args["epoch"], c.args["step"]) for c in trained.calls() if c.hook == "on_batch_end"] == [
+        (1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6),
     ]  # fmt: skip
 
 

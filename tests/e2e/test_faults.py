@@ -100,7 +100,7 @@ def test_bad_plugins_harm_nobody(home, scalars, await_):
     (home.work / "bad.py").write_text(BAD_PLUGINS)
     output = home.run(
         home.script(), "tensorboard,bad:Raises,bad:Sleeps,bad:Exits",
-        TRACKING_HOOKS_EXIT_WAIT="10", TRACKING_HOOKS_CALL_TIMEOUT="20", TRACKING_HOOKS_LINGER="0",
+        TRACKING_HOOKS_EXIT_WAIT="10", TRACKING_HOOKS_CALL_TIMEOUT="12", TRACKING_HOOKS_LINGER="0",
     )  # fmt: skip
 
     lines = [line.removeprefix("tracking-hooks: ") for line in output.splitlines() if " events delivered" in line]

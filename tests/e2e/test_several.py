@@ -43,8 +43,8 @@ def test_trainings_in_threads_and_one_after_the_other_in_one_process(home, scala
     assert_each_is_whole(home, scalars, ["left", "right", "first", "second"])
 
 
-def test_trainings_in_processes_at_the_same_time_on_a_database_that_is_not_there_yet(fresh_home, scalars):
-    home = fresh_home
+def test_trainings_in_processes_at_the_same_time_on_a_database_that_is_not_there_yet(home, scalars):
+    (home.work / "mlflow.db").unlink()
     names = ["one", "two", "three"]
     processes = [home.start(home.yolo(name=name), "mlflow,tensorboard") for name in names]
     for process in processes:

@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -39,6 +40,7 @@ _RELAY = (
     "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
+_COMMANDS = ("sync", "status", "simulate")
 _READ_AT_START = ("PYTHON", "TORCH", "OMP_", "LANG", "LC_", "LD_", "MPL")
 """Prefixes of variables that Python reads when it starts, and PyTorch when it is imported."""
 _MAIN = sys.modules["__main__"]  # kept: a process that was forked here has another one
@@ -128,10 +130,12 @@ def start_anew(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> 
 
 
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether this is a script, ``-c`` or ``yolo``, and nothing is asked of Python that is read when it starts."""
-    program, first = command[0], str(command[1])
-    is_script = program == sys.executable and (first == "-c" or not first.startswith("-"))
-    if sys.platform != "linux" or not (is_script or program == str(_BIN / "yolo")):
+    """Whether this is a script, ``-c``, ``yolo`` or one of our commands, and asks for nothing that Python reads first."""
+    program, first = str(command[0]), str(command[1])
+    is_python = program == sys.executable and (first == "-c" or not first.startswith("-"))
+    is_yolo = program in ("yolo", str(_BIN / "yolo"))
+    is_ours = program == "tracking-hooks" and first in _COMMANDS
+    if sys.platform != "linux" or not (is_python or is_yolo or is_ours):
         return False
     return _read_at_start(env) == _read_at_start(_environment())
 
@@ -259,7 +263,8 @@ def _become(request: dict[str, Any], output: int) -> None:
     install()
     command = request["command"]
     sys.orig_argv = command
-    sys.argv = command[1:] if Path(command[0]).name.startswith("python") else command
+    is_python = Path(command[0]).name.startswith("python")
+    sys.argv = command[1:] if is_python else [shutil.which(command[0]), *command[1:]]
     main = sys.modules["__main__"] = ModuleType("__main__")
     if sys.argv[0].startswith("-"):
         del sys.argv[: sys.argv.index("-c")]
