@@ -130,7 +130,7 @@ def start_anew(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> 
 
 
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether this is a script, ``-c``, ``yolo`` or one of our commands, and asks for nothing that Python reads first."""
+    """Whether this is a script, ``-c``, ``yolo`` or one of our commands, and asks nothing that Python reads first."""
     program, first = str(command[0]), str(command[1])
     is_python = program == sys.executable and (first == "-c" or not first.startswith("-"))
     is_yolo = program in ("yolo", str(_BIN / "yolo"))
