@@ -46,6 +46,7 @@ def rows(home, name="tune"):
 
 
 def test_a_tuning_is_a_run_with_a_trial_below_it_for_each_iteration(home, scalars):
+    home.forks = False  # a trial is reached by its environment alone
     again = home.script("model = YOLO('yolo26n.yaml')", epochs=1)
     afterwards = (home.work / again[1]).read_text()
     home.run(tuning(home, afterwards=afterwards), "mlflow,tensorboard")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import runpy
 import select
 import shutil
 import socket
@@ -30,7 +31,8 @@ from types import ModuleType
 from typing import IO, Any
 
 RELAYS = "RELAYS_ARE_FORKED_AT"
-"""Environment variable: the address of the process that forks relays."""
+TRIALS = "TRIALS_ARE_FORKED_AT"
+"""Environment variables: the addresses of the processes that fork relays, and trainings for a tuning."""
 
 _BIN = Path(sys.executable).parent
 _TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot", "PIL.Image", "psutil", "requests")
@@ -40,6 +42,7 @@ _RELAY = (
     "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
+_TRIAL = ["-m", "ultralytics.cfg.__init__"]
 _COMMANDS = ("sync", "status", "simulate")
 _READ_AT_START = ("PYTHON", "TORCH", "OMP_", "LANG", "LC_", "LD_", "MPL")
 """Prefixes of variables that Python reads when it starts, and PyTorch when it is imported."""
@@ -81,8 +84,11 @@ class Forked:
             raise subprocess.TimeoutExpired(self.args, timeout)
         return code
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+    def communicate(self, _: None = None, timeout: float | None = None) -> tuple[str, None]:
         deadline = None if timeout is None else time.monotonic() + timeout
+        if self.stdout is None:
+            self.wait(timeout)
+            return "", None
         while self._is_readable(self.stdout, deadline):
             if not (some := os.read(self.stdout.fileno(), 1 << 16)):
                 self.stdout.close()
@@ -90,6 +96,12 @@ class Forked:
                 return self._printed.decode(), None
             self._printed += some
         raise subprocess.TimeoutExpired(self.args, timeout, self._printed)
+
+    def __enter__(self) -> Forked:  # noqa: PYI034 nobody inherits it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -118,7 +130,8 @@ def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Any:
     """Start a command in a session of its own, forked where that is the same thing; its output is in a pipe."""
     if not can_be_forked(command, env):
         return start_anew(command, env=env, cwd=cwd)
-    return Forked(_address_of_trainings(), command, env={**env, RELAYS: address_of_relays()}, cwd=str(cwd))
+    address = _address_of_trainings()
+    return Forked(address, command, env={**env, RELAYS: address_of_relays(), TRIALS: address}, cwd=str(cwd))
 
 
 def start_anew(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
@@ -151,16 +164,18 @@ def _environment() -> dict[str, str]:
     return {**own, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-# -- relays -------------------------------------------------------------------------------------------------------
+# -- relays and trials ---------------------------------------------------------------------------------------------
 
 
 class _Popen(subprocess.Popen):
-    """Makes real processes, and relays that are forked."""
+    """Makes real processes, but relays and the trials of a tuning are forked."""
 
     def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
+        here = {"env": os.environ, "cwd": str(Path.cwd())}
         if isinstance(command, list) and command[1:4] == _RELAYS_OPTIONS and "delivery.main import" in command[5]:
-            address = os.environ[RELAYS]
-            return Forked(address, command, env=os.environ, cwd=str(Path.cwd()), output=options["stdout"])
+            return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
+        if isinstance(command, list) and command[1:3] == _TRIAL and TRIALS in os.environ:
+            return Forked(os.environ[TRIALS], command, output=1, **here)
         return super().__new__(cls)
 
 
@@ -266,6 +281,11 @@ def _become(request: dict[str, Any], output: int) -> None:
     is_python = Path(command[0]).name.startswith("python")
     sys.argv = command[1:] if is_python else [shutil.which(command[0]), *command[1:]]
     main = sys.modules["__main__"] = ModuleType("__main__")
+    if sys.argv[0] == "-m":
+        module = sys.argv.pop(1)
+        sys.path.insert(0, request["cwd"])
+        runpy._run_module_as_main(module)
+        return
     if sys.argv[0].startswith("-"):
         del sys.argv[: sys.argv.index("-c")]
         code = compile(sys.argv.pop(1), "<string>", "exec")
