@@ -173,7 +173,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
     path: Path
     kind: Literal["plot", "table", "config", "file"]
     name: str
-    """Its path below ``run.save_dir``, with forward slashes."""
+    """Its name in a tracker, with forward slashes; for a file of ``run.save_dir``, the path below it."""
     size: int
     """Bytes."""
     digest: str

@@ -102,3 +102,11 @@ def test_the_core_knows_no_training_library_by_name(path):
     about_it = {SOURCE / "autoload.py", SOURCE / "cli/demo.py", SOURCE / "cli/shapes.py"}
     if path not in about_it and not path.is_relative_to(SOURCE / "hosts") and path.parent != SOURCE / "testing":
         assert "ultralytics" not in path.read_text().lower()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names)
+def test_no_module_and_no_class_is_too_long_to_be_read_in_one_sitting(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    assert all(node.end_lineno - node.lineno < 250 for node in classes)

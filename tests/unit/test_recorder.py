@@ -167,6 +167,35 @@ def test_a_training_that_fails_during_set_up_has_a_start_and_an_end(start):
     assert last.args["error"].type == "FileNotFoundError"
 
 
+def test_a_training_that_never_began_is_ended_where_no_thread_can_be_started_any_more(start, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    one = start(settings=Settings(system_every=10.0))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    one.end("failed", ValueError("no such data set"))
+    (begun,) = calls(one, "on_run_start")
+    (end,) = calls(one, "on_run_end")
+    assert (begun.seq, end.args["status"], end.args["error"].message) == (1, "failed", "no such data set")
+
+
+def test_an_exception_that_cannot_say_what_it_is_ends_a_run_all_the_same(begun):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    begun.end(error=Mute())
+    (end,) = calls(begun, "on_run_end")
+    assert (end.args["status"], end.args["error"].type) == ("failed", "Mute")
+
+
+def test_a_refused_run_leaves_the_pointer_of_an_older_one(start, begun, save_dir):
+    begun.end("finished")
+    with pytest.raises(ConfigurationError):
+        start("broken", run=msgspec.structs.replace(sample_run(save_dir), uid=layout.new_uid())).check()
+    assert [folder.uid for folder in layout.find_runs(save_dir)] == [begun.run.uid]
+
+
 def test_a_failure_is_recorded_with_its_traceback_and_without_secrets(begun):
     try:
         raise ValueError("cannot open https://ada:hunter2@host/data")

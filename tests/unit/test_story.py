@@ -102,3 +102,34 @@ def test_resuming_a_long_run_takes_no_more_memory_than_resuming_a_short_one(writ
     write(*[batch] * 9_000)
     assert path.stat().st_size > 10 * short
     assert peak() < 1.5 * short
+
+
+def test_an_action_that_rewrites_its_own_checkpoint_keeps_it(write):
+    again = SaveCheckpoint(name="top", reason="", replaces="top")
+    told = write(saved("weights/top.pt", "action"), ("on_action", {"action": again, "plugin": "p", "outcome": DONE}))
+    assert told.checkpoints == {Path("weights/top.pt"): "action"}
+
+
+def test_only_a_checkpoint_of_an_action_is_replaced_by_one(write):
+    action = SaveCheckpoint(name="better", reason="", replaces="model")
+    told = write(saved("model.pt"), ("on_action", {"action": action, "plugin": "p", "outcome": DONE}))
+    assert told.checkpoints == {Path("model.pt"): "last"}
+
+
+def test_the_last_epoch_is_the_one_that_began_last(write):
+    epochs = [("on_epoch_start", {"epoch": epoch, "attempt": 1}) for epoch in (1, 2, 3, 2)]  # an older checkpoint
+    assert write(*epochs).last_epoch == 2
+
+
+def test_what_another_release_left_out_tells_nothing(write):
+    told = write(
+        ("on_run_start", {}), ("on_epoch_start", {}), ("on_epoch_end", {}), ("on_checkpoint_saved", {}),
+        ("on_action", {}), ("on_run_end", {}),
+    )  # fmt: skip
+    assert (told.epoch, told.checkpoints, told.is_open) == (0, {}, False)
+
+
+def test_checkpoints_are_found_where_the_folder_is_now():
+    told = story.Story(checkpoints={Path("/old/train/weights/top.pt"): "action", Path("/elsewhere/a.pt"): "action"})
+    told.move(Path("/old/train"), Path("/new/train"))
+    assert told.checkpoints == {Path("/new/train/weights/top.pt"): "action", Path("/elsewhere/a.pt"): "action"}

@@ -91,3 +91,15 @@ def test_what_does_not_fit_on_the_disk_waits_its_turn(log, tmp_path, monkeypatch
     assert written(log) == [(1, 1), (2, 2), (3, 3)]
     assert "events wait in memory" in complaints[0]
     assert writer.close() == 3
+
+
+def test_ctrl_c_while_an_event_is_encoded_leaves_it_for_the_next_write(writer, log, monkeypatch):
+    def interrupted(_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal, "_encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append("on_log", {"metrics": {}, "step": 1})
+    writer.append("on_log", {"metrics": {}, "step": 2})
+    assert written(log) == [(1, 1), (2, 2)]

@@ -42,5 +42,5 @@ class Inquiry:
             return
         action = manager.hook.poll(run=run, state=copy.deepcopy(state), destination=destination)
         if action is not None and action != self._asked:
-            self._asked = action
             commands.send(self._folder.commands, Command(plugin=self._name, action=action))
+            self._asked = action

@@ -114,7 +114,7 @@ class Relay:
         self.cursor = self.files.read_cursor()
         if self.cursor.offset < start:
             self.cursor.offset = start
-            self._save(self.cursor)  # a run without a single event is settled with this
+            self._save(self.cursor)  # a run without a single event is delivered with this
         self._deaths.look(self.cursor.offset)
         return self._follow()
 
@@ -140,7 +140,7 @@ class Relay:
                     self._condition.note_outage(error)
                     logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
                     return PENDING
-            elif not running and self._end_orphan():
+            elif not running and _end_orphan(self.folder):
                 time.sleep(_POLL)  # perhaps another relay is at it
             elif self.drain or not running or (self.cursor.ended and not _is_resumed(self.folder)):
                 if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
@@ -162,13 +162,6 @@ class Relay:
             self._manager = None
             self._inquiry.is_over = True
             logger.exception("plugin %r failed in poll, and is not asked any more in this run", self.name)
-
-    def _end_orphan(self) -> bool:
-        try:
-            return orphans.end_orphan(self.folder)
-        except OSError as error:
-            logger.warning("the end of the run cannot be written: %s", error)
-            return False
 
     # -- delivering -------------------------------------------------------------------------------------------
 
@@ -319,6 +312,14 @@ def _sync(journal: Path) -> None:
     # The recorder does not wait for the disk; this process can.
     with suppress(OSError), journal.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _end_orphan(folder: RunFolder) -> bool:
+    try:
+        return orphans.end_orphan(folder)
+    except OSError as error:
+        logger.warning("the end of the run cannot be written: %s", error)
+        return False
 
 
 def _is_resumed(folder: RunFolder) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class Complaints:
@@ -33,15 +36,17 @@ class Complaints:
         """Say what is as it should be."""
         self._logger.info(f"tracking-hooks: {sentence}")
 
-    def guard(self, action: Callable[[], object], what: str) -> None:
+    def guard(self, action: Callable[[], _T], what: str) -> _T | None:
         """Do something that may not end the training. Never raises.
 
         :param what: the action, as in "recording on_log"
+        :returns: what it returns; None if it failed
         """
         try:
-            action()
+            return action()
         except Exception as error:  # noqa: BLE001 nothing of ours may end a training
             self(f"{what} failed: {describe(error)}")
+            return None
 
 
 def describe(error: BaseException) -> str:

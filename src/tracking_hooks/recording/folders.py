@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from tracking_hooks.delivery.spawn import start_adopter
@@ -30,13 +30,13 @@ def make_folder(run: Run, home: Path | None, complain: Complaints) -> RunFolder:
     return folder
 
 
-def secure_older(save_dir: Path, logger: logging.Logger) -> None:
+def secure_older(save_dir: Path, complain: Callable[[str], None]) -> None:
     """Copy what an older run in the same folder has not delivered yet. Never raises."""
     try:
         for folder in layout.find_runs(save_dir) if (save_dir / layout.POINTER).exists() else []:
             orphans.secure_files(folder)
     except (JournalError, OSError) as error:
-        logger.warning(f"tracking-hooks: files of an older run may be overwritten before delivery: {error}")
+        complain(f"files of an older run may be overwritten before delivery: {error}")
 
 
 def adopt(home: Path, settings: Settings, complain: Complaints) -> None:

@@ -12,6 +12,7 @@ from tracking_hooks.events import Capture, Run
 from tracking_hooks.recording import resumption
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import make_folder
+from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.run import layout, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
@@ -29,7 +30,9 @@ class Opened(Struct, kw_only=True):
     story: Story
     captures: dict[str, Capture]
     """Label to what its plugin noted down."""
-    is_new: bool
+    resumed: bool = False
+    is_new: bool = True
+    """Whether the files were made now: not those of a resumed run, if they are here."""
     added: list[str] = []
     """Labels of the trackers that the run did not have before it was resumed."""
 
@@ -42,14 +45,31 @@ class Opened(Struct, kw_only=True):
             (layout.index_folder() / f"{self.folder.uid}.json").unlink(missing_ok=True)
 
 
-def begin(
-    run: Run, captures: Mapping[str, Capture], settings: Settings, home: Path | None, complain: Complaints
+def open_run(
+    run: Run,
+    captures: Mapping[str, Capture],
+    settings: Settings,
+    home: Path | None,
+    earlier: Earlier | None,
+    complain: Complaints,
 ) -> Opened:
-    """Make the files of a new run.
+    """Make the files of a run, or go on with those that are there.
 
     :param home: the folder to make the run folder in; by default the one beside ``save_dir``
-    :raises OSError: if that cannot be done
+    :param earlier: the run so far, if this one is resumed
+    :raises JournalError, OSError: if that cannot be done
     """
+    if earlier and earlier.journal:
+        return _go_on(*earlier.journal, run.save_dir, captures, complain)
+    opened = _begin(run, captures, settings, home, complain)
+    if earlier:
+        opened.resumed, opened.story.epoch = True, earlier.epoch
+    return opened
+
+
+def _begin(
+    run: Run, captures: Mapping[str, Capture], settings: Settings, home: Path | None, complain: Complaints
+) -> Opened:
     folder = make_folder(run, home, complain)
     lock = _hold(folder)
     head = Head(
@@ -62,15 +82,15 @@ def begin(
         home=folder.path.parent,
     )
     log = Journal.create(folder.journal, head)
-    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures), is_new=True)
+    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures))
 
 
-def go_on(folder: RunFolder, head: Head, captures: Mapping[str, Capture], complain: Complaints) -> Opened:
+def _go_on(
+    folder: RunFolder, head: Head, save_dir: Path, captures: Mapping[str, Capture], complain: Complaints
+) -> Opened:
     """Open the files of a run that is resumed.
 
     It is delivered to where it has been delivered so far; a tracker that is new gets all of it.
-
-    :raises JournalError, OSError: if that cannot be done
     """
     resumption.take_over(folder)
     lock = _hold(folder)
@@ -86,8 +106,9 @@ def go_on(folder: RunFolder, head: Head, captures: Mapping[str, Capture], compla
             complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
         by_label[label] = capture
     log, so_far = story.reopen(folder.journal)
+    so_far.move(head.run.save_dir, save_dir)
     return Opened(
-        folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, is_new=False, added=added
+        folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, resumed=True, is_new=False, added=added,
     )  # fmt: skip
 
 

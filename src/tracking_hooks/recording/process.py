@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from tracking_hooks.recording.supervisor import wait_for_delivery
 
 if TYPE_CHECKING:
+    from tracking_hooks.events import Status
     from tracking_hooks.recording.recorder import Recorder
 
 recorders: list[Recorder] = []
@@ -54,8 +56,8 @@ def _finish_all() -> None:
         return
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     for recorder in (recorder for recorder in mine if recorder.is_recording):
-        recorder.record_final_files()
-        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else recorder.status_at_exit, error)
+        status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else recorder.status_at_exit
+        recorder.complain.guard(functools.partial(_finish, recorder, status, error), "ending the run")
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:
@@ -66,6 +68,11 @@ def _finish_all() -> None:
         # dataclasses does: remind it, or the exit code would be another one with tracking.
         with suppress(KeyboardInterrupt):
             exec("raise KeyboardInterrupt")  # noqa: S102
+
+
+def _finish(recorder: Recorder, status: Status, error: BaseException | None) -> None:
+    recorder.record_final_files()
+    recorder.end(status, error)
 
 
 def _wait_for(mine: list[Recorder]) -> None:

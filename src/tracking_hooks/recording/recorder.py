@@ -6,6 +6,7 @@ Nothing else here blocks, slows down or ends a training.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from tracking_hooks.recording import opening, process
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, status_of
 from tracking_hooks.recording.folders import adopt, secure_older
+from tracking_hooks.recording.opening import Opened
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
@@ -35,44 +37,27 @@ class Recorder:
     """One run: its journal, and the relays of the plugins that it goes to."""
 
     def __init__(
-        self,
-        run: Run,
-        captures: Mapping[str, Capture],
-        settings: Settings,
-        logger: logging.Logger,
-        *,
-        params: Params,
-        environment: Environment,
-        plan: Plan,
-        earlier: Earlier | None,
-        home: Path | None,
+        self, run: Run, opened: Opened, settings: Settings, complain: Complaints, plan: Plan, early: dict[str, Any]
     ) -> None:
-        """Make the run's files, or go on with those that are there; see ``start``."""
+        """Record to files that are open; see ``start``. ``early`` is what ``begin`` is given, as far as it is known."""
         self.run = run
         self.plan = plan
-        self.resumed = earlier is not None
+        self.settings = settings
+        self.complain = complain
+        self.folder = opened.folder
+        self.resumed = opened.resumed
         self.status_at_exit: Status = "failed"
         """How the run has ended if its process comes to an end without having said so."""
-        self.settings = settings
         self.thread = threading.get_ident()
         self.pid = os.getpid()
-        self.complain = Complaints(logger)
-        self._early: dict[str, Any] = {"params": params, "environment": environment}
-        self._begun = False
-        if earlier and earlier.journal:
-            opened = opening.go_on(*earlier.journal, captures, self.complain)
-        else:
-            opened = opening.begin(run, captures, settings, home, self.complain)
-            opened.story.epoch = earlier.epoch if earlier else 0
-        self._opened = opened
-        self.folder = opened.folder
-        self._story = opened.story
-        self._writer = Writer(opened.journal, opened.lock, self.complain)
-        self._commands = Commands(self.folder.commands, self.complain)
-        self._sampler = Sampler(self.record, self.complain, settings.system_every)
-        if settings.console == "on":
-            self._sampler.follow(logger, self.folder.files / layout.CONSOLE)
         self.supervisor = Supervisor(self.folder, opened.captures, settings)
+        self._opened = opened
+        self._early = early
+        self._begun = False
+        self._story = opened.story
+        self._writer = Writer(opened.journal, opened.lock, complain)
+        self._commands = Commands(self.folder.commands, complain)
+        self._sampler = Sampler(self.record, complain, settings.system_every)
 
     @classmethod
     def start(
@@ -98,13 +83,15 @@ class Recorder:
         :param home: the folder to make the run folder in; by default the one beside ``save_dir``
         :raises ConfigurationError: if the run's files cannot be made
         """
+        complain = Complaints(logger)
+        early = {"params": params, "environment": environment}
         if earlier is None:
-            secure_older(run.save_dir, logger)
+            secure_older(run.save_dir, complain)
         try:
-            recorder = cls(
-                run, captures, settings, logger, params=params, environment=environment, plan=plan, earlier=earlier,
-                home=home,
-            )  # fmt: skip
+            opened = opening.open_run(run, captures, settings, home, earlier, complain)
+            recorder = cls(run, opened, settings, complain, plan, early)
+            if settings.console == "on":
+                recorder._sampler.follow(logger, opened.folder.files / layout.CONSOLE)
         except (JournalError, OSError) as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
         process.enter(recorder)
@@ -113,7 +100,7 @@ class Recorder:
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
-        adopt(recorder.folder.path.parent, settings, recorder.complain)
+        recorder.adopt()
         recorder.complain.guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
         return recorder
 
@@ -121,6 +108,11 @@ class Recorder:
     def epoch(self) -> int:
         """The last epoch that was settled."""
         return self._story.epoch
+
+    @property
+    def disabled(self) -> list[str]:
+        """The names of the host's own integrations that the plugins stand in for."""
+        return self.supervisor.disabled
 
     @property
     def is_recording(self) -> bool:
@@ -140,7 +132,7 @@ class Recorder:
                 raise ConfigurationError(sentence)
             self.complain(sentence)
         try:
-            self._write_pointer()
+            layout.write_pointer(self.folder, self.run.save_dir, self.epoch, {}, of_another=True)
         except OSError as error:
             self._forget()
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
@@ -153,11 +145,15 @@ class Recorder:
 
     def begin(self, *, params: Params, environment: Environment) -> None:
         """Record the start of the run, and sample system metrics from now on."""
+        self._record_start(params=params, environment=environment)
+        self.write_pointer(of_another=True)
+        self.complain.guard(self._sampler.start, "sampling system metrics")
+
+    def _record_start(self, *, params: Params, environment: Environment) -> None:
         self._begun = True
-        self.complain.guard(self._write_pointer, f"writing {layout.POINTER}")
         params = redact.values(params)
         self.record("on_run_start", params=params, environment=environment, resumed=self.resumed, plan=self.plan)
-        self._sampler.start()
+        self._sampler.records = True
 
     def record(self, hook: str, **args: Any) -> None:
         """Append one hook call to the journal. Never raises.
@@ -169,12 +165,12 @@ class Recorder:
         """
         if self._writer.has_ended or os.getpid() != self.pid:  # a forked worker has inherited us
             return
-        if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
-            self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
-            return
         self.complain.guard(lambda: self._append(hook, args), f"recording {hook}")
 
     def _append(self, hook: str, args: dict[str, Any]) -> None:
+        if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
+            self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
+            return
         self._story.add(hook, args)
         files.secure_if_outside(self.folder, args)
         self._writer.append(hook, args)
@@ -188,21 +184,18 @@ class Recorder:
 
     def take_commands(self) -> list[Command]:
         """Return what was asked of the training from outside since the last call. Never raises."""
-        commands: list[Command] = []
-        self.complain.guard(lambda: commands.extend(self._commands.take()), "reading what is asked of the training")
-        return commands
+        return self.complain.guard(self._commands.take, "reading what is asked of the training") or []
 
     def look_after_relays(self) -> None:
         """Start relays again that died, and say what has changed with the trackers. Never raises.
 
-        A host calls it once an epoch; then the pointer file gets the epoch, too.
+        A host calls it once an epoch.
         """
         if os.getpid() != self.pid:
             return
         self.complain.guard(self._sampler.record_console, "recording the console")
         self.complain.guard(lambda: self.complain.each(self.supervisor.restart()), "looking after the relays")
         if not self._writer.has_ended:  # at the end, the end line tells
-            self.complain.guard(self._write_pointer, f"writing {layout.POINTER}")
             self.complain.guard(
                 lambda: self.complain.each_time(self.supervisor.outages()), "reading what the relays say"
             )
@@ -219,7 +212,7 @@ class Recorder:
             if self.resumed:  # "nothing to resume": what the run has come to stands
                 self.complain.guard(self._forget, "leaving the run as it was")
                 return
-            self.begin(**self._early)
+            self._record_start(**self._early)
         self._sampler.close_console()
         status = status or status_of(error)
         told = describe_error(error) if error and status == "failed" else None
@@ -227,6 +220,7 @@ class Recorder:
         self.record("on_run_end", status=status, error=told and (state.first_crash(self.folder) or told))
         self._sampler.stop()
         self.complain.guard(self._close, "closing the journal")
+        self.write_pointer()
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
             self.tell_outcome()
 
@@ -237,7 +231,7 @@ class Recorder:
         """
         if self._writer.has_ended or not self._begun:
             return
-        self.complain.guard(self._write_pointer, f"writing {layout.POINTER}")
+        self.write_pointer()
         self._sampler.close_console()
         self.complain.guard(lambda: self._record_final_files(skip), "recording the final files")
 
@@ -259,15 +253,26 @@ class Recorder:
     def _tell_outcome(self) -> None:
         for line in self.supervisor.outcome():
             self.complain.tell(line)
-        self._write_pointer(self.supervisor.links())
+        self.write_pointer(self.supervisor.links())
 
-    def _write_pointer(self, links: Mapping[str, str] = MappingProxyType({})) -> None:
-        layout.write_pointer(self.folder, self.run.save_dir, self.epoch, links)
+    def write_pointer(self, links: Mapping[str, str] = MappingProxyType({}), *, of_another: bool = False) -> None:
+        """Say in ``save_dir`` how far the run has come, unless that belongs to another run by now. Never raises.
+
+        A host calls it when an epoch is settled: a resume from a copy of ``save_dir`` alone goes by it.
+
+        :param links: plugin name to URL
+        :param of_another: write it all the same
+        """
+        write = functools.partial(layout.write_pointer, self.folder, self.run.save_dir, self.epoch, links)
+        self.complain.guard(lambda: write(of_another=of_another), f"writing {layout.POINTER}")
+
+    def adopt(self) -> None:
+        """Have delivered what other trainings beside this one have left behind. Never raises."""
+        adopt(self.folder.path.parent, self.settings, self.complain)
 
     def _close(self) -> None:
         events = self._writer.close()
         self.supervisor.finish(self.folder.journal.stat().st_size, events)
-        self._write_pointer()
         self.complain.each(self.supervisor.restart())
 
     def _forget(self) -> None:

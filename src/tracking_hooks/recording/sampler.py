@@ -24,7 +24,8 @@ class Sampler:
         self._complain = complain
         self._every = every
         self._stopped = threading.Event()
-        self._began = False
+        self.records = False
+        """Whether the run has begun, so that lines of the console can be recorded."""
         self._console: ConsoleLog | None = None
         self._logger: logging.Logger | None = None
 
@@ -38,8 +39,7 @@ class Sampler:
         logger.addHandler(self._console)
 
     def start(self) -> None:
-        """Begin to record."""
-        self._began = True
+        """Begin to sample system metrics."""
         if self._every:
             threading.Thread(target=self._run, name="tracking-hooks-system", daemon=True).start()
 
@@ -51,7 +51,7 @@ class Sampler:
     def record_console(self) -> None:
         """Record the lines since the last call."""
         console = self._console
-        if console and self._began and (lines := console.take()):
+        if console and self.records and (lines := console.take()):
             self._record("on_console", lines=lines)
 
     def close_console(self) -> None:

@@ -202,7 +202,7 @@ class Supervisor:
         return read_json(self._folder.relay(name).health, Health)
 
 
-def wait_for_delivery(fleets: Sequence[Supervisor], limit: float) -> Iterator[None]:
+def wait_for_delivery(supervisors: Sequence[Supervisor], limit: float) -> Iterator[None]:
     """Wait for delivery as long as that is worthwhile, with a progress bar on a terminal.
 
     :param limit: seconds to wait at most
@@ -220,12 +220,12 @@ def wait_for_delivery(fleets: Sequence[Supervisor], limit: float) -> Iterator[No
     try:
         while (waited := time.monotonic() - began) < limit:
             yield
-            if not any(relays.pending(waited) for relays in fleets):
+            if not any(supervisor.pending(waited) for supervisor in supervisors):
                 return
             if waited > 1 and not shown:
                 bar.start()
                 shown = True
-            counts = [relays.progress() for relays in fleets]
+            counts = [supervisor.progress() for supervisor in supervisors]
             done, total = (sum(numbers) for numbers in zip(*counts))
             bar.update(task, completed=done, total=total, refresh=shown)
             time.sleep(_POLL)

@@ -67,7 +67,7 @@ class Writer:
     def close(self) -> int:
         """Let go of the journal; return how many events there were, also of those that could not be written."""
         self.has_ended = True
-        lost = len(self._waiting)
+        lost = sum(not self._journal.has_written(args) for _, _, args in self._waiting)
         if lost:
             self._complain(f"{lost} events could not be written to {self._journal.path} and are lost")
         self._journal.close()
@@ -76,18 +76,18 @@ class Writer:
 
     def _write_waiting(self) -> None:
         while self._waiting:
-            event = self._waiting.popleft()  # first: what interrupts us may come when it is written
-            before = self._journal.seq
+            hook, moment, args = self._waiting[0]
             try:
-                self._journal.append(*event)
-            except KeyboardInterrupt:
-                if self._journal.seq == before:  # it has no number, so nothing of it was written
-                    self._waiting.appendleft(event)
-                raise
+                # An interrupt may have come behind the write, before the event left the queue.
+                if not self._journal.has_written(args):
+                    self._journal.append(hook, moment, args)
             except OSError:
-                self._waiting.appendleft(event)
                 self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
                 return
+            except Exception:
+                self._waiting.popleft()  # it cannot be written at all; the caller tells
+                raise
+            self._waiting.popleft()
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -88,14 +88,14 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     :param recorded_in: where the root folder was then
     :raises Rejected: saying what has become of the file
     """
-    project = folder.path.parent.parent
+    root = folder.path.parent.parent
     candidates = [file.path, _copy_of(folder, file.digest, file.path)]
     if file.path.is_relative_to(recorded_in):
-        candidates.append(project / file.path.relative_to(recorded_in))
+        candidates.append(root / file.path.relative_to(recorded_in))
     reason = f"{file.path} is gone"
     for path in candidates:
         real = path.resolve()
-        if not real.is_relative_to(project.resolve()):
+        if not real.is_relative_to(root.resolve()):
             reason = f"{file.path} is outside of the run's root folder"
             continue
         try:
@@ -196,10 +196,14 @@ def final_files(
         yield "on_artifact", {"artifact": log}
 
 
-def _matching(save_dir: Path, pattern: str) -> Iterable[Path]:
+def _matching(save_dir: Path, pattern: str) -> list[Path]:
     # A plan may have come with a copied folder: it is data, and leads to nothing outside.
-    is_below = not pattern.startswith(("/", "~")) and ".." not in Path(pattern).parts
-    return save_dir.glob(pattern) if pattern and is_below else ()
+    if ".." in Path(pattern).parts:
+        return []
+    try:
+        return list(save_dir.glob(pattern))
+    except (ValueError, NotImplementedError):  # it is no pattern, or an absolute one
+        return []
 
 
 def _is_in(save_dir: Path, path: Path) -> bool:

@@ -235,9 +235,9 @@ class Journal:
     """The writing end. Safe to use from several threads of one process."""
 
     def __init__(self, path: Path, seq: int) -> None:
-        """Open for appending behind call number ``seq``; see ``create`` and ``reopen``."""
+        """Open for appending behind call number ``seq``; see ``create`` and ``open_behind``."""
         self.path = path
-        self.seq = seq
+        self._last: tuple[int, Mapping[str, Any] | None] = (seq, None)  # one value, which no interrupt divides
         self._lock = threading.RLock()  # a signal handler may come in between
         self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -267,6 +267,19 @@ class Journal:
             journal._write(b"\n")  # first: it may complete a line that lacked nothing else, with a number of its own
         return journal
 
+    @property
+    def seq(self) -> int:
+        """The number of the last call."""
+        return self._last[0]
+
+    @seq.setter
+    def seq(self, number: int) -> None:
+        self._last = (number, None)
+
+    def has_written(self, args: Mapping[str, Any]) -> bool:
+        """Whether the last call was written with these arguments: this very object."""
+        return self._last[1] is args
+
     def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:
         """Write one call.
 
@@ -277,10 +290,11 @@ class Journal:
         with self._lock:
             # None is what a parameter that is missing is read back as.
             given = {name: value for name, value in args.items() if value is not None}
-            self.seq += 1  # first: what interrupts us may come when the line is written
+            line = _seal(_encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given}))
+            self._last = (self.seq + 1, args)  # first: what interrupts us may come when the line is written
             try:
-                self._write(_seal(_encode({"seq": self.seq, "time": time, "hook": hook, "args": given})))
-            except Exception:
+                self._write(line)
+            except OSError:
                 self.seq -= 1  # a part of a line is counted where it is written
                 raise
             return self.seq
@@ -295,7 +309,8 @@ class Journal:
                 return False
             calls = [entry.call for entry in read(self.path, self._size) if entry.call]
             self._size = os.fstat(self._fd).st_size
-            self.seq = max([self.seq, *(call.seq for call in calls)])
+            if calls and calls[-1].seq > self.seq:
+                self.seq = calls[-1].seq
             return any(call.hook == "on_run_end" for call in calls)
 
     def _write(self, data: bytes) -> None:

@@ -2,11 +2,12 @@
 
 ::
 
-    <project>/.tracking-hooks/<uid>/      the run folder, beside save_dir: trainers delete save_dir itself
+    <root>/.tracking-hooks/<uid>/         the run folder, beside save_dir: trainers delete save_dir itself
         journal.jsonl
         trainer.lock  trainer.json        held while the training process lives, and by whom
         commands.jsonl                    what was asked of the training from outside
-        files/                            copies of files that would have changed before they were delivered
+        files/                            copies: of tables, with secrets masked, of weights for ``every:N``, of what
+                                          would have changed before they were delivered; the console log
         crash-<rank>.json                 what ended another process of a distributed training
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
@@ -147,14 +148,20 @@ def read_json(path: Path, kind: type[_S]) -> _S | None:
         return None
 
 
-def write_pointer(folder: RunFolder, save_dir: Path, epoch: int, links: Mapping[str, str]) -> None:
+def write_pointer(
+    folder: RunFolder, save_dir: Path, epoch: int, links: Mapping[str, str], *, of_another: bool = False
+) -> None:
     """Say in ``save_dir``, if it is there, which run it belongs to: that of a trial may be deleted by now.
 
     :param epoch: the last one that was settled
     :param links: plugin name to URL
+    :param of_another: whether to take the folder over from another run
     :raises OSError: if it cannot be written
     """
-    if save_dir.is_dir():
+    if not save_dir.is_dir():
+        return
+    found = None if of_another else read_json(save_dir / POINTER, Pointer)
+    if found is None or found.uid == folder.uid:
         write_json(save_dir / POINTER, Pointer(uid=folder.uid, folder=folder.path, epoch=epoch, links=dict(links)))
 
 
@@ -263,7 +270,7 @@ def new_uid() -> str:
 
 
 def fallback_home() -> Path:
-    """Return where run folders are made when the project's own folder cannot be written."""
+    """Return where run folders are made when the root folder cannot be written."""
     return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / FOLDER
 
 

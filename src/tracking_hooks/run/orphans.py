@@ -53,6 +53,6 @@ def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:
     if all(state.is_delivered(folder, label) for label in state.labels(folder)):
         return
     for call in journal.calls(folder.journal, _OF_FILES):
-        file = call.args.get("artifact") or call.args["checkpoint"]
+        file = call.args.get("artifact") or call.args.get("checkpoint")
         if file and file.digest and file.path.is_file() and file.path.stat().st_size == file.size:
             files.secure(folder, file)

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tracking_hooks.events import DONE, Checkpoint, Plan, SaveCheckpoint, Status
+from tracking_hooks.events import DONE, Plan, SaveCheckpoint, Status
 from tracking_hooks.run import journal
 from tracking_hooks.run.journal import Head, Journal
 
@@ -41,26 +41,37 @@ class Story(Struct, kw_only=True):
         return self.began and self.status is None
 
     def add(self, hook: str, args: Mapping[str, Any]) -> None:
-        """Go on by an event."""
+        """Go on by an event. What is missing in it, since another release wrote it, tells nothing."""
         if hook == "on_run_start":
             self.began, self.status = True, None
             self.plan = args.get("plan") or self.plan
         elif hook == "on_run_end":
-            self.status = args["status"]
+            self.status = args.get("status") or "killed"
         elif hook == "on_epoch_start":
-            self.last_epoch = max(self.last_epoch, args["epoch"])
+            self.last_epoch = args.get("epoch") or self.last_epoch
         elif hook == "on_epoch_end":
-            self.epoch = max(self.epoch, args["epoch"])
-            self.last_epoch = max(self.last_epoch, self.epoch)
-        elif hook == "on_checkpoint_saved":
-            self._add_checkpoint(args["checkpoint"])
-        elif hook == "on_action" and args["outcome"] == DONE and isinstance(args["action"], SaveCheckpoint):
-            gone = args["action"].replaces
-            self.checkpoints = {path: kind for path, kind in self.checkpoints.items() if path.stem != gone}
+            self.last_epoch = args.get("epoch") or self.last_epoch
+            self.epoch = max(self.epoch, self.last_epoch)
+        elif hook == "on_checkpoint_saved" and (checkpoint := args.get("checkpoint")):
+            if checkpoint.digest is None and checkpoint.kind != "periodic":  # those are recorded when they are written
+                self.checkpoints = {**self.checkpoints, checkpoint.path: checkpoint.kind}
+        elif hook == "on_action" and args.get("outcome") == DONE:
+            action = args.get("action")
+            if isinstance(action, SaveCheckpoint) and action.replaces != action.name:
+                self._forget_checkpoint(action.replaces)
 
-    def _add_checkpoint(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.digest is None and checkpoint.kind != "periodic":  # those are recorded when they are written
-            self.checkpoints = {**self.checkpoints, checkpoint.path: checkpoint.kind}
+    def move(self, old: Path, new: Path) -> None:
+        """Go on where ``save_dir`` is another folder now, to which its files were moved or copied."""
+        self.checkpoints = {
+            new / path.relative_to(old) if path.is_relative_to(old) else path: kind
+            for path, kind in self.checkpoints.items()
+        }
+
+    def _forget_checkpoint(self, name: str) -> None:
+        """Note that a checkpoint of an action was replaced by another one."""
+        self.checkpoints = {
+            path: kind for path, kind in self.checkpoints.items() if kind != "action" or path.stem != name
+        }
 
 
 def read(path: Path) -> tuple[Head, Story]:

@@ -64,7 +64,8 @@ class Agenda:
             outcome = f"failed: {type(error).__name__}: {error}"
         self.stopping |= isinstance(action, Stop)
         if isinstance(action, SaveCheckpoint) and outcome == DONE:
-            checkpoint = Checkpoint(path=Path(trainer.wdir) / f"{action.name}.pt", kind="action")
+            path = Path(trainer.wdir).absolute() / f"{action.name}.pt"
+            checkpoint = Checkpoint(path=path, kind="action")
             self._recorder.record("on_checkpoint_saved", epoch=epoch.number, checkpoint=checkpoint)
         self._recorder.record("on_action", action=action, plugin=command.plugin, outcome=outcome)
         LOGGER.info(f"tracking-hooks: {command.plugin}: {describe(action)}: {action.reason} ({outcome})")

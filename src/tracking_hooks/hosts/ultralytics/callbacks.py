@@ -57,7 +57,7 @@ def attach_to(trainer: object) -> None:
         if tracking is None:
             return
         session = Session(trainer, tracking)
-        session.disabled = _take_off(trainer, session.recorder.supervisor.disabled)
+        session.disabled = _take_off(trainer, session.recorder.disabled)
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
@@ -92,23 +92,30 @@ def _only_launches_workers(trainer: BaseTrainer) -> bool:
 
 
 def _callback(event: str, tell: Callable[[Session, BaseTrainer], None]) -> Callable[[Any], None]:
-    """Make the function for an event, which lets nothing but a configuration error out."""
+    """Make the function for an event, which lets nothing out."""
 
     def callback(trainer: Any) -> None:
-        session = _sessions.get(trainer)
-        if session is None:
-            return
-        try:
+        if session := _sessions.get(trainer):
             with guard(event):
                 tell(session, trainer)
-        except ConfigurationError as error:
-            raise_alone(error)
 
     callback.__name__ = callback.__qualname__ = event  # by this name it is pickled
     return callback
 
 
-on_pretrain_routine_end = _callback("on_pretrain_routine_end", Session.set_up)
+def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
+    """Begin the run, or refuse to: this is the last moment for it."""
+    session = _sessions.get(trainer)
+    if session is None:
+        return
+    try:
+        session.check()
+    except ConfigurationError as error:
+        raise_alone(error)
+    _begin(trainer)
+
+
+_begin = _callback("_begin", Session.set_up)
 on_train_start = _callback("on_train_start", Session.train_started)
 on_train_epoch_start = _callback("on_train_epoch_start", Session.epoch_started)
 on_train_batch_end = _callback("on_train_batch_end", Session.batch_trained)

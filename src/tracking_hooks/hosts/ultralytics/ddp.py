@@ -16,11 +16,12 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.hosts.ultralytics.run import describe_run, track
+from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, raise_alone
 from tracking_hooks.recording.folders import secure_older
-from tracking_hooks.recording.tracking import LAUNCHED
+from tracking_hooks.recording.tracking import LAUNCHED, Launch
 from tracking_hooks.run import layout
-from tracking_hooks.run.layout import write_json
+from tracking_hooks.run.layout import RunFolder, write_json
 from tracking_hooks.settings import ConfigurationError
 
 
@@ -30,7 +31,7 @@ def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> 
         tracking = track(describe_run(trainer), [])
         if tracking is not None:
             if not trainer.resume:
-                secure_older(Path(trainer.save_dir), LOGGER)
+                secure_older(Path(trainer.save_dir), Complaints(LOGGER))
             tracking.launch().hand_on()
     except ConfigurationError as error:
         raise_alone(error)
@@ -53,6 +54,14 @@ def train(original: Callable[..., Any], trainer: BaseTrainer, *args: Any, **kwar
         return original(trainer, *args, **kwargs)
     except Exception as error:
         with suppress(Exception):  # the error itself is what counts
-            for folder in layout.find_runs(Path(trainer.save_dir)):
+            if folder := _run_folder(Path(trainer.save_dir)):
                 write_json(folder.crash(RANK), describe_error(error, where=f"rank {RANK}"))
         raise
+
+
+def _run_folder(save_dir: Path) -> RunFolder | None:
+    """Find the run that rank 0 records: what the launcher has noted down names it, as does the pointer, later on."""
+    launch = Launch.read()
+    if launch is None:
+        return next(iter(layout.find_runs(save_dir)), None)
+    return next((folder for folder in layout.candidates(save_dir, launch.uid) if folder.journal.is_file()), None)

@@ -54,9 +54,15 @@ class Session:
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
-    def set_up(self, trainer: BaseTrainer) -> None:
-        """Set-up is done: the last moment to refuse."""
+    def check(self) -> None:
+        """See whether every plugin can be used.
+
+        :raises ConfigurationError: if one cannot
+        """
         self.recorder.check(self.disabled, self.control.names)
+
+    def set_up(self, trainer: BaseTrainer) -> None:
+        """Begin the run: set-up is done."""
         self.recorder.begin(params=_params(trainer), environment=self.environment)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
@@ -155,10 +161,10 @@ class Session:
         """Record checkpoints; ``last`` and ``best`` are final only at the end."""
         self.epoch.saved = True
         with guard("recording last.pt"):
-            self._record_checkpoint(Checkpoint(path=Path(trainer.last), kind="last"))
+            self._record_checkpoint(Checkpoint(path=Path(trainer.last).absolute(), kind="last"))
         with guard("recording best.pt"):
             if trainer.best_fitness == trainer.fitness:
-                self._record_checkpoint(Checkpoint(path=Path(trainer.best), kind="best"))
+                self._record_checkpoint(Checkpoint(path=Path(trainer.best).absolute(), kind="best"))
         with guard(f"recording the weights of epoch {self.epoch.number}"):
             self._record_periodic(trainer)
 
@@ -166,7 +172,7 @@ class Session:
         """Record this epoch's weights: the file of ``save_period`` or, where there is none, a copy for ``every:N``."""
         rule = self.recorder.settings.checkpoint_rule()
         is_wanted = rule.every is not None and self.epoch.number % rule.every == 0
-        path = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
+        path = Path(trainer.wdir).absolute() / f"epoch{trainer.epoch}.pt"
         if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and path.is_file():
             is_final = is_wanted or "periodic" in rule.kinds  # it is never rewritten
             size, digest = files.digest(path) if is_final else (None, None)
@@ -210,6 +216,7 @@ class Session:
         with guard(f"recording the end of epoch {epoch}"):
             step, per_class = self.epoch.step(trainer), self.epoch.per_class(trainer)
             self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=per_class)
+            self.recorder.write_pointer()
             if self.is_ray_trial and epoch >= trainer.epochs:
                 self.recorder.status_at_exit = "finished"
         return metrics
@@ -221,7 +228,7 @@ class Session:
             per_class=data.per_class(trainer.validator),
             curves=data.curves(trainer.validator),
             confusion_matrix=data.confusion_matrix(trainer.validator),
-            checkpoint=Checkpoint(path=Path(trainer.best), kind="best"),
+            checkpoint=Checkpoint(path=Path(trainer.best).absolute(), kind="best"),
         )
 
     def training_finished(self, _: BaseTrainer) -> None:

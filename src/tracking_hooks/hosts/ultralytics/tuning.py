@@ -24,7 +24,6 @@ from tracking_hooks.events import Params, Plan
 from tracking_hooks.hosts.ultralytics.run import FILES, NAME, WEIGHTS, new_run, track
 from tracking_hooks.recording import parents
 from tracking_hooks.recording.errors import raise_alone
-from tracking_hooks.recording.folders import adopt
 from tracking_hooks.recording.parents import PARENT, TRIAL
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
@@ -150,7 +149,7 @@ def _begin(tuning: _Tuning) -> Recorder | None:
 def _end(recorder: Recorder, error: BaseException | None) -> None:
     recorder.record_final_files()
     recorder.end(error=error)
-    adopt(recorder.folder.path.parent, recorder.settings, recorder.complain)  # what trials have left to do
+    recorder.adopt()  # what the processes of trials have left to do
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""What a run leaves behind is collected by its plan, and by nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from tracking_hooks.events import Plan
+from tracking_hooks.run import files
+from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json, write_pointer
+from tracking_hooks.run.story import Story
+from tracking_hooks.testing import recorded_run
+
+
+@pytest.fixture
+def save_dir(tmp_path):
+    folder = tmp_path / "root/train"
+    recorded_run(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(save_dir):
+    folder = RunFolder.beside(save_dir, "20260101-000000-aaaaaaaa")
+    folder.create()
+    write_pointer(folder, save_dir, 0, {})
+    return folder
+
+
+@pytest.fixture
+def names(folder, save_dir):
+    """The files that are collected by a story."""
+
+    def names(**told):
+        found = [args for _, args in files.final_files(folder, save_dir, Story(**told))]
+        return {(args.get("artifact") or args["checkpoint"]).path.suffix for args in found}, len(found)
+
+    return names
+
+
+def test_by_patterns_and_by_the_names_of_weights(names):
+    plan = Plan(checkpoints={"best": "weights/best.pt", "last": "weights/last.pt"}, files=["*.csv", "*.yaml", "*.png"])
+    assert names(plan=plan) == ({".pt", ".csv", ".yaml", ".png"}, 5)
+
+
+def test_nothing_without_a_plan(names):
+    assert names() == (set(), 0)
+
+
+@pytest.mark.parametrize("pattern", ["../*.csv", "/etc/*.yaml", "**x.csv", "", "~/*.csv", "weights/../../*.csv"])
+def test_a_pattern_leads_to_nothing_outside_and_is_no_reason_to_fail(names, save_dir, pattern):
+    (save_dir.parent / "secret.csv").write_text("not of this run")
+    assert names(plan=Plan(files=[pattern])) == (set(), 0)
+
+
+def test_links_are_not_followed(names, save_dir):
+    secret = save_dir.parent / "secret.csv"
+    secret.write_text("not of this run")
+    (save_dir / "link.csv").symlink_to(secret)
+    (save_dir / "link.pt").symlink_to(save_dir / "weights/best.pt")
+    plan = Plan(checkpoints={"best": "link.pt", "last": "../secret.csv"}, files=["link.csv"])
+    assert names(plan=plan, checkpoints={secret: "action", Path("/etc/passwd"): "action"}) == (set(), 0)
+
+
+def test_the_folder_of_another_run_is_left_alone(names, folder, save_dir):
+    other = RunFolder.beside(save_dir, "20260102-000000-bbbbbbbb")
+    write_pointer(other, save_dir, 0, {}, of_another=True)
+    assert names(plan=Plan(files=["*.csv"])) == (set(), 0)
+
+
+def test_the_end_of_an_older_run_does_not_take_the_folder_back(folder, save_dir):
+    other = RunFolder.beside(save_dir, "20260102-000000-bbbbbbbb")
+    write_pointer(other, save_dir, 3, {}, of_another=True)
+    write_pointer(folder, save_dir, 1, {})
+    assert read_json(save_dir / POINTER, Pointer).uid == other.uid
