@@ -5,6 +5,7 @@ The order of events in a run::
     capture                                   in the training process, before anything else
     on_run_start
     on_train_start
+    on_artifact                               the data set's YAML, and the graph if it is asked for
     for each epoch:
         on_epoch_start
         on_batch_end, on_system_metrics       every few seconds; control_batch after each on_batch_end
@@ -15,7 +16,8 @@ The order of events in a run::
         on_epoch_end                          exactly once: write curves from here
         on_artifact                           plots, as they become ready
         control_epoch                         in the training process: what should be done?
-        on_action                             what was done
+        on_checkpoint_saved, on_action        what was done; the former if a checkpoint was saved
+        on_artifact                           histograms, if they are asked for
     on_final_validation                       the best checkpoint, once more
     on_checkpoint_saved, on_artifact          the final files
     on_run_end
