@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test faults stack lint format bench system-packages clean
+.PHONY: demo test test-fast faults stack lint format bench system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -22,6 +22,10 @@ demo: $(VENV)/.ready
 # In the order of the folders, the fast unit tests last: no worker is left alone with a long end-to-end test.
 test: $(VENV)/.ready system-packages
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+# What needs no training, server or browser.
+test-fast: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 3 -m "not e2e and not faults" $(ARGS)
 
 # Random sequences of faults against real servers, about half an hour: prints what was lost or doubled.
 faults: $(VENV)/.ready

@@ -7,8 +7,12 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
+from ultralytics.utils import LOGGER
+
+from tests.support.runs import read_calls
 from tracking_hooks.hosts.ultralytics import tuning
 from tracking_hooks.recording.process import recorders
+from tracking_hooks.run import layout
 
 
 @pytest.fixture
@@ -25,23 +29,39 @@ def tuner(tmp_path, monkeypatch, installed):
     recorders.clear()
 
 
+def recorded(folder):
+    """Return what the tuning's run has come to: its hooks, and its end."""
+    (run,) = layout.find_runs(folder)
+    calls = read_calls(run.journal)
+    return [call.hook for call in calls], calls[-1].args
+
+
 @pytest.mark.parametrize("text", ["", "no JSON\n", json.dumps({"iteration": 1}) + "\n"])
-def test_rows_that_cannot_be_read_do_not_end_a_tuning(tuner, text):
+def test_rows_that_cannot_be_read_do_not_end_a_tuning_or_its_run(tuner, tmp_path, text):
     def original(tuner, iterations):
         tuner.tune_file.write_text(text)
         return iterations
 
     assert tuning.tune(original, tuner, 3) == 3
+    hooks, end = recorded(tmp_path)
+    assert hooks[0] == "on_run_start"
+    assert end["status"] == "finished"
+    assert "on_artifact" in hooks, "the table as it is"
 
 
-def test_a_tuner_that_we_do_not_know_tunes_on(tuner):
+def test_a_tuner_that_we_do_not_know_tunes_on_and_is_said_to_be_unrecorded(tuner, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
     del tuner.space
     assert tuning.tune(lambda tuner: "tuned", tuner) == "tuned"
+    assert layout.find_runs(tmp_path) == []
+    assert "the tuning itself is not recorded (AttributeError" in caplog.text
 
 
-def test_what_the_tuner_raises_is_raised(tuner):
+def test_what_the_tuner_raises_is_raised_and_is_why_its_run_failed(tuner, tmp_path):
     def original(tuner):
         raise RuntimeError("no more trials")
 
     with pytest.raises(RuntimeError, match="no more trials"):
         tuning.tune(original, tuner)
+    _, end = recorded(tmp_path)
+    assert (end["status"], end["error"].message) == ("failed", "no more trials")

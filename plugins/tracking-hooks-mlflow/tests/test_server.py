@@ -14,6 +14,8 @@ from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.errors import reason
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
+pytestmark = pytest.mark.e2e
+
 
 def deliver(calls, destination, state=None):
     run = sample_run(Path("runs/train").absolute())  # as the fixture `run`

@@ -12,6 +12,8 @@ from tracking_hooks.events import Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
+pytestmark = pytest.mark.e2e
+
 RELAY = """
 import sys
 from pathlib import Path

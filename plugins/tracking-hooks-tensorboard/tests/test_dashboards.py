@@ -13,6 +13,8 @@ from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import layout
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker, _shortened
 
+pytestmark = pytest.mark.e2e
+
 FINISHED, KILLED = "finished", "killed"
 
 

@@ -21,6 +21,8 @@ from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_
 from tracking_hooks_wandb import offline as offline_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
+pytestmark = pytest.mark.e2e
+
 
 def deliver(calls, destination, state=None, **options):
     options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`

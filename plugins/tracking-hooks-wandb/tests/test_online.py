@@ -27,6 +27,8 @@ from tracking_hooks_wandb import client as client_module
 from tracking_hooks_wandb import online as online_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
+pytestmark = pytest.mark.e2e
+
 
 def deliver(calls, destination, state=None, **options):
     options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`
