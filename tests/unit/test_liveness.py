@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import msgspec
+import psutil
 import pytest
 
-from tracking_hooks.run.liveness import Holder, Lock, is_alive, read_holder
+from tracking_hooks.run.layout import write_json
+from tracking_hooks.run.liveness import Holder, Lock, is_alive, read_holder, request_release
 
 HOLD = """
 import os, sys
@@ -172,3 +174,43 @@ def test_a_container_on_this_machine_is_judged_by_its_lock_not_by_its_signs(held
 def test_a_damaged_note_is_no_error(path, alive, content):
     path.with_suffix(".json").write_bytes(content)
     assert not alive()
+
+
+def test_a_lock_is_known_by_its_file_and_not_by_a_spelling_of_its_path(path, tmp_path, alive, python):
+    lock = Lock(path)
+    assert lock.acquire()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    other = tmp_path / "link" / path.name
+    assert is_alive(other, heartbeat=path, silence=0.0)
+    assert not Lock(other).acquire()
+    python(
+        """
+        import sys
+        from pathlib import Path
+        from tracking_hooks.run.liveness import Lock
+        assert not Lock(Path(sys.argv[1])).acquire(), "to ask by another path has dropped it"
+        """,
+        path,
+    )
+    lock.release()
+    assert not alive()
+
+
+def test_a_process_is_asked_for_its_lock_and_gives_it_back(path, hold):
+    hold()
+    assert request_release(path, patience=30.0)
+
+
+def test_a_lock_that_stays_taken_is_not_waited_for_without_end(path, hold):
+    hold()
+    another = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    note = path.with_suffix(".json")
+    holder = msgspec.json.decode(note.read_bytes(), type=Holder)
+    started = psutil.Process(another.pid).create_time()
+    write_json(note, msgspec.structs.replace(holder, pid=another.pid, started=started))
+    assert not request_release(path, patience=0.2)
+    another.wait()
+
+
+def test_nobody_is_ended_for_a_lock_that_is_free(path):
+    assert request_release(path, patience=0.0)

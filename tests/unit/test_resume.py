@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import subprocess
+import sys
 import threading
 
 import msgspec
@@ -9,7 +11,7 @@ import pytest
 
 from tracking_hooks.events import Capture, Plan
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recording import parents, resumption
+from tracking_hooks.recording import opening, parents, resumption
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import files, journal, layout
@@ -199,3 +201,31 @@ def test_the_tuning_that_keeps_its_results_in_a_folder_is_found_by_it(train, sav
     tuning = train()
     assert parents.saved_to(save_dir).run.uid == tuning.run.uid
     assert parents.saved_to(save_dir.parent / "other") is None
+
+
+def test_a_run_that_another_process_has_taken_meanwhile_is_not_recorded_twice(
+    train, save_dir, environment, monkeypatch
+):
+    monkeypatch.setattr(opening, "_PATIENCE", 0.1)
+    first = train(epochs=[1], end="interrupted")
+    earlier = resumption.find(first.run, [save_dir])
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKE, str(first.folder.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(ConfigurationError, match="process [0-9]+ on .+ is recording this run"):
+            Recorder.start(
+                earlier.run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment, earlier=earlier
+            )
+        other.stdin.close()
+    assert told(first) == [False, 1, "interrupted"]
+
+
+TAKE = """
+import sys
+from pathlib import Path
+from tracking_hooks.run.liveness import Lock
+assert Lock(Path(sys.argv[1])).acquire()
+print("taken", flush=True)
+sys.stdin.read()
+"""

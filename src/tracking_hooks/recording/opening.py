@@ -16,9 +16,12 @@ from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.run import layout, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.run.liveness import Lock
+from tracking_hooks.run.liveness import Lock, read_holder
 from tracking_hooks.run.story import Story
 from tracking_hooks.settings import Settings
+
+_PATIENCE = 10.0
+"""Seconds to wait for the lock of a run that is resumed."""
 
 
 class Opened(Struct, kw_only=True):
@@ -113,6 +116,16 @@ def _go_on(
 
 
 def _hold(folder: RunFolder) -> Lock:
+    """Take the lock of a run; who is just writing the end of its earlier part gives it back in a moment.
+
+    :raises OSError: if another process keeps it
+    """
     lock = Lock(folder.lock)
-    lock.acquire()
+    deadline = time.monotonic() + _PATIENCE
+    while not lock.acquire():
+        if time.monotonic() > deadline:
+            other = read_holder(folder.lock)
+            who = f"process {other.pid} on {other.host}" if other else "another process"
+            raise OSError(f"{who} is recording this run; end it first")
+        time.sleep(0.05)
     return lock

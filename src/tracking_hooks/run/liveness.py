@@ -24,9 +24,10 @@ from tracking_hooks.run.layout import read_json, write_json
 if sys.platform != "win32":
     import fcntl
 
-_held: dict[Path, int] = {}
-# Locks of this process, with its id. The kernel knows no more of them than this: it never refuses a record lock to
-# the process that has it, and drops it when any descriptor of the file is closed, so the file must not be touched.
+_held: dict[tuple[int, int], int] = {}
+# Locks of this process by device and inode, since a file has many paths, with the process's id. The kernel knows no
+# more of them than this: it never refuses a record lock to the process that has it, and drops it when any descriptor
+# of the file is closed, so the file must not be touched.
 
 _TRIES = 3  # another process may be asking `is_alive` at the very moment, which takes the lock for an instant
 
@@ -53,6 +54,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._file = (0, 0)  # device and inode
 
     def acquire(self) -> bool:
         """Take the lock, or return False if a living process has it.
@@ -67,14 +69,15 @@ class Lock:
             return False
         write_json(_note(self.path), Holder.this())
         self._fd = fd
-        _held[self.path] = os.getpid()
+        self._file = _identity(os.fstat(fd))
+        _held[self._file] = os.getpid()
         return True
 
     def release(self) -> None:
         """Give the lock back; without effect if it is not held."""
         if self._fd is not None:
             _note(self.path).unlink(missing_ok=True)
-            _held.pop(self.path, None)
+            _held.pop(self._file, None)
             os.close(self._fd)
             self._fd = None
 
@@ -105,22 +108,24 @@ def is_alive(path: Path, *, heartbeat: Path, silence: float) -> bool:
         return False
 
 
-def request_release(path: Path, patience: float) -> None:
+def request_release(path: Path, patience: float) -> bool:
     """End the process of this machine that has a lock: kindly, and if that does not help, by force.
 
-    :param patience: seconds until force is used
+    :param patience: seconds until force is used, and then until its end is not waited for any longer
+    :returns: whether the lock is free; another process may have taken it, or the one that had it cannot be ended
     """
     holder = read_holder(path)
     if holder is None or holder.boot != this_boot() or not (_is_locked(path, holder) and _process_lives(holder)):
-        return
-    process = psutil.Process(holder.pid)
-    with suppress(psutil.NoSuchProcess):
-        process.terminate()
+        return not (holder and holder.boot == this_boot() and _is_locked(path, holder))
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        with suppress(psutil.NoSuchProcess):
+            end(psutil.Process(holder.pid))
         deadline = time.monotonic() + patience
-        while _is_locked(path, holder):
-            if time.monotonic() > deadline:
-                process.kill()
+        while _is_locked(path, holder) and time.monotonic() < deadline:
             time.sleep(0.01)
+        if not _is_locked(path, holder):
+            return True
+    return False
 
 
 def _note(path: Path) -> Path:
@@ -128,8 +133,15 @@ def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
 def _is_held_here(path: Path) -> bool:
-    return _held.get(path) == os.getpid()
+    try:
+        return _held.get(_identity(path.stat())) == os.getpid()
+    except FileNotFoundError:
+        return False
 
 
 def _process_lives(holder: Holder) -> bool:
