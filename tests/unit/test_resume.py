@@ -213,7 +213,7 @@ def test_a_run_that_another_process_has_taken_meanwhile_is_not_recorded_twice(
         [sys.executable, "-c", TAKE, str(first.folder.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"taken\n"
-        with pytest.raises(ConfigurationError, match="process [0-9]+ on .+ is recording this run"):
+        with pytest.raises(ConfigurationError, match=r"process [0-9]+ on .+ is recording this run"):
             Recorder.start(
                 earlier.run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment, earlier=earlier
             )
