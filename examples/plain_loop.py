@@ -11,7 +11,8 @@ from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run.layout import new_uid
 
 save_dir, epochs, resume = Path(sys.argv[1]).absolute(), int(sys.argv[2]), "--resume" in sys.argv
-weights, params = save_dir / "model.pt", {"lr": 0.01, "batch": 64, "epochs": epochs}
+weights, draft = save_dir / "model.pt", save_dir / "model.part"
+params = {"lr": 0.01, "batch": 64, "epochs": epochs}
 save_dir.mkdir(parents=True, exist_ok=True)
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -40,10 +41,12 @@ try:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        torch.save({"model": model.state_dict(), "epoch": epoch}, weights)
-        recorder.record("on_checkpoint_saved", epoch=epoch, checkpoint=Checkpoint(path=weights, kind="last"))
+        # Before the weights are saved: if the process dies in between, the epoch is trained again, and recorded once.
         metrics = {"train/loss": loss.item()}
         recorder.record("on_epoch_end", epoch=epoch, step=epoch * 100, metrics=metrics, per_class=None)
+        torch.save({"model": model.state_dict(), "epoch": epoch}, draft)
+        draft.replace(weights)
+        recorder.record("on_checkpoint_saved", epoch=epoch, checkpoint=Checkpoint(path=weights, kind="last"))
         recorder.look_after_relays()
 except BaseException as stopped:
     error = stopped

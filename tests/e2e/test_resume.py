@@ -79,6 +79,7 @@ def test_a_resume_on_another_machine_with_only_save_dir_copied_finds_its_run(hom
     home.run(killed, "mlflow,tensorboard", code=-signal.SIGKILL, MLFLOW_TRACKING_URI=uri)
     for tracker in ("mlflow", "tensorboard"):
         await_(lambda tracker=tracker: state.is_delivered(home.run_folder(), tracker), f"delivery to {tracker}")
+        await_(lambda tracker=tracker: not state.has_relay(home.run_folder(), tracker), f"the end of {tracker}'s relay")
     shutil.rmtree(home.run_folder().path.parent)  # stays behind, as the index does
     shutil.rmtree(home.folder / "state")
     home.run(resume(home), "mlflow,tensorboard", MLFLOW_TRACKING_URI=uri, MLFLOW_EXPERIMENT_NAME="elsewhere")
