@@ -10,18 +10,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracking_hooks.autoload import attach
-    from tracking_hooks.events import Capture, Rejected, Run, Unavailable
+    from tracking_hooks.events import (
+        Capture,
+        Progress,
+        Rejected,
+        Run,
+        SaveCheckpoint,
+        ScaleLearningRate,
+        Stop,
+        Unavailable,
+    )
     from tracking_hooks.hookspecs import hookimpl
     from tracking_hooks.recording.process import log
     from tracking_hooks.settings import ConfigurationError
 
-__all__ = ["Capture", "ConfigurationError", "Rejected", "Run", "Unavailable", "attach", "hookimpl", "log"]
+__all__ = [
+    "Capture",
+    "ConfigurationError",
+    "Progress",
+    "Rejected",
+    "Run",
+    "SaveCheckpoint",
+    "ScaleLearningRate",
+    "Stop",
+    "Unavailable",
+    "attach",
+    "hookimpl",
+    "log",
+]
 
 _HOMES = {
     "Capture": "events",
     "ConfigurationError": "settings",
+    "Progress": "events",
     "Rejected": "events",
     "Run": "events",
+    "SaveCheckpoint": "events",
+    "ScaleLearningRate": "events",
+    "Stop": "events",
     "Unavailable": "events",
     "attach": "autoload",
     "hookimpl": "hookspecs",

@@ -252,6 +252,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """The training library's own integration that is disabled for this run, such as ``"wb"``."""
     summary: str = ""
     """A few words for the start line: where to look."""
+    place: str = ""
+    """Where the tracker is, as a URI without credentials: runs of one place are down together."""
 
 
 class Unavailable(Exception):
@@ -259,4 +261,13 @@ class Unavailable(Exception):
 
 
 class Rejected(Exception):
-    """Raised by a hook when the tracker will never accept this event. The event becomes a dead letter."""
+    """Raised by a hook when the tracker does not take this event, which is then set aside with the reason."""
+
+    def __init__(self, reason: str = "", *, retry_after: float | None = None) -> None:
+        """Say why.
+
+        :param retry_after: seconds after which the event is tried again, where the reason may pass; None: only when
+            the user asks for it, by ``tracking-hooks sync --retry``
+        """
+        super().__init__(reason)
+        self.retry_after = retry_after

@@ -3,6 +3,7 @@
 The order of events in a run::
 
     capture                                   in the training process, before anything else
+    open                                      of each fresh instance, before its first event
     on_run_start
     on_train_start
     on_artifact                               the data set's YAML, and the graph if it is asked for
@@ -31,9 +32,13 @@ that it needs, in any order, without default values::
         @hookimpl
         def on_epoch_end(self, run, epoch, metrics):
             print(run.name, epoch, metrics)
+
+Each event also comes as ``on_event``, for a sink that only passes on.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pluggy
 
@@ -60,10 +65,14 @@ from tracking_hooks.events import (
 )
 
 PROJECT = "tracking_hooks"
-"""The pluggy project name, and the entry-point group that is loaded in a relay."""
+"""The pluggy project name, and the entry-point group that is loaded in a relay. A name with a dot, such as
+``mlflow.files``, is a further part of the plugin ``mlflow``: selected with it, delivered to by a relay of its own."""
 
 TRAINER_GROUP = "tracking_hooks.trainer"
-"""The entry-point group that is loaded in the training process: light modules that import no tracker."""
+"""The entry-point group of what is asked in the training process: light modules that import no tracker."""
+
+RULES_GROUP = "tracking_hooks.rules"
+"""The entry-point group of rules, by the names that ``TRACKING_HOOKS_CONTROL`` calls them."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -72,22 +81,43 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class LifecycleSpecs:
     """What happened. Called in the relay, one call at a time, in the order of the journal.
 
-    Return values are ignored. After a crash or an error, a call may be repeated with the same arguments:
-    make what you write identifiable by ``seq``, ``time`` or ``run.uid``.
+    Return values are ignored unless a hook names one. After a crash or an error, a call may be repeated with the same
+    arguments: make what you write identifiable by ``seq``, ``time`` or ``run.uid``.
 
-    Raise ``Unavailable`` when the tracker cannot be reached (the call is repeated until it can), and
-    ``Rejected`` when it will never accept this event. Any ``OSError`` counts as ``Unavailable``. After any other
-    exception the call is tried three times in total, then set aside as a dead letter.
+    Raise ``Unavailable`` when the tracker cannot be reached (the call is repeated until it can), and ``Rejected`` when
+    it does not take this event. Any ``OSError`` counts as ``Unavailable``. After any other exception the event is
+    tried three times in total. An event that is not taken is set aside with its reason, and the next ones go on.
+    After any exception the instance is discarded; a fresh one is opened, and goes on behind the last event that is
+    safe. An event that was set aside may come again after later ones, but never after a later event of the same
+    hook and name (of the artifact; kind and name of the checkpoint): an old file does not replace a newer one.
 
     Every hook also offers:
 
     :param run: the run
     :param time: when the event happened, in seconds since 1970
     :param seq: the event's number in the journal: unique, rising, the same in a replay
-    :param state: a dict of your own, saved after each flush and restored after a restart. A ``"url"`` in it is
-        shown to the user as the place to look
+    :param state: a dict of your own: JSON values. Saved behind ``open`` and with what a flush has confirmed; restored
+        after a restart. A ``"url"`` in it is shown to the user as the place to look
     :param destination: what this plugin's ``capture`` returned when the run started
     """
+
+    @hookspec
+    def open(
+        self, params: Params, environment: Environment, resumed: bool, epoch: int, status: Status | None,
+        run: Run, time: float, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Find or make the tracker's run. Called once on each fresh instance, just before its first event.
+
+        Whatever it raises is a state of the tracker, never the fault of an event: the relay waits, tells the user,
+        and tries again. The ``state`` that it leaves is saved at once.
+
+        :param params: of the last ``on_run_start``, up to the event that comes next
+        :param environment: of the same event
+        :param resumed: of the same event
+        :param epoch: the last one that was settled before the event that comes next; 0: none
+        :param status: how the run has ended before that event; None: it has not
+        :param time: of the first event in the journal
+        """
 
     @hookspec
     def on_run_start(
@@ -228,8 +258,27 @@ class LifecycleSpecs:
         """The run is over. Comes once for each ``on_run_start``."""
 
     @hookspec
-    def flush(self, run: Run, state: State, destination: Destination) -> None:
-        """Send what you have buffered. Calls that were not flushed are repeated after a crash."""
+    def on_event(
+        self, hook: str, args: dict[str, Any],
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """Any of the events above, and those that a newer release has added; after the event's own hook.
+
+        :param hook: such as ``"on_epoch_end"``
+        :param args: the hook's own parameters as plain JSON values. NaN and infinity are the strings ``"NaN"``,
+            ``"Infinity"`` and ``"-Infinity"``, which JSON does not know
+        """
+
+    @hookspec(firstresult=True)
+    def flush(self, run: Run, state: State, destination: Destination) -> int | None:
+        """Send what you have buffered. Called after each batch of events, and every few seconds while the answer is
+        not None: it has to be cheap.
+
+        What is not confirmed is given again after a crash or an exception.
+
+        :returns: the number of the last event that the tracker has confirmed; None: all that was given. An event that
+            is given late, after others with higher numbers, is confirmed by None alone
+        """
 
     @hookspec(firstresult=True)
     def poll(self, run: Run, state: State, destination: Destination) -> Action | None:

@@ -41,6 +41,24 @@ def installed(group: str = PROJECT) -> dict[str, EntryPoint]:
     return found
 
 
+def selectable(points: Iterable[str]) -> list[str]:
+    """Return the plugins that can be named: further parts of one, such as ``mlflow.files``, go with it."""
+    return [name for name in points if "." not in name]
+
+
+def parts(name: str, points: Iterable[str]) -> list[str]:
+    """Return the parts of a plugin, each of which has a relay: itself first.
+
+    :param points: the names of the installed plugins
+    """
+    return [name, *sorted(point for point in points if point.startswith(f"{name}."))]
+
+
+def first_part(name: str) -> str:
+    """Return the plugin of a part: ``mlflow`` of ``mlflow.files``."""
+    return name if ":" in name else name.partition(".")[0]
+
+
 def select(text: str, available: Iterable[str]) -> list[str]:
     """Apply the grammar of ``TRACKING_HOOKS``.
 
@@ -52,7 +70,7 @@ def select(text: str, available: Iterable[str]) -> list[str]:
     """
     if is_off(text):
         return []
-    available = sorted(available)
+    available = sorted(selectable(available))
     items = [item.strip() for item in text.split(",") if item.strip()]
     words = {item.lower() for item in items}
     if words & {"none", "off", "0"}:
@@ -94,7 +112,7 @@ def load(name: str) -> pluggy.PluginManager:
     else:
         points = installed()
         if name not in points:
-            raise ConfigurationError(_unknown(name, points))
+            raise ConfigurationError(_unknown(name, selectable(points)))
         plugin = _instance(name, load_entry_point(points[name]))
     return check(name, plugin, LifecycleSpecs)
 

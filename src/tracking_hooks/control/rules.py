@@ -4,7 +4,7 @@ The text is a list of calls in Python's grammar, with literals only, separated b
 
     early_stop('metrics/mAP50-95(B)', patience=10); budget(hours=8); my_rules.StopWhenFlat()
 
-A plain name is an entry point of the group ``tracking_hooks.trainer``, a dotted name is a class of the user.
+A plain name is an entry point of the group ``tracking_hooks.rules``, a dotted name is a class of the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pluggy
 from msgspec import Struct
 
 from tracking_hooks import plugins
-from tracking_hooks.hookspecs import TRAINER_GROUP, TrainerSpecs
+from tracking_hooks.hookspecs import RULES_GROUP, TrainerSpecs
 from tracking_hooks.settings import ConfigurationError
 
 DISTRIBUTION = "tracking-hooks-control"
@@ -53,9 +53,8 @@ def installed() -> list[str]:
 
 
 def _rules() -> dict[str, Callable[..., object]]:
-    points = sorted(plugins.installed(TRAINER_GROUP).items())
-    found = {name: plugins.load_entry_point(point) for name, point in points}
-    return {name: rule for name, rule in found.items() if _is_rule(rule)}
+    points = sorted(plugins.installed(RULES_GROUP).items())
+    return {name: plugins.load_entry_point(point) for name, point in points}
 
 
 def _parse(text: str) -> Iterator[_Call]:
@@ -120,7 +119,7 @@ def _find(name: str) -> Callable[..., object]:
                 f"rule {name} cannot be imported: {type(error).__name__}: {error}. Its folder must be on PYTHONPATH."
             ) from error
     else:
-        points = plugins.installed(TRAINER_GROUP)
+        points = plugins.installed(RULES_GROUP)
         if name not in points:
             raise ConfigurationError(_unknown(name))
         found = plugins.load_entry_point(points[name])

@@ -29,6 +29,9 @@ FORMAT = 1
 COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
 """Parameters that every hook offers; the journal does not repeat them in each line."""
 
+EVENTS = frozenset(name for name in vars(LifecycleSpecs) if name.startswith("on_")) - {"on_event"}
+"""The hooks that are recorded."""
+
 _CHECKSUM = b',"crc":"%08x"}'
 _CHECKSUM_LENGTH = len(_CHECKSUM % 0)
 
@@ -65,12 +68,14 @@ class Call(Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """What stands between two offsets (bytes) of a journal: a call, or the reason why it cannot be read."""
+    """What stands between two offsets (bytes) of a journal."""
 
     start: int
     end: int
     call: Call | None
+    """None if it cannot be read. The arguments of an unknown hook are plain JSON."""
     damage: str = ""
+    """Why there is no call, or none of a known hook."""
 
 
 class JournalError(Exception):
@@ -118,22 +123,27 @@ def _spell_out(value: Any) -> Any:
     return value
 
 
+def plain(value: Any) -> Any:
+    """Return arguments of a hook as JSON values, spelled as in the journal."""
+    return _spell_out(msgspec.to_builtins(value, enc_hook=_encode_other))
+
+
 def _encode(line: Any) -> bytes:
     try:
         encoded = _encoder.encode(line)
     except UnicodeEncodeError:  # a file name that is no UTF-8
         encoded = b"null"
     if b"null" in encoded:  # JSON has neither NaN nor infinity: msgspec writes null
-        encoded = _encoder.encode(_spell_out(msgspec.to_builtins(line, enc_hook=_encode_other)))
+        encoded = _encoder.encode(plain(line))
     return encoded
 
 
 @functools.cache
 def _args_decoder(hook: str) -> msgspec.json.Decoder[Any] | None:
     """Derive a hook's line format from its specification, the one place that says what it receives."""
-    spec = getattr(LifecycleSpecs, hook, None)
-    if spec is None or not hook.startswith("on_"):
+    if hook not in EVENTS:
         return None
+    spec = getattr(LifecycleSpecs, hook)
     hints = typing.get_type_hints(spec)
     own = [name for name in inspect.signature(spec).parameters if name not in COMMON]
     # None by default: a parameter that is added later is missing in the journals of today.
@@ -163,7 +173,8 @@ def _parse(line: bytes, only: Container[str] | None) -> tuple[Call | None, str]:
         raw = _line_decoder.decode(body)
         decoder = _args_decoder(raw.hook)
         if decoder is None:
-            return None, f"unknown hook {raw.hook!r}, written by a newer tracking-hooks"
+            args = {} if only is not None else msgspec.json.decode(raw.args, type=dict[str, Any])
+            return Call(raw.seq, raw.time, raw.hook, args), f"unknown hook {raw.hook!r} of a newer tracking-hooks"
         if only is not None and raw.hook not in only:
             return Call(raw.seq, raw.time, raw.hook, {}), ""
         args = decoder.decode(raw.args)

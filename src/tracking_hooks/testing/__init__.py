@@ -20,6 +20,7 @@ from typing import Any
 
 import pluggy
 
+from tracking_hooks.delivery.context import Context
 from tracking_hooks.events import (
     Artifact,
     Checkpoint,
@@ -38,7 +39,7 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
-from tracking_hooks.run.journal import Call
+from tracking_hooks.run.journal import Call, plain
 from tracking_hooks.run.layout import check_state
 
 STARTED = 1_760_000_000.0
@@ -163,14 +164,16 @@ def play(
     *,
     destination: Destination | None = None,
     state: State | None = None,
+    before: Iterable[Call] = (),
     flush: bool = True,
 ) -> State:
     """Deliver calls to a plugin as a relay does, without catching exceptions.
 
-    :param plugin: an instance with ``@hookimpl`` methods
+    :param plugin: a fresh instance with ``@hookimpl`` methods: it is opened before the first call
     :param run: the run of these calls: ``sample_run(folder)`` for those of ``recorded_run(folder)``
     :param destination: what the plugin's ``capture`` would have returned
     :param state: what an earlier ``play`` returned, to continue after a restart
+    :param before: the calls that an earlier instance was given, which ``open`` is told of
     :param flush: whether to flush at the end, as a relay does after each batch
     :returns: the plugin's state
     """
@@ -180,8 +183,21 @@ def play(
     manager.check_pending()
     state = {} if state is None else state
     common = {"run": run, "state": state, "destination": destination or {}}
+    context = Context()
+    for call in before:
+        context.coming(call)
+        context.passed(call)
+    is_open = False
     for call in calls:
-        getattr(manager.hook, call.hook)(**call.args, **common, time=call.time, seq=call.seq)
+        context.coming(call)
+        if not is_open:
+            manager.hook.open(**context.arguments(), **common)
+            check_state(state)
+            is_open = True
+        about = {**common, "time": call.time, "seq": call.seq}
+        getattr(manager.hook, call.hook)(**call.args, **about)
+        manager.hook.on_event(hook=call.hook, args=plain(call.args), **about)
+        context.passed(call)
     if flush:
         manager.hook.flush(**common)
         check_state(state)
