@@ -63,17 +63,17 @@ def _has_begun(folder: RunFolder) -> bool:
 
 
 def _reason_to_keep(folder: RunFolder) -> str:
-    if state.is_running(folder):
-        return "it is running"
+    life = state.life(folder)
+    if life.alive:
+        return "it is running" if life.silent_for is None else "it may be running on another machine"
     try:
         if not _has_begun(folder):
             return ""
-        labels = state.labels(folder)
+        for label in state.labels(folder):
+            if not state.is_delivered(folder, label):
+                return f"{label} has not received all of it"
+            if folder.relay(label).read_cursor().dead:
+                return f"{label} has dead letters: {folder.relay(label).dead_letters}"
     except (journal.JournalError, OSError) as error:
         return str(error)
-    for label in labels:
-        if not state.is_delivered(folder, label):
-            return f"{label} has not received all of it"
-        if folder.relay(label).read_cursor().dead:
-            return f"{label} has dead letters: {folder.relay(label).dead_letters}"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -13,7 +14,6 @@ from rich.table import Table
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.run import journal, state
 from tracking_hooks.run.layout import Health, RunFolder, read_json
-from tracking_hooks.run.liveness import is_alive
 from tracking_hooks.run.story import Story, read
 
 _WIDE = 1000
@@ -70,7 +70,10 @@ def _look(folder: RunFolder) -> _Run:
         return _Run(folder.uid, "", "unreadable", error=str(error))
     deliveries = []
     for label in labels:
-        cursor = folder.relay(label).read_cursor()
+        try:
+            cursor = folder.relay(label).read_cursor()
+        except OSError as error:
+            return _Run(folder.uid, head.run.name, "unreadable", error=str(error))
         pending = _count_lines(folder.journal, max(cursor.offset, start))
         notes = _notes(folder, label, pending)
         deliveries.append(_Delivery(label, cursor.delivered, pending, cursor.dead, notes))
@@ -110,12 +113,21 @@ def _table(runs: Iterable[_Run]) -> Table:
 
 
 def _status(folder: RunFolder, story: Story) -> str:
-    """Return how the run ended, or that it has not."""
-    if state.is_running(folder):
-        return "running"
-    if not story.began:
-        return "never began"
-    return story.status or "killed"
+    """Return how the run ended, or that it has not, and what is known of a training on another machine."""
+    life = state.life(folder)
+    if life.alive:
+        words = "running elsewhere" if life.elsewhere else "running"
+    elif not story.began:
+        words = "never began"
+    else:
+        words = story.status or "killed"
+    if life.silent_for is None or story.status:
+        return words
+    return f"{words}, {_last_sign(life.silent_for)}"
+
+
+def _last_sign(seconds: float) -> str:
+    return f"last sign of life {seconds:.0f} s ago" if isfinite(seconds) else "no sign of life"
 
 
 def _count_lines(path: Path, offset: int) -> int:
@@ -134,7 +146,7 @@ def _notes(folder: RunFolder, label: str, pending: int) -> list[str]:
     files = folder.relay(label)
     health = read_json(files.health, Health)
     notes = []
-    if is_alive(files.lock, heartbeat=files.log, silence=state.SILENCE):
+    if state.has_relay(folder, label):
         notes.append("a relay is at work")
     elif pending:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")

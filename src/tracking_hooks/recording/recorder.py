@@ -30,6 +30,7 @@ from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import files, journal, layout, orphans, state
 from tracking_hooks.run.commands import Command, Commands
 from tracking_hooks.run.journal import Call, JournalError
+from tracking_hooks.run.liveness import Heart
 from tracking_hooks.settings import ConfigurationError, Settings
 
 
@@ -57,7 +58,7 @@ class Recorder:
         self._story = opened.story
         self._writer = Writer(opened.journal, opened.lock, complain)
         self._commands = Commands(self.folder.commands, complain)
-        self._sampler = Sampler(self.record, complain, settings.system_every)
+        self._sampler = Sampler(self.record, complain, settings.system_every, Heart(self.folder.heartbeat))
 
     @classmethod
     def start(
@@ -89,12 +90,17 @@ class Recorder:
             secure_older(run.save_dir, complain)
         try:
             opened = opening.open_run(run, captures, settings, home, earlier, complain)
-            recorder = cls(run, opened, settings, complain, plan, early)
-            if settings.console == "on":
-                recorder._sampler.follow(logger, opened.folder.files / layout.CONSOLE)
         except (JournalError, OSError) as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
+        recorder = cls(run, opened, settings, complain, plan, early)
         process.enter(recorder)
+        complain.guard(recorder._sampler.live, "giving signs of life")
+        try:
+            if settings.console == "on":
+                recorder._sampler.follow(logger, opened.folder.files / layout.CONSOLE)
+        except OSError as error:
+            recorder._forget()
+            raise ConfigurationError(f"the run's files cannot be made: {error}") from error
         try:
             recorder.supervisor.start()
         except OSError as error:

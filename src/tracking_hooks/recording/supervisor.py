@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
-from tracking_hooks.run.layout import Health, RunFolder, read_json
+from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
 
 _RESTARTS = 5
@@ -104,7 +104,7 @@ class Supervisor:
                 continue
             if code == BUSY and self._size is not None:
                 continue
-            got = self._folder.relay(name).read_cursor().offset
+            got = self._cursor(name).offset
             if got > self._got[name]:
                 self._got[name], self._restarts[name] = got, 0
             if code != BUSY and self._restarts[name] >= _RESTARTS:
@@ -145,7 +145,7 @@ class Supervisor:
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
-        done = sum(min(self._folder.relay(name).read_cursor().seq, self._events) for name in self.processes)
+        done = sum(min(self._cursor(name).seq, self._events) for name in self.processes)
         return done, self._events * len(self.processes)
 
     def are_done(self) -> bool:
@@ -156,7 +156,7 @@ class Supervisor:
         """Return where to look at the run, by plugin."""
         found = {}
         for name, capture in self._captures.items():
-            where = self._folder.relay(name).read_cursor().state.get("url") or capture.summary
+            where = self._cursor(name).state.get("url") or capture.summary
             if where:
                 found[name] = str(where)
         return found
@@ -170,7 +170,7 @@ class Supervisor:
         lines = []
         for name in self._captures:
             files = self._folder.relay(name)
-            cursor = files.read_cursor()
+            cursor = self._cursor(name)
             done = self._is_done(name)
             if done and not cursor.dead and cursor.seq >= self._events:
                 line = f"{name}: all {cursor.delivered} events delivered"
@@ -192,7 +192,11 @@ class Supervisor:
 
     def _is_done(self, name: str) -> bool:
         # The exit code is not enough: a plugin may have ended its process with 0.
-        return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
+        return self._size is not None and self._cursor(name).offset >= self._size
+
+    def _cursor(self, name: str) -> Cursor:
+        # One that cannot be read counts as being at the start: it is only told about here.
+        return read_json(self._folder.relay(name).cursor, Cursor) or Cursor()
 
     def _is_down(self, name: str) -> bool:
         health = self._health(name)
