@@ -1,4 +1,4 @@
-"""Ends a relay's process when one of the plugin's calls does not return: nothing else can."""
+"""Ends a relay's process when one of the plugin's calls does not return: nothing else can. Until then, it is alive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tracking_hooks.delivery.spawn import HANGING
+from tracking_hooks.run.liveness import Heart
 
 logger = logging.getLogger(__name__)
 
@@ -17,11 +18,13 @@ logger = logging.getLogger(__name__)
 class Watchdog:
     """Looks from a thread of its own at the call that is being made."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, heart: Heart | None = None) -> None:
         """Make a watchdog that is at rest.
 
         :param timeout: seconds that a call may take
+        :param heart: beats for this process
         """
+        self._heart = heart
         self._timeout = timeout
         self._call: tuple[str, float] | None = None
 
@@ -43,6 +46,8 @@ class Watchdog:
 
     def _run(self) -> None:
         while True:
+            if self._heart:
+                self._heart.beat()
             time.sleep(min(1.0, self._timeout / 4))
             call = self._call
             if call and time.monotonic() - call[1] > self._timeout:
