@@ -29,6 +29,9 @@ FORMAT = 1
 COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
 """Parameters that every hook offers; the journal does not repeat them in each line."""
 
+DAMAGED = "damaged line"
+"""Of an entry whose checksum does not fit: what was written may not have arrived, on a network file system."""
+
 _CHECKSUM = b',"crc":"%08x"}'
 _CHECKSUM_LENGTH = len(_CHECKSUM % 0)
 
@@ -158,7 +161,7 @@ def _unseal(line: bytes) -> bytes | None:
 def _parse(line: bytes, only: Container[str] | None) -> tuple[Call | None, str]:
     body = _unseal(line)
     if body is None:
-        return None, "damaged line"
+        return None, DAMAGED
     try:
         raw = _line_decoder.decode(body)
         decoder = _args_decoder(raw.hook)
