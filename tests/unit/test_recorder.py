@@ -268,6 +268,15 @@ def test_a_run_gives_its_first_sign_of_life_when_its_lock_is_taken(begun):
     assert begun.folder.heartbeat.exists()
 
 
+def test_a_console_log_that_cannot_be_written_is_no_reason_not_to_train(start, monkeypatch, caplog):
+    def refuse(_):
+        raise OSError("disk quota exceeded")
+
+    monkeypatch.setattr(sampler, "ConsoleLog", refuse)
+    assert start(settings=Settings(system_every=0.0)).is_recording
+    assert "recording the console failed: OSError: disk quota exceeded" in caplog.text
+
+
 # -- log() ----------------------------------------------------------------------------------------------------
 
 

@@ -95,12 +95,9 @@ class Recorder:
         recorder = cls(run, opened, settings, complain, plan, early)
         process.enter(recorder)
         complain.guard(recorder._sampler.live, "giving signs of life")
-        try:
-            if settings.console == "on":
-                recorder._sampler.follow(logger, opened.folder.files / layout.CONSOLE)
-        except OSError as error:
-            recorder._forget()
-            raise ConfigurationError(f"the run's files cannot be made: {error}") from error
+        if settings.console == "on":
+            log = opened.folder.files / layout.CONSOLE
+            complain.guard(lambda: recorder._sampler.follow(logger, log), "recording the console")
         try:
             recorder.supervisor.start()
         except OSError as error:
