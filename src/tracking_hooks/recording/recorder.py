@@ -85,26 +85,24 @@ class Recorder:
         :raises ConfigurationError: if the run's files cannot be made
         """
         complain = Complaints(logger)
-        early = {"params": params, "environment": environment}
         if earlier is None:
             secure_older(run.save_dir, complain)
         try:
             opened = opening.open_run(run, captures, settings, home, earlier, complain)
         except (JournalError, OSError) as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
-        recorder = cls(run, opened, settings, complain, plan, early)
+        recorder = cls(run, opened, settings, complain, plan, {"params": params, "environment": environment})
         process.enter(recorder)
         complain.guard(recorder._sampler.live, "giving signs of life")
         if settings.console == "on":
-            log = opened.folder.files / layout.CONSOLE
-            complain.guard(lambda: recorder._sampler.follow(logger, log), "recording the console")
+            complain.guard(lambda: recorder._sampler.follow(logger, opened.folder.files), "recording the console")
         try:
             recorder.supervisor.start()
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
         recorder.adopt()
-        recorder.complain.guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
+        complain.guard(lambda: layout.enter_in_index(opened.folder), "entering the run in the index")
         return recorder
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from tracking_hooks.recording.complaints import Complaints, describe
 from tracking_hooks.recording.console import ConsoleLog
 from tracking_hooks.recording.system import SystemMonitor
+from tracking_hooks.run.layout import CONSOLE
 from tracking_hooks.run.liveness import Heart
 
 _LOOK = 5.0
@@ -38,13 +39,13 @@ class Sampler:
         self._console: ConsoleLog | None = None
         self._logger: logging.Logger | None = None
 
-    def follow(self, logger: logging.Logger, path: Path) -> None:
+    def follow(self, logger: logging.Logger, files: Path) -> None:
         """Note down what the calling thread logs, from now on.
 
-        :param path: the file that it goes to, too
+        :param files: the run's own copies; it goes to a file there, too
         :raises OSError: if that cannot be written
         """
-        self._console, self._logger = ConsoleLog(path), logger
+        self._console, self._logger = ConsoleLog(files / CONSOLE), logger
         logger.addHandler(self._console)
 
     def live(self) -> None:
