@@ -13,8 +13,10 @@ from tests.support import runs
 from tests.support.processes import wait_for
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
+from tracking_hooks.run import filesystems
 from tracking_hooks.run.journal import Call
-from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.layout import RunFolder, write_json
+from tracking_hooks.run.liveness import Heart, Holder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -113,6 +115,21 @@ def record_run(tmp_path):
 def environment(tmp_path) -> Environment:
     """A description of some machine."""
     return recorded_run(tmp_path / "some-machine")[0].args["environment"]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Leave a lock behind as a process of another machine has it where neither sees the other's locks."""
+    monkeypatch.setattr(filesystems, "is_local", lambda _: False)
+
+    def leave(lock, heartbeat, last_sign=0.0, host="another"):
+        holder = msgspec.structs.replace(Holder.this(), host=host, boot="its own", pid=1)
+        write_json(lock.with_suffix(".json"), holder)
+        Heart(heartbeat).beat()
+        now = heartbeat.stat().st_mtime
+        os.utime(heartbeat, (now - last_sign, now - last_sign))
+
+    return leave
 
 
 @pytest.fixture

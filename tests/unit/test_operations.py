@@ -158,6 +158,8 @@ def test_a_tracker_that_is_down_is_tried_for_one_run_only(record_run, make_plugi
 
 def test_watch_follows_a_run_of_another_machine(record_run, notes, until):
     run = record_run(notes, calls=recorded_run_start())
+    lock = Lock(run.folder.lock)
+    assert lock.acquire()
     elsewhere = liveness.Holder(host="node7", boot="another", pid=1, started=1.0)
     layout.write_json(run.folder.lock.with_suffix(".json"), elsewhere)
     watcher = Watcher(Settings())
@@ -165,6 +167,8 @@ def test_watch_follows_a_run_of_another_machine(record_run, notes, until):
         list(watcher.look([run.folder]))
         until(lambda: len(run.noted()) == 1)
         run.append([Call(2, 2.0, "on_run_end", {"status": "finished", "error": None})])
+        until(lambda: run.cursor(notes).ended)
+        lock.release()
         until(lambda: any("complete, 2 events" in news for _, _, news in watcher.look([run.folder])))
     finally:
         watcher.close()
@@ -606,7 +610,8 @@ def test_where_a_file_system_has_no_record_locks_the_process_itself_answers(tmp_
     def no_locks(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("tracking_hooks.run.liveness.fcntl.lockf", no_locks)
+    monkeypatch.setattr("tracking_hooks.run.recordlocks.fcntl.lockf", no_locks)
+    monkeypatch.setattr("tracking_hooks.run.recordlocks.fcntl.fcntl", no_locks)
     path = tmp_path / "x.lock"
     lock = Lock(path)
     assert lock.acquire()

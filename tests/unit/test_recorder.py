@@ -14,9 +14,10 @@ import pytest
 import tracking_hooks
 from tracking_hooks import plugins
 from tracking_hooks.events import Curve
+from tracking_hooks.recording import sampler
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.run import layout
+from tracking_hooks.run import layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -232,6 +233,48 @@ def test_system_metrics_are_sampled(start, environment, until):
     one.begin(params={}, environment=environment)
     sample = until(lambda: calls(one, "on_system_metrics"))[0]
     assert sample.args["metrics"]["system/memory_rss_mb"] > 1
+
+
+@pytest.mark.parametrize("every", [0.0, 1000.0])
+def test_a_training_gives_signs_of_life_whatever_is_sampled(start, until, monkeypatch, every):
+    monkeypatch.setattr(sampler, "_LOOK", 0.01)
+    monkeypatch.setattr(liveness, "_BEAT", 0.0)
+    heartbeat = start(settings=Settings(system_every=every)).folder.heartbeat  # it has not even begun
+    os.utime(heartbeat, (1.0, 1.0))
+    until(lambda: heartbeat.stat().st_mtime > 1.0)
+
+
+def test_a_driver_that_hangs_does_not_end_the_signs_of_life(start, environment, until, monkeypatch):
+    asked, answered = threading.Event(), threading.Event()
+
+    class Hanging:
+        def sample(self):
+            asked.set()
+            answered.wait()
+            return {}
+
+    monkeypatch.setattr(sampler, "SystemMonitor", Hanging)
+    monkeypatch.setattr(sampler, "_LOOK", 0.01)
+    monkeypatch.setattr(liveness, "_BEAT", 0.0)
+    one = start(settings=Settings(system_every=0.01))
+    one.begin(params={}, environment=environment)
+    assert asked.wait(60)
+    os.utime(one.folder.heartbeat, (1.0, 1.0))
+    until(lambda: one.folder.heartbeat.stat().st_mtime > 1.0)
+    answered.set()
+
+
+def test_a_run_gives_its_first_sign_of_life_when_its_lock_is_taken(begun):
+    assert begun.folder.heartbeat.exists()
+
+
+def test_a_console_log_that_cannot_be_written_is_no_reason_not_to_train(start, monkeypatch, caplog):
+    def refuse(_):
+        raise OSError("disk quota exceeded")
+
+    monkeypatch.setattr(sampler, "ConsoleLog", refuse)
+    assert start(settings=Settings(system_every=0.0)).is_recording
+    assert "recording the console failed: OSError: disk quota exceeded" in caplog.text
 
 
 # -- log() ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording import opening, parents, resumption
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.run import files, journal, layout
+from tracking_hooks.run import files, journal, layout, state
 from tracking_hooks.run.layout import POINTER, Pointer, read_json
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -105,7 +105,7 @@ def test_where_only_save_dir_was_copied_to_the_run_keeps_its_uid_and_its_epochs(
 
 
 def test_a_run_that_another_process_is_recording_is_not_gone_on_with(train, save_dir, monkeypatch):
-    monkeypatch.setattr(resumption, "_PATIENCE", 0.1)
+    monkeypatch.setattr(state, "_PATIENCE", 0.1)
     one = train(epochs=[1], end=None)
     assert resumption.find(one.run, [save_dir]) is None
 
@@ -219,6 +219,57 @@ def test_a_run_that_another_process_has_taken_meanwhile_is_not_recorded_twice(
             )
         other.stdin.close()
     assert told(first) == [False, 1, "interrupted"]
+
+
+def test_a_resume_that_fails_gives_the_run_back(train, save_dir, environment, monkeypatch, python):
+    first = train(epochs=[1], end="interrupted")
+    earlier = resumption.find(first.run, [save_dir])
+    monkeypatch.setattr(opening.story, "reopen", refuse)
+    with pytest.raises(ConfigurationError, match="read-only"):
+        Recorder.start(
+            earlier.run, {"new": Capture(destination={})}, QUIET, logging.getLogger("host"),
+            params={}, environment=environment, earlier=earlier,
+        )  # fmt: skip
+    python(
+        """
+        import sys
+        from pathlib import Path
+        from tracking_hooks.run.liveness import Lock
+        assert Lock(Path(sys.argv[1])).acquire()
+        """,
+        first.folder.lock,
+    )
+    assert not first.folder.replays()
+
+
+def refuse(*_):
+    raise OSError("read-only file system")
+
+
+def test_two_resumes_at_once_leave_the_first_ones_relays_and_crashes_alone(train, save_dir, environment, monkeypatch):
+    monkeypatch.setattr(opening, "_PATIENCE", 0.1)
+    first = train(epochs=[1], end="interrupted")
+    earlier = resumption.find(first.run, [save_dir])
+    crash = first.folder.crash(1)
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKE, str(first.folder.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"taken\n"
+        crash.write_text("what has ended a rank of the other one")
+        with pytest.raises(ConfigurationError):
+            Recorder.start(
+                earlier.run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment, earlier=earlier
+            )
+        other.stdin.close()
+    assert crash.exists()
+
+
+def test_a_resume_takes_over_from_a_machine_whose_lock_nobody_sees_held(train, save_dir, elsewhere):
+    die(train(epochs=[1], end=None))
+    (folder,) = layout.find_runs(save_dir)
+    elsewhere(folder.lock, folder.heartbeat)
+    assert state.is_running(folder)
+    assert told(train(epochs=[2], resumed=True)) == [False, 1, "killed", True, 2, "finished"]
 
 
 TAKE = """

@@ -133,3 +133,16 @@ def test_checkpoints_are_found_where_the_folder_is_now():
     told = story.Story(checkpoints={Path("/old/train/weights/top.pt"): "action", Path("/elsewhere/a.pt"): "action"})
     told.move(Path("/old/train"), Path("/new/train"))
     assert told.checkpoints == {Path("/new/train/weights/top.pt"): "action", Path("/elsewhere/a.pt"): "action"}
+
+
+def test_a_journal_that_was_read_is_gone_on_with_from_there(path, write, monkeypatch):
+    write(("on_run_start", START), ("on_epoch_end", {"epoch": 1, "step": 1, "metrics": {}}))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])  # torn, yet nothing but its newline is missing
+    _, told = story.read(path)
+    assert (told.seq, told.epoch) == (1, 0)
+    monkeypatch.setattr(story, "read", lambda _: pytest.fail("it is read from the beginning again"))
+    log, again = story.reopen(path, told)
+    log.close()
+    assert (again.seq, again.epoch, log.seq) == (2, 1, 2)
+    assert path.read_bytes() == whole

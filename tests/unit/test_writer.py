@@ -93,6 +93,46 @@ def test_what_does_not_fit_on_the_disk_waits_its_turn(log, tmp_path, monkeypatch
     assert writer.close() == 3
 
 
+@pytest.fixture
+def another(log, writer, monkeypatch):
+    """Let another process take this one for dead, write the run's end, and keep the lock until told."""
+    keeps = [True]
+
+    class Other:
+        def writes(self, *hooks):
+            other = Journal(log.path, log.seq)
+            for hook in hooks:
+                other.append(hook, 1.0, {"status": "killed"} if hook == "on_run_end" else {"metrics": {}, "step": 0})
+            other.close()
+
+        def ends(self):
+            keeps[0] = False
+
+    acquire = Lock.acquire
+    monkeypatch.setattr(Lock, "acquire", lambda lock: not keeps[0] and acquire(lock))
+    return Other()
+
+
+def test_while_another_process_keeps_the_lock_nothing_is_written_between_its_events(writer, log, another, monkeypatch):
+    complaints = []
+    monkeypatch.setattr(writer, "_complain", complaints.append)
+    writer.append("on_run_start", {"params": {}, "resumed": False})
+    another.writes("on_run_end")
+    before = log.path.read_bytes()
+    writer.append("on_log", {"metrics": {}, "step": 1})
+    writer.append("on_log", {"metrics": {}, "step": 2})
+    assert log.path.read_bytes() == before
+    assert "is recording this run" in complaints[0]
+
+    another.ends()
+    writer.append("on_log", {"metrics": {}, "step": 3})
+    _, offset = journal.read_head(log.path)
+    calls = [entry.call for entry in journal.read(log.path, offset)]
+    assert [call.hook for call in calls] == ["on_run_start", "on_run_end", "on_run_start", "on_log", "on_log", "on_log"]
+    assert [call.seq for call in calls] == [1, 2, 3, 4, 5, 6]
+    assert calls[2].args["resumed"] is True
+
+
 def test_ctrl_c_while_an_event_is_encoded_leaves_it_for_the_next_write(writer, log, monkeypatch):
     def interrupted(_):
         monkeypatch.undo()

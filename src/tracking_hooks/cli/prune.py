@@ -20,7 +20,8 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
 
     A run folder is removed if every tracker has received the whole run. Runs with events that are pending or set
     aside are kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line.
-    The folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another tracker.
+    The folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another
+    tracker.
     """
     if bool(paths) == everywhere:
         raise click.UsageError("Name the folders, or give --all.")
@@ -63,18 +64,18 @@ def _has_begun(folder: RunFolder) -> bool:
 
 
 def _reason_to_keep(folder: RunFolder) -> str:
-    if state.is_running(folder):
-        return "it is running"
+    life = state.life(folder)
+    if life.alive:
+        return "it is running" if life.silent_for is None else "it may be running on another machine"
     try:
         if not _has_begun(folder):
             return ""
-        labels = state.labels(folder)
+        for label in state.labels(folder):
+            owed = state.owed(folder, label)
+            if owed.pending or not owed.is_over:
+                return f"{label} has not received all of it"
+            if owed.aside:
+                return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
     except (journal.JournalError, OSError) as error:
         return str(error)
-    for label in labels:
-        owed = state.owed(folder, label)
-        if owed.pending or not owed.is_over:
-            return f"{label} has not received all of it"
-        if owed.aside:
-            return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -14,7 +15,6 @@ from rich.table import Table
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.run import journal, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
-from tracking_hooks.run.liveness import is_alive
 from tracking_hooks.run.story import Story, read
 
 _WIDE = 1000
@@ -109,12 +109,21 @@ def _table(runs: Iterable[_Run]) -> Table:
 
 
 def _status(folder: RunFolder, story: Story) -> str:
-    """Return how the run ended, or that it has not."""
-    if state.is_running(folder):
-        return "running"
-    if not story.began:
-        return "never began"
-    return story.status or "killed"
+    """Return how the run ended, or that it has not, and what is known of a training on another machine."""
+    life = state.life(folder)
+    if life.alive:
+        words = "running elsewhere" if life.elsewhere else "running"
+    elif not story.began:
+        words = "never began"
+    else:
+        words = story.status or "killed"
+    if life.silent_for is None or story.status:
+        return words
+    return f"{words}, {_last_sign(life.silent_for)}"
+
+
+def _last_sign(seconds: float) -> str:
+    return f"last sign of life {seconds:.0f} s ago" if isfinite(seconds) else "no sign of life"
 
 
 def _short(error: str) -> str:
@@ -127,7 +136,7 @@ def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
     files = folder.relay(label)
     health = read_json(files.health, Health)
     notes = []
-    if is_alive(files.lock, heartbeat=files.log, silence=state.SILENCE):
+    if state.has_relay(folder, label):
         notes.append("a relay is at work")
     elif owed.pending:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")

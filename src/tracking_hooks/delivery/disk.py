@@ -19,6 +19,7 @@ from tracking_hooks.run import files, journal
 from tracking_hooks.run.journal import Call, Entry, Head
 from tracking_hooks.run.layout import Cursor, RelayFolder, RunFolder, SetAside, read_json, write_json
 from tracking_hooks.run.liveness import this_boot
+from tracking_hooks.run.tail import Tail
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +37,18 @@ class RunSource:
         self._folder = folder
         self._head = head
         self._start = start
+        self.is_written_elsewhere = False
+        """Whether a living process of another machine writes the journal."""
+        self._tail = Tail(folder.journal)
         self._rules = MetricRules(head.metrics)
         self._synced = 0
 
     def read(self, offset: int, max_calls: int, stop: int | None) -> Sequence[Entry]:
         """Return what comes next."""
         limit = _BATCH_BYTES if stop is None else min(_BATCH_BYTES, stop - offset)
-        entries = list(journal.read(self._folder.journal, offset, max_calls=max_calls, max_bytes=limit))
+        entries = list(
+            self._tail.read(offset, written_elsewhere=self.is_written_elsewhere, max_calls=max_calls, max_bytes=limit)
+        )
         if entries and entries[-1].end > self._synced:
             self._synced = self._folder.journal.stat().st_size
             _sync(self._folder.journal)

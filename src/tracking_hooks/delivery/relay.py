@@ -24,7 +24,7 @@ from tracking_hooks.delivery.target import Target, further_labels
 from tracking_hooks.delivery.watchdog import Watchdog
 from tracking_hooks.run import journal, orphans, state
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.run.liveness import Lock
+from tracking_hooks.run.liveness import Heart, Life, Lock
 from tracking_hooks.settings import ConfigurationError, Settings
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
@@ -73,7 +73,8 @@ class Relay:
         self._disk = RunDisk(self.files)
         self._condition = Condition(label, self.files)
         self._patience = Patience(time.monotonic)
-        self._watch = Watchdog(settings.call_timeout, self._give_up_call)
+        self._watch = Watchdog(settings.call_timeout, self._give_up_call, Heart(self.files.heartbeat))
+        self._training = state.watch(folder)
         self._is_alone = False
         self._loaded: pluggy.PluginManager | None = None
         self._has_begun = False  # the first part of the plugin
@@ -117,8 +118,9 @@ class Relay:
         if cursor.offset < start:
             cursor.offset = start
             self._disk.save_cursor(cursor)  # a run without a single event is delivered with this
+        self._source = RunSource(self.folder, head, start)
         self.deliverer = Deliverer(
-            RunSource(self.folder, head, start),
+            self._source,
             self._disk,
             self._make,
             cursor=cursor,
@@ -134,7 +136,9 @@ class Relay:
         """Deliver what is there and what comes, until the run has ended; return the exit code."""
         last_flush = time.monotonic()
         while self._leave_by is None or time.monotonic() < self._leave_by:
-            running = state.is_running(self.folder)  # asked first: what it wrote before it died is read below
+            life = self._life()  # asked first: what it wrote before it died is read below
+            running = life.alive
+            self._source.is_written_elsewhere = running and life.elsewhere
             self._inquiry.is_on = running and not self._drain and not self.deliverer.cursor.ended
             if self._is_too_early():
                 if self._drain or not (running or state.has_relay(self.folder, self._first_label)):
@@ -184,8 +188,12 @@ class Relay:
         """Whether nothing more comes: everything that is there was given."""
         if self._drain or not running or (self.deliverer.cursor.ended and not _is_resumed(self.folder)):
             # Nothing has come since, not even from another relay that has ended this run.
-            return next(journal.read(self.folder.journal, self.deliverer.offset), None) is None
+            return not self._source.read(self.deliverer.offset, 1, None)
         return False
+
+    def _life(self) -> Life:
+        """Return what is known of the training; who only drains does not live long enough to watch it."""
+        return state.life(self.folder) if self._drain else self._training.look()
 
     # -- parts of a plugin ------------------------------------------------------------------------------------
 
@@ -231,7 +239,7 @@ class Relay:
     def _wait(self, error: Exception) -> bool:
         """Wait until the tracker is tried again; return False to leave the rest to `sync`."""
         self._condition.note_outage(error)
-        running = state.is_running(self.folder)
+        running = self._life().alive
         if running and not self._drain:
             self._patience.hold()
         if self._has_waited_enough(running) or self._leave_by:
@@ -239,7 +247,7 @@ class Relay:
             return False
         self._is_waiting = True
         until = time.monotonic() + self._patience.pause()
-        while time.monotonic() < until and not self._leave_by and state.is_running(self.folder) == running:
+        while time.monotonic() < until and not self._leave_by and self._life().alive == running:
             time.sleep(_POLL)  # once the run has ended, or we are asked to leave, it is tried at once
         self._is_waiting = False
         return True

@@ -17,12 +17,12 @@ from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.run import layout, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.run.liveness import Lock, read_holder
+from tracking_hooks.run.liveness import Heart, Lock
 from tracking_hooks.run.story import Story
 from tracking_hooks.settings import Settings
 
 _PATIENCE = 10.0
-"""Seconds to wait for the lock of a run that is resumed."""
+"""Seconds in which a relay that is writing the end of a run's earlier part gives its lock back."""
 
 
 class Opened(Struct, kw_only=True):
@@ -88,7 +88,11 @@ def _begin(
         checkpoints=settings.checkpoints,
         home=folder.path.parent,
     )
-    log = Journal.create(folder.journal, head)
+    try:
+        log = Journal.create(folder.journal, head)
+    except BaseException:
+        lock.release()
+        raise
     firsts = {name: first_part(name) for name in captures}
     return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures), firsts=firsts)
 
@@ -100,22 +104,28 @@ def _go_on(
 
     It is delivered to where it has been delivered so far; a tracker that is new gets all of it.
     """
-    resumption.take_over(folder)
     lock = _hold(folder)
     by_label: dict[str, Capture] = {}
     firsts = {}
-    added = []
-    for name, capture in captures.items():
-        known = head.plugins.get(name)
-        label = name
-        if known is None:
-            label = folder.add_replay(name, capture.destination, capture.place)
-            added.append(label)
-        elif known != capture.destination and first_part(name) == name:
-            complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
-        by_label[label] = capture
-        firsts[label] = first_label(label, name)
-    log, so_far = story.reopen(folder.journal)
+    added: list[str] = []
+    try:
+        resumption.take_over(folder)
+        for name, capture in captures.items():
+            known = head.plugins.get(name)
+            label = name
+            if known is None:
+                label = folder.add_replay(name, capture.destination, capture.place)
+                added.append(label)
+            elif known != capture.destination and first_part(name) == name:
+                complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
+            by_label[label] = capture
+            firsts[label] = first_label(label, name)
+        log, so_far = story.reopen(folder.journal)
+    except BaseException:
+        for label in added:
+            folder.forget_replay(label)
+        lock.release()
+        raise
     so_far.move(head.run.save_dir, save_dir)
     return Opened(
         folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, firsts=firsts, resumed=True,
@@ -124,16 +134,11 @@ def _go_on(
 
 
 def _hold(folder: RunFolder) -> Lock:
-    """Take the lock of a run; who is just writing the end of its earlier part gives it back in a moment.
+    """Take the lock of a run, and give the first sign of life.
 
     :raises OSError: if another process keeps it
     """
     lock = Lock(folder.lock)
-    deadline = time.monotonic() + _PATIENCE
-    while not lock.acquire():
-        if time.monotonic() > deadline:
-            other = read_holder(folder.lock)
-            who = f"process {other.pid} on {other.host}" if other else "another process"
-            raise OSError(f"{who} is recording this run; end it first")
-        time.sleep(0.05)
+    lock.take(_PATIENCE)
+    Heart(folder.heartbeat).beat()
     return lock

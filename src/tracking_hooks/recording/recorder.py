@@ -30,6 +30,7 @@ from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import files, journal, layout, orphans, state
 from tracking_hooks.run.commands import Command, Commands
 from tracking_hooks.run.journal import Call, JournalError
+from tracking_hooks.run.liveness import Heart
 from tracking_hooks.settings import ConfigurationError, Settings
 
 
@@ -57,7 +58,7 @@ class Recorder:
         self._story = opened.story
         self._writer = Writer(opened.journal, opened.lock, complain)
         self._commands = Commands(self.folder.commands, complain)
-        self._sampler = Sampler(self.record, complain, settings.system_every)
+        self._sampler = Sampler(self.record, complain, settings.system_every, Heart(self.folder.heartbeat))
 
     @classmethod
     def start(
@@ -84,24 +85,24 @@ class Recorder:
         :raises ConfigurationError: if the run's files cannot be made
         """
         complain = Complaints(logger)
-        early = {"params": params, "environment": environment}
         if earlier is None:
             secure_older(run.save_dir, complain)
         try:
             opened = opening.open_run(run, captures, settings, home, earlier, complain)
-            recorder = cls(run, opened, settings, complain, plan, early)
-            if settings.console == "on":
-                recorder._sampler.follow(logger, opened.folder.files / layout.CONSOLE)
         except (JournalError, OSError) as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
+        recorder = cls(run, opened, settings, complain, plan, {"params": params, "environment": environment})
         process.enter(recorder)
+        complain.guard(recorder._sampler.live, "giving signs of life")
+        if settings.console == "on":
+            complain.guard(lambda: recorder._sampler.follow(logger, opened.folder.files), "recording the console")
         try:
             recorder.supervisor.start()
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
         recorder.adopt()
-        recorder.complain.guard(lambda: layout.enter_in_index(recorder.folder), "entering the run in the index")
+        complain.guard(lambda: layout.enter_in_index(opened.folder), "entering the run in the index")
         return recorder
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from tracking_hooks.run import journal, layout, orphans, state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.liveness import request_release
-
-_PATIENCE = 2.0
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +37,7 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
         if pointer is None:
             continue
         for folder in layout.find_runs(save_dir):
-            if _is_recorded(folder):
+            if not state.is_over(folder, silence=0):  # what runs on another machine is not resumed on this one
                 return None
             head, _ = journal.read_head(folder.journal)
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
@@ -49,18 +46,10 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
     return None
 
 
-def _is_recorded(folder: RunFolder) -> bool:
-    """Whether a training is recording to it; a relay that writes the end of a killed one is waited for."""
-    deadline = time.monotonic() + _PATIENCE
-    while state.is_running(folder, silence=0):  # nobody resumes on this machine what runs on another
-        if time.monotonic() > deadline:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def take_over(folder: RunFolder) -> None:
-    """Make a run folder ready to be recorded to again: the run so far gets its end, its pending files are copied.
+    """Make a run folder, whose lock is held, ready to be recorded to again.
+
+    The run so far gets its end, and its pending files are copied.
 
     Relays that are still at work are ended: those of the resumed training go on with a fresh configuration.
 
@@ -68,6 +57,7 @@ def take_over(folder: RunFolder) -> None:
     """
     for label in state.labels(folder):
         request_release(folder.relay(label).lock, patience=5.0)
-    orphans.secure_files(folder, silence=0)
+    orphans.write_end(folder)
+    orphans.secure_files(folder)
     for crash in folder.crashes():
         crash.unlink(missing_ok=True)

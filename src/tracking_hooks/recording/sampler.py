@@ -1,4 +1,7 @@
-"""Records, every few seconds and from a thread of its own, what the machine does and what the trainer logs."""
+"""Records, every few seconds and from a thread of its own, what the machine does and what the trainer logs.
+
+A thread more gives the signs of life, whatever is recorded, and however long it takes to ask a driver.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,23 @@ from pathlib import Path
 from tracking_hooks.recording.complaints import Complaints, describe
 from tracking_hooks.recording.console import ConsoleLog
 from tracking_hooks.recording.system import SystemMonitor
+from tracking_hooks.run.layout import CONSOLE
+from tracking_hooks.run.liveness import Heart
+
+_LOOK = 5.0
+"""Seconds until the heart is asked to beat again, which it does when it is due."""
 
 
 class Sampler:
-    """System metrics, and the lines of the console."""
+    """System metrics, the lines of the console, and the signs of life."""
 
-    def __init__(self, record: Callable[..., None], complain: Complaints, every: float) -> None:
+    def __init__(self, record: Callable[..., None], complain: Complaints, every: float, heart: Heart) -> None:
         """Make a sampler that is at rest.
 
         :param every: seconds; 0: no system metrics
+        :param heart: beats for the process that records the run
         """
+        self._heart = heart
         self._record = record
         self._complain = complain
         self._every = every
@@ -29,14 +39,18 @@ class Sampler:
         self._console: ConsoleLog | None = None
         self._logger: logging.Logger | None = None
 
-    def follow(self, logger: logging.Logger, path: Path) -> None:
+    def follow(self, logger: logging.Logger, files: Path) -> None:
         """Note down what the calling thread logs, from now on.
 
-        :param path: the file that it goes to, too
+        :param files: the run's own copies; it goes to a file there, too
         :raises OSError: if that cannot be written
         """
-        self._console, self._logger = ConsoleLog(path), logger
+        self._console, self._logger = ConsoleLog(files / CONSOLE), logger
         logger.addHandler(self._console)
+
+    def live(self) -> None:
+        """Begin to give signs of life."""
+        threading.Thread(target=self._live, name="tracking-hooks-heart", daemon=True).start()
 
     def start(self) -> None:
         """Begin to sample system metrics."""
@@ -62,6 +76,10 @@ class Sampler:
             self._console.close()
             self._console = None
 
+    def _live(self) -> None:
+        while not self._stopped.wait(_LOOK):
+            self._heart.beat()
+
     def _run(self) -> None:
         monitor: SystemMonitor | None = None
         while not self._stopped.wait(self._every):
@@ -70,6 +88,6 @@ class Sampler:
                 metrics = monitor.sample()
             except Exception as error:  # noqa: BLE001 whatever the machine refuses, the training goes on
                 self._complain(f"system metrics are left out: {describe(error)}")
-                metrics = {}  # still a sign of life
+                metrics = {}
             self._record("on_system_metrics", metrics=metrics)
             self._complain.guard(self.record_console, "recording the console")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
 from tracking_hooks.run import state
-from tracking_hooks.run.layout import Health, RunFolder, read_json
+from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
 
 WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
@@ -136,7 +136,7 @@ class Supervisor:
             code = process.poll()
             if code is None or self._is_to_rest(name, code):
                 continue
-            got = self._folder.relay(name).read_cursor().offset
+            got = self._cursor(name).offset
             if got > self._got[name]:
                 self._got[name], self._restarts[name] = got, 0
             if code != BUSY and self._restarts[name] >= _RESTARTS:
@@ -160,8 +160,8 @@ class Supervisor:
         """Whether there is something for a further part, and the first part has begun: it would wait for that."""
         if self._size is not None:
             return not self._is_done(name)
-        got = self._folder.relay(name).read_cursor().seq
-        return got < self._wake and self._folder.relay(self._firsts[name]).read_cursor().seq > 0
+        got = self._cursor(name).seq
+        return got < self._wake and self._cursor(self._firsts[name]).seq > 0
 
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
@@ -193,7 +193,7 @@ class Supervisor:
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
-        done = sum(min(self._folder.relay(name).read_cursor().seq, self._events) for name in self.processes)
+        done = sum(min(self._cursor(name).seq, self._events) for name in self.processes)
         return done, self._events * len(self.processes)
 
     def are_done(self) -> bool:
@@ -204,7 +204,7 @@ class Supervisor:
         """Return where to look at the run, by plugin."""
         found = {}
         for name, capture in self._first_parts().items():
-            where = self._folder.relay(name).read_cursor().state.get("url") or capture.summary
+            where = self._cursor(name).state.get("url") or capture.summary
             if where:
                 found[name] = str(where)
         return found
@@ -247,7 +247,11 @@ class Supervisor:
         return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
 
     def _is_done(self, name: str) -> bool:
-        return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
+        return self._size is not None and self._cursor(name).offset >= self._size
+
+    def _cursor(self, name: str) -> Cursor:
+        # One that cannot be read counts as being at the start: it is only told about here.
+        return read_json(self._folder.relay(name).cursor, Cursor) or Cursor()
 
     def _is_down(self, name: str) -> bool:
         health = self._health(name)

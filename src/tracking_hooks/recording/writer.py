@@ -32,11 +32,12 @@ class Writer:
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
         self._writing = threading.RLock()  # a signal handler may come in between
         self._is_writing = False
+        self._was_ended = False
         self._time = 0.0  # of the last event
         self._start: dict[str, Any] = {}
 
     def append(self, hook: str, args: dict[str, Any]) -> None:
-        """Write an event, or keep it in memory while the disk is full; nothing stands behind the run's end.
+        """Write an event, or keep it in memory while that cannot be done; nothing stands behind the run's end.
 
         :raises Exception: if it is one that cannot be written at all
         """
@@ -49,10 +50,6 @@ class Writer:
             self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
             if hook == "on_run_start":
                 self._start = args
-            if not self._is_writing and self._journal.was_ended_by_another():
-                self._lock.release()
-                self._lock.acquire()  # the other one has taken our note away
-                self._waiting.append(("on_run_start", self._time, {**self._start, "resumed": True}))
             self._waiting.append((hook, self._time, args))
             if len(self._waiting) > _MEMORY:
                 self._waiting.popleft()
@@ -60,7 +57,8 @@ class Writer:
             if not self._is_writing:  # else this is a signal handler within the loop below, which goes on with it
                 self._is_writing = True
                 try:
-                    self._write_waiting()
+                    if self._is_ours():
+                        self._write_waiting()
                 finally:
                     self._is_writing = False
 
@@ -73,6 +71,20 @@ class Writer:
         self._journal.close()
         self._lock.release()
         return self._journal.seq + lost
+
+    def _is_ours(self) -> bool:
+        """Whether this process records the run; it is taken back from one that thought us dead and wrote its end."""
+        self._was_ended = self._journal.was_ended_by_another() or self._was_ended
+        if self._was_ended:
+            try:
+                self._lock.take()
+            except OSError as error:
+                self._complain(f"events wait in memory: {error}")
+                return False
+            self._journal.was_ended_by_another()  # what the other one has written before it gave the lock back
+            self._waiting.appendleft(("on_run_start", self._time, {**self._start, "resumed": True}))
+            self._was_ended = False
+        return True
 
     def _write_waiting(self) -> None:
         while self._waiting:

@@ -32,6 +32,9 @@ COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
 EVENTS = frozenset(name for name in vars(LifecycleSpecs) if name.startswith("on_")) - {"on_event"}
 """The hooks that are recorded."""
 
+DAMAGED = "damaged line"
+"""Of an entry whose checksum does not fit: what was written may not have arrived, on a network file system."""
+
 _CHECKSUM = b',"crc":"%08x"}'
 _CHECKSUM_LENGTH = len(_CHECKSUM % 0)
 
@@ -170,7 +173,7 @@ def _unseal(line: bytes) -> bytes | None:
 def _parse(line: bytes, only: Container[str] | None) -> tuple[Call | None, str]:
     body = _unseal(line)
     if body is None:
-        return None, "damaged line"
+        return None, DAMAGED
     try:
         raw = _line_decoder.decode(body)
         decoder = _args_decoder(raw.hook)

@@ -5,6 +5,7 @@
     <root>/.tracking-hooks/<uid>/         the run folder, beside save_dir: trainers delete save_dir itself
         journal.jsonl
         trainer.lock  trainer.json        held while the training process lives, and by whom
+        heartbeat                         touched while it lives, for machines that its lock does not reach
         commands.jsonl                    what was asked of the training from outside
         files/                            copies: of tables, with secrets masked, of weights for ``every:N``, of what
                                           would have changed before they were delivered; the console log
@@ -13,7 +14,7 @@
             cursor.json                   how far this plugin has got, and its state
             set-aside.json                events that the tracker did not take, with the reason
             destination.json              only for a replay to somewhere else than the run recorded
-            health.json  inflight.json  relay.lock  relay.json  relay.log
+            health.json  inflight.json  relay.lock  relay.json  relay.log  heartbeat
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
 
 The trials of a tuning have their run folders beside that of the tuning.
@@ -164,10 +165,17 @@ def write_json(path: Path, value: Struct) -> None:
 
 
 def read_json(path: Path, kind: type[_S]) -> _S | None:
-    """Read a file written by ``write_json``; None if it is missing or damaged."""
+    """Read a file written by ``write_json``; None if it is missing, damaged, or cannot be read: another user's."""
+    try:
+        return _load(path, kind)
+    except OSError:
+        return None
+
+
+def _load(path: Path, kind: type[_S]) -> _S | None:
     try:
         return msgspec.convert(json.loads(path.read_bytes()), kind, dec_hook=_decode_path)
-    except (OSError, ValueError, msgspec.MsgspecError):
+    except (FileNotFoundError, ValueError, msgspec.MsgspecError):
         return None
 
 
@@ -195,6 +203,7 @@ class RelayFolder:
         self.path = path
         self.cursor = path / "cursor.json"
         self.destination = path / "destination.json"
+        self.heartbeat = path / "heartbeat"
         self.health = path / "health.json"
         self.inflight = path / "inflight.json"
         self.lock = path / "relay.lock"
@@ -202,8 +211,11 @@ class RelayFolder:
         self.set_aside = path / "set-aside.json"
 
     def read_cursor(self) -> Cursor:
-        """Return the cursor, or one at the very start."""
-        return read_json(self.cursor, Cursor) or Cursor()
+        """Return the cursor, or one at the very start.
+
+        :raises OSError: if it is there and cannot be read: from the start on, all would be delivered again
+        """
+        return _load(self.cursor, Cursor) or Cursor()
 
     def read_aside(self) -> list[SetAside]:
         """Return the events that are set aside, the oldest first."""
@@ -226,6 +238,7 @@ class RunFolder:
         self.path = path
         self.journal = path / "journal.jsonl"
         self.lock = path / "trainer.lock"
+        self.heartbeat = path / "heartbeat"
         self.commands = path / "commands.jsonl"
         self.files = path / "files"
 

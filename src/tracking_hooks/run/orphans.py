@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tracking_hooks.run import files, journal, state
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.run.liveness import Lock
-from tracking_hooks.run.state import SILENCE
+from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
 from tracking_hooks.settings import Settings
 
@@ -26,22 +25,30 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     if not lock.acquire():
         return True  # another relay is just doing it
     try:
-        head, story = read(folder.journal)
-        if not story.is_open:
-            return False
-        kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
-        log, story = reopen(folder.journal)
-        try:
-            for hook, args in files.final_files(folder, head.run.save_dir, story, kinds):
-                files.secure_if_outside(folder, args)
-                log.append(hook, story.time, args)
-            error = state.first_crash(folder)
-            log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})
-        finally:
-            log.close()
-        return True
+        Heart(folder.heartbeat).beat()  # for relays on other machines that the lock does not reach
+        return write_end(folder)
     finally:
         lock.release()
+
+
+def write_end(folder: RunFolder) -> bool:
+    """Do what ``end_orphan`` does where the run's lock is held."""
+    head, story = read(folder.journal)
+    if not story.is_open:
+        return False
+    kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
+    log, story = reopen(folder.journal, story)
+    try:
+        if not story.is_open:
+            return True  # nothing but its newline was missing to the end
+        for hook, args in files.final_files(folder, head.run.save_dir, story, kinds):
+            files.secure_if_outside(folder, args)
+            log.append(hook, story.time, args)
+        error = state.first_crash(folder)
+        log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})
+    finally:
+        log.close()
+    return True
 
 
 def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:

@@ -11,27 +11,36 @@ from msgspec import Struct
 from tracking_hooks.events import Error
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder, SetAside, read_json
-from tracking_hooks.run.liveness import is_alive
+from tracking_hooks.run.liveness import SILENCE, Life, Watch, look
 
-SILENCE = 300.0
-"""Seconds without a sign of life after which a training on another machine is taken for dead."""
-
-_END_PATIENCE = 2.0
-"""Seconds in which the lock of a run is given back by a relay that writes the run's end."""
+_PATIENCE = 2.0
+"""Seconds in which a relay that is writing a run's end gives its lock back."""
 _POLL = 0.02
 
 
+def life(folder: RunFolder, silence: float = SILENCE) -> Life:
+    """Return what is known of the training process of a run; see ``liveness.look``."""
+    return look(folder.lock, heartbeat=folder.heartbeat, silence=silence)
+
+
 def is_running(folder: RunFolder, silence: float = SILENCE) -> bool:
-    """Whether the training process of a run still lives."""
-    return is_alive(folder.lock, heartbeat=folder.journal, silence=silence)
+    """Whether the training process of a run still lives, as far as anybody can know."""
+    return life(folder, silence).alive
 
 
-def is_over(folder: RunFolder) -> bool:
+def watch(folder: RunFolder) -> Watch:
+    """Return what asks for the training process again and again."""
+    return Watch(folder.lock, folder.heartbeat)
+
+
+def is_over(folder: RunFolder, silence: float = SILENCE) -> bool:
     """Whether nobody records a run; a relay that is just writing its end is given the time for that."""
-    deadline = time.monotonic() + _END_PATIENCE
-    while is_running(folder) and time.monotonic() < deadline:
+    deadline = time.monotonic() + _PATIENCE
+    while is_running(folder, silence):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(_POLL)
-    return not is_running(folder)
+    return True
 
 
 def first_crash(folder: RunFolder) -> Error | None:
@@ -97,7 +106,10 @@ def owed(folder: RunFolder, label: str) -> Owed:
 
 
 def is_delivered(folder: RunFolder, label: str) -> bool:
-    """Whether there is nothing to deliver to a plugin: of a run that is over, it has everything, or has refused it."""
+    """Whether there is nothing to deliver to a plugin: of a run that is over, it has everything, or has refused it.
+
+    :raises OSError: if it cannot be told
+    """
     return not owed(folder, label).is_pending
 
 
@@ -109,14 +121,14 @@ def _count_lines(path: Path, offset: int) -> int:
 
 def has_relay(folder: RunFolder, label: str) -> bool:
     """Whether a relay is at work on it."""
-    lock = folder.relay(label).lock
-    return lock.exists() and is_alive(lock, heartbeat=lock, silence=0)
+    files = folder.relay(label)
+    return look(files.lock, heartbeat=files.heartbeat).alive
 
 
 def pending(folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str]]:
     """Return the runs, and for each the relays, that have something left to deliver.
 
-    :raises JournalError, OSError: if a journal cannot be read
+    :raises JournalError, OSError: if that cannot be read
     """
     for folder in folders:
         for label in labels(folder):

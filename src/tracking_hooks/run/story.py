@@ -22,6 +22,8 @@ class Story(Struct, kw_only=True):
 
     seq: int = 0
     """The number of the last event, or of a damaged line behind it."""
+    end: int = 0
+    """Bytes of the journal that it tells."""
     time: float = 0.0
     """Of the latest event, in seconds since the epoch."""
     began: bool = False
@@ -80,8 +82,15 @@ def read(path: Path) -> tuple[Head, Story]:
     :raises JournalError, OSError: if it cannot be read
     """
     head, offset = journal.read_head(path)
-    story = Story()
-    for entry in journal.read(path, offset, only=_TOLD_BY):
+    story = Story(end=offset)
+    _read_on(path, story)
+    return head, story
+
+
+def _read_on(path: Path, story: Story) -> None:
+    """Go on by what stands behind the end of a story."""
+    for entry in journal.read(path, story.end, only=_TOLD_BY):
+        story.end = entry.end
         if entry.call is None:
             story.seq += 1  # a damaged line had a number too
             continue
@@ -89,17 +98,20 @@ def read(path: Path) -> tuple[Head, Story]:
         story.time = max(story.time, entry.call.time)
         if entry.call.hook in _TOLD_BY:
             story.add(entry.call.hook, entry.call.args)
-    return head, story
 
 
-def reopen(path: Path) -> tuple[Journal, Story]:
+def reopen(path: Path, story: Story | None = None) -> tuple[Journal, Story]:
     """Go on with an existing journal, behind its last event.
 
+    :param story: what was read of it, which is gone on with, too; by default it is read from the beginning
     :raises JournalError, OSError: if it cannot be read or written
     """
     log = Journal.open_behind(path)
     try:
-        _, story = read(path)
+        if story is None:
+            _, story = read(path)
+        else:
+            _read_on(path, story)  # a torn line, which has an end now
     except BaseException:
         log.close()
         raise
