@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from tracking_hooks.testing import sample_run
+from tracking_hooks.testing import STARTED, sample_run
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
 EPOCHS = 200
@@ -31,10 +31,10 @@ IMPORTS = {
 
 
 def plugin(folder: Path) -> None:
-    run, state, destination = sample_run(folder), {}, {"logdir": str(folder)}
-    tracker = TensorBoardTracker()
+    state, tracker = {}, TensorBoardTracker()
+    tracker.open(sample_run(folder), 0, STARTED, state, {"logdir": str(folder)})
     for epoch in range(1, EPOCHS + 1):
-        tracker.on_epoch_end(epoch, METRICS, None, run, 1.76e9 + epoch, state, destination)
+        tracker.on_epoch_end(epoch, METRICS, None, STARTED + epoch, state)
     tracker.flush(state)
 
 

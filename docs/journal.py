@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import NODEFAULT, Struct, structs
 
 from tracking_hooks.hookspecs import LifecycleSpecs
-from tracking_hooks.run.journal import COMMON, FORMAT, Head
+from tracking_hooks.run.journal import COMMON, EVENTS, FORMAT, Head
 
 PAGE = """\
 # The format of the journal
@@ -39,7 +39,8 @@ What the fields mean is told in [hooks.md](hooks.md), how journals are used in [
 ## What a reader does
 
 - A damaged line is skipped, and reported; so is one that it does not understand. The lines beside it are read.
-- A field that it does not know is ignored, an event whose `hook` it does not know is skipped: a newer release wrote it.
+- A field that it does not know is ignored, an event whose `hook` it does not know is skipped, or passed on as the JSON
+  that it is: a newer release wrote it.
 - A field that is missing has its default, and a parameter that is missing is null: an older release wrote the line.
 - A word that it does not know, where this page lists words, costs the line that it stands in.
 - A head with a `format` above the one that it knows is refused: it would be misread.
@@ -137,7 +138,7 @@ def page() -> str:
     head = named.table(Head)
     hooks = ""
     for hook, spec in vars(LifecycleSpecs).items():
-        if hook.startswith("on_"):
+        if hook in EVENTS:
             hints = typing.get_type_hints(spec)
             own = [name for name in inspect.signature(spec).parameters if name not in COMMON]
             rows = "".join(f"| `{name}` | {named.name(hints[name])} |\n" for name in own)

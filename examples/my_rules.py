@@ -3,8 +3,7 @@
 PYTHONPATH=examples TRACKING_HOOKS_CONTROL="my_rules.StopWhenOverfitting()" yolo train model=yolo26n.pt data=coco8.yaml
 """
 
-from tracking_hooks import hookimpl
-from tracking_hooks.events import ScaleLearningRate, Stop
+from tracking_hooks import ScaleLearningRate, Stop, hookimpl
 
 
 class StopWhenOverfitting:

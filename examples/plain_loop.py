@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tracking_hooks.events import Checkpoint, Plan, Run
+from tracking_hooks import Run
+from tracking_hooks.events import Checkpoint, Plan
 from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run.layout import new_uid
 

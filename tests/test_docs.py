@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import importlib.util
 import inspect
 import os
 import re
 import subprocess
 import sys
+import types
 from importlib import import_module
 from pathlib import Path
 
@@ -15,9 +18,10 @@ import click
 import pytest
 from msgspec import Struct, structs
 
-from tracking_hooks import events
+import tracking_hooks
+from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, plugins
 from tracking_hooks.cli import main
-from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.settings import describe
 from tracking_hooks.testing import play, recorded_run, sample_run
@@ -213,12 +217,7 @@ def test_the_plugin_in_the_readme_writes_an_epoch_once_that_is_delivered_again(c
 
 
 @pytest.mark.parametrize(
-    ("language", "file"),
-    [
-        ("toml", "pyproject.toml"),
-        ("python", "src/tracking_hooks_webhook/trainer.py"),
-        ("python", "src/tracking_hooks_webhook/tracker.py"),
-    ],
+    ("language", "file"), [("toml", "pyproject.toml"), ("python", "src/tracking_hooks_webhook/__init__.py")]
 )
 def test_the_package_in_the_guide_is_the_example(language, file):
     assert (WEBHOOK / file).read_text() in blocks("docs/writing-a-plugin.md", language)
@@ -226,7 +225,127 @@ def test_the_package_in_the_guide_is_the_example(language, file):
 
 def test_the_test_in_the_guide_is_one_of_the_example():
     shown = blocks("docs/writing-a-plugin.md", "python")[-1]
-    assert shown[shown.index("def test") :] in (WEBHOOK / "tests/test_tracker.py").read_text()
+    assert shown[shown.index("def test") :] in (WEBHOOK / "tests/test_webhook.py").read_text()
+
+
+def test_a_sink_that_passes_everything_on_takes_fifteen_lines_and_puts_no_secret_into_a_destination():
+    source = (WEBHOOK / "src/tracking_hooks_webhook/__init__.py").read_text()
+    _docstring, *statements = ast.parse(source).body
+    lines = [line for line in source.splitlines()[statements[0].lineno - 1 :] if line.strip()]
+    assert len(lines) <= 15
+    assert "destination[" not in source and "Capture" not in source
+
+
+class Acme(types.ModuleType):
+    """The client library of the tracker that the guide connects: it keeps runs in memory."""
+
+    Unreachable = type("Unreachable", (Exception,), {})
+    Invalid = type("Invalid", (Exception,), {})
+
+    def __init__(self):
+        super().__init__("acme")
+        self.runs, self.fails = {}, {}
+        acme = self
+
+        class Client:
+            def __init__(self, server, token, timeout):
+                assert (server, token, timeout) == ("http://acme", "a-token", 20)
+
+            def find(self, uid):
+                acme.fail("find")
+                return next((number for number, run in acme.runs.items() if run["uid"] == uid), None)
+
+            def create(self, uid, name, params):
+                number = len(acme.runs) + 1
+                acme.runs[number] = {"uid": uid, "name": name, "params": params, "points": set(), "files": {}}
+                return number
+
+            def update(self, number, points, status):
+                acme.fail("update")
+                acme.runs[number]["points"] |= set(points)
+                acme.runs[number] |= {"status": status} if status else {}
+
+            def upload(self, number, name, path):
+                acme.fail("upload")
+                acme.runs[number]["files"][name] = path.read_bytes()
+
+        self.Client = Client
+
+    def fail(self, what):
+        if what in self.fails:
+            raise self.fails[what]
+
+
+@pytest.fixture
+def acme(monkeypatch):
+    """The client library, with the classes of the guide's plugin as attributes."""
+    module = Acme()
+    monkeypatch.setitem(sys.modules, "acme", module)
+    monkeypatch.setenv("ACME_TOKEN", "a-token")
+    scope = {}
+    for block in blocks("docs/writing-a-plugin.md", "python"):
+        if "Acme" in block or "ACME" in block:
+            exec(block, scope)
+    module.AcmeTracker, module.AcmeFiles, module.capture = (
+        scope[name] for name in ("AcmeTracker", "AcmeFiles", "capture")
+    )
+    return module
+
+
+ACME = {"server": "http://acme"}
+
+
+def test_the_tracker_in_the_guide_has_a_run_once_that_is_delivered_twice(acme, tmp_path):
+    calls, run = recorded_run(tmp_path), sample_run(tmp_path)
+    state = play(acme.AcmeTracker(), calls, run, destination=ACME)
+    once = copy.deepcopy(acme.runs)
+    (found,) = once.values()
+    epochs = [call.args for call in calls if call.hook == "on_epoch_end"]
+    assert len(found["points"]) == sum(len(epoch["metrics"]) for epoch in epochs)
+    assert (found["uid"], found["params"], found["status"]) == (run.uid, calls[0].args["params"], "finished")
+    assert state == {"id": 1, "url": "http://acme/runs/1"}
+    play(acme.AcmeTracker(), calls, run, destination=ACME)
+    assert list(acme.runs) == [1]
+    play(acme.AcmeTracker(), calls[:1], run, destination=ACME, state=state, before=calls)
+    assert acme.runs[1]["status"] == "running"
+
+
+def test_the_files_in_the_guide_find_the_run_and_do_not_make_it(acme, tmp_path):
+    calls, run = recorded_run(tmp_path), sample_run(tmp_path)
+    with pytest.raises(Unavailable, match=f"the run {run.uid} is not in http://acme"):
+        play(acme.AcmeFiles(), calls, run, destination=ACME)
+    assert acme.runs == {}
+    play(acme.AcmeTracker(), calls, run, destination=ACME)
+    play(acme.AcmeFiles(), calls, run, destination=ACME)
+    assert sorted(acme.runs[1]["files"]) == ["args.yaml", "best.pt", "last.pt", "results.csv", "results.png"]
+
+
+def test_the_refusals_in_the_guide_mean_what_it_says(acme, tmp_path):
+    calls, run = recorded_run(tmp_path), sample_run(tmp_path)
+    for error, meaning in [(acme.Unreachable("down"), Unavailable), (acme.Invalid("no such name"), Rejected)]:
+        acme.fails = {"update": error}
+        with pytest.raises(meaning, match=str(error)):
+            play(acme.AcmeTracker(), calls, run, destination=ACME)
+    acme.fails = {"upload": acme.Invalid("too large")}
+    with pytest.raises(Rejected, match="too large"):
+        play(acme.AcmeFiles(), calls, run, destination=ACME)
+
+
+def test_the_plugin_in_the_guide_says_what_it_says_of_a_mistake_in_the_configuration(acme, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACME_SERVER", "http://acme")
+    sides = {"acme": plugins.check("acme", acme, TrainerSpecs)}
+    assert plugins.capture(sides, sample_run(tmp_path))["acme"].destination == ACME
+    shown = " ".join(text("docs/writing-a-plugin.md").split())
+    monkeypatch.delenv("ACME_SERVER")
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.capture(sides, sample_run(tmp_path))
+    assert f"`{caught.value}`" in shown
+    for part in (acme.AcmeTracker, acme.AcmeFiles):
+        plugins.check("acme", part(), LifecycleSpecs)
+    monkeypatch.delenv("ACME_TOKEN")
+    with pytest.raises(ConfigurationError) as caught:
+        plugins._instance("acme", acme.AcmeTracker)
+    assert f"`{caught.value}`" in shown
 
 
 def test_the_tests_of_the_package_in_the_guide_pass(tmp_path):
@@ -239,11 +358,23 @@ def test_the_tests_of_the_package_in_the_guide_pass(tmp_path):
 def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypatch):
     tomllib = pytest.importorskip("tomllib")
     monkeypatch.syspath_prepend(WEBHOOK / "src")
+    monkeypatch.setenv("WEBHOOK_URL", "http://127.0.0.1:9")
     points = tomllib.loads((WEBHOOK / "pyproject.toml").read_text())["project"]["entry-points"]
-    for group, hook in {PROJECT: "on_epoch_end", TRAINER_GROUP: "capture"}.items():
-        module, _, attribute = points[group]["webhook"].partition(":")
-        side = import_module(module)
-        assert hasattr(getattr(side, attribute) if attribute else side, hook)
+    assert list(points) == [PROJECT]
+    module, _, attribute = points[PROJECT]["webhook"].partition(":")
+    webhook = plugins.check("webhook", getattr(import_module(module), attribute)(), LifecycleSpecs)
+    assert webhook.hook.on_event.get_hookimpls()
+
+
+def test_the_groups_of_entry_points_are_those_of_the_code():
+    for document in ("docs/hooks.md", "docs/writing-a-plugin.md"):
+        (header,) = re.findall(r"^\| Group \|.*\|$", text(document), re.MULTILINE)
+        assert [row[0] for row in table(document, header)] == [f"`{g}`" for g in (PROJECT, TRAINER_GROUP, RULES_GROUP)]
+
+
+def test_the_public_names_are_those_of_the_package():
+    (row,) = [row for row in table("docs/hooks.md", "| Public | What it is |") if row[0] == "`tracking_hooks.__all__`"]
+    assert sorted(re.findall(r"`(\w+)`", row[1])) == sorted(tracking_hooks.__all__)
 
 
 # -- docs/journal.md ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from tracking_hooks.events import Capture, Destination, Run
-from tracking_hooks.hookspecs import PROJECT, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
 KNOWN = ("mlflow", "tensorboard", "wandb")
@@ -80,7 +80,8 @@ def select(text: str, available: Iterable[str]) -> list[str]:
     """
     if is_off(text):
         return []
-    available = sorted(selectable(available))
+    points = sorted(available)
+    available = selectable(points)
     items = [item.strip() for item in text.split(",") if item.strip()]
     words = {item.lower() for item in items}
     if words & {"none", "off", "0"}:
@@ -102,7 +103,7 @@ def select(text: str, available: Iterable[str]) -> list[str]:
         else:
             name = item.removeprefix("-")
             if name not in available:
-                raise ConfigurationError(_unknown(name, available))
+                raise ConfigurationError(_unknown(name, points))
             if item.startswith("-"):
                 dropped.add(name)
             else:
@@ -122,7 +123,7 @@ def load(name: str) -> pluggy.PluginManager:
     else:
         points = installed()
         if name not in points:
-            raise ConfigurationError(_unknown(name, selectable(points)))
+            raise ConfigurationError(_unknown(name, sorted(points)))
         plugin = _instance(name, load_entry_point(points[name]))
     return check(name, plugin, LifecycleSpecs)
 
@@ -184,12 +185,13 @@ def load_entry_point(point: EntryPoint) -> Any:
 
     :raises ConfigurationError: naming the plugin and its distribution
     """
+    setting = f"{SELECTION}_CONTROL" if point.group == RULES_GROUP else SELECTION
     try:
         return point.load()
     except Exception as error:
         raise ConfigurationError(
             f"plugin {point.name!r} ({_distribution(point)}) cannot be imported: {_describe(error)}. "
-            f"Repair it, or remove it from {SELECTION}."
+            f"Repair it, or remove {first_part(point.name)!r} from {setting}."
         ) from error
 
 
@@ -259,8 +261,11 @@ def _parameters(specs: type) -> dict[str, list[str]]:
     return {name: [p for p in inspect.signature(hook).parameters if p != "self"] for name, hook in hooks.items()}
 
 
-def _unknown(name: str, available: Iterable[str]) -> str:
-    available = list(available)
+def _unknown(name: str, points: list[str]) -> str:
+    if name in points:
+        whole = first_part(name)
+        return f"{name!r} is a part of {whole!r} and is selected with it: name {whole!r}."
+    available = selectable(points)
     meant = difflib.get_close_matches(name, {*available, *KNOWN}, 1)
     lines = [f"no tracker {name!r} is installed."]
     if meant and meant[0] != name:

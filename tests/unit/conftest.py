@@ -50,6 +50,20 @@ def installed(monkeypatch):
 
 
 @pytest.fixture
+def install(monkeypatch, tmp_path):
+    """Install one more distribution, ``other-trackers``, with these entry points."""
+
+    def install(points):
+        metadata = tmp_path / "site" / "other_trackers-2.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-trackers\nVersion: 2.0\n")
+        (metadata / "entry_points.txt").write_text(points)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+
+    return install
+
+
+@pytest.fixture
 def make_plugin(installed, monkeypatch, tmp_path):
     """Write a module with a class ``Plugin``; return the name by which ``TRACKING_HOOKS`` takes it."""
     folder = tmp_path / "code"

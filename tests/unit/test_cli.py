@@ -63,6 +63,32 @@ def test_plugins_lists_what_is_installed_selected_and_broken(cli, installed, mon
     assert "'on_epoch_ended'" in lines["unknown-hook"]
 
 
+def test_plugins_lists_each_plugin_once_with_its_parts_below(cli, installed, install, monkeypatch):
+    install(
+        "[tracking_hooks]\nalbum.more = demo_trackers_broken:Tracker\nalbum-x = demo_trackers:Notes\n"
+        "album = demo_trackers:Notes\nalbum.files = demo_trackers:Notes\norphan.files = demo_trackers:Notes\n"
+    )
+    monkeypatch.setenv("TRACKING_HOOKS", "album")
+    lines = [line.rstrip() for line in cli("plugins").output.splitlines()]
+    (at,) = [number for number, line in enumerate(lines) if line.split()[:1] == ["album"]]
+    plugin, files, more = lines[at : at + 3]
+    assert "other-trackers 2.0" in plugin and "yes" in plugin and plugin.endswith("ok")
+    assert files.startswith("  album.files") and files.endswith("ok")
+    assert more.startswith("  album.more") and "cannot be imported" in more
+    assert "remove 'album' from TRACKING_HOOKS" in " ".join(" ".join(lines).split())
+    names = [line.split()[0] for line in lines if line.strip()]
+    assert sorted(name for name in names if name.startswith("album")) == [
+        "album", "album-x", "album.files", "album.more",
+    ]  # fmt: skip
+    assert "no tracker 'orphan' is installed" in cli("plugins").output
+
+
+def test_plugins_suggests_whole_plugins(cli, installed, install):
+    install("[tracking_hooks]\nalbum = demo_trackers:Notes\nalbum.files = demo_trackers:Notes\n")
+    suggestion = cli("plugins").output.partition("export TRACKING_HOOKS=")[2].split()[0].split(",")
+    assert "album" in suggestion and "album.files" not in suggestion
+
+
 def test_plugins_says_what_is_wrong_with_the_selection(cli, installed, monkeypatch):
     monkeypatch.setenv("TRACKING_HOOKS", "nots")
     result = cli("plugins")

@@ -1,6 +1,7 @@
 """The public names, and who imports what."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from tracking_hooks import events
 
 SOURCE = Path(tracking_hooks.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
+ROOT = Path(__file__).parents[2]
+SHOWN = sorted([*ROOT.glob("examples/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")])
 TRACKERS = {"mlflow", "tensorboard", "wandb", "comet_ml", "clearml", "aim", "trackio", "dvclive", "neptune"}
 
 
@@ -42,6 +45,25 @@ def test_each_public_name_loads(name):
 
 def test_every_name_that_loads_is_public():
     assert sorted(tracking_hooks._HOMES) == sorted(tracking_hooks.__all__)
+
+
+def test_what_a_rule_returns_and_is_given_is_public():
+    assert {"Stop", "SaveCheckpoint", "ScaleLearningRate", "Progress"} <= set(tracking_hooks.__all__)
+    both = set(tracking_hooks.__all__) & set(events.__all__)
+    assert all(getattr(tracking_hooks, name) is getattr(events, name) for name in both)
+
+
+def test_to_use_a_public_name_imports_its_own_module_only(python):
+    done = python("import sys; from tracking_hooks import Stop, hookimpl; print(*sys.modules)")
+    ours = {name for name in done.stdout.split() if name.startswith("tracking_hooks.")}
+    assert ours == {"tracking_hooks.events", "tracking_hooks.hookspecs"}
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_users_copy_takes_public_names_from_the_package_itself(path):
+    text = path.read_text(encoding="utf-8")
+    taken = re.findall(r"^ *from tracking_hooks\.events import (.+)$", text, re.MULTILINE)
+    assert not {name.strip() for line in taken for name in line.split(",")} & set(tracking_hooks.__all__)
 
 
 def test_every_event_type_is_public():

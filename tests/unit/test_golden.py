@@ -13,7 +13,6 @@ import yaml
 from tests.data.record import plain
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import DELIVERED
-from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.run import journal, layout
 from tracking_hooks.run.commands import Commands
 from tracking_hooks.run.layout import RunFolder
@@ -61,7 +60,7 @@ def says(found, told):
 def test_there_is_a_recorded_run_with_every_hook():
     """A hook that is added gets a recorded run more: see tests/data/record.py."""
     told = {call["hook"] for run in RUNS for call in read_meaning(run)["calls"]}
-    assert told == {name for name in vars(LifecycleSpecs) if name.startswith("on_")}
+    assert told == journal.EVENTS
 
 
 def test_its_journal_means_what_it_meant(recorded):

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve
-from tracking_hooks.run.journal import FORMAT, Head, Journal, JournalError, _seal, read, read_head
+from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve, Stop
+from tracking_hooks.run.journal import EVENTS, FORMAT, Call, Head, Journal, JournalError, _seal, plain, read, read_head
 from tracking_hooks.run.story import reopen
-from tracking_hooks.testing import sample_run
+from tracking_hooks.testing import recorded_run, sample_run
 
 
 def head(**changes):
@@ -43,11 +43,11 @@ def entries(path):
 
 
 def steps(path):
-    return [entry.call.args["step"] for entry in entries(path) if entry.call]
+    return [entry.call.args["step"] for entry in entries(path) if not entry.damage]
 
 
 def damages(path):
-    return [entry.damage for entry in entries(path) if not entry.call]
+    return [entry.damage for entry in entries(path) if entry.damage]
 
 
 def lines(path):
@@ -111,6 +111,36 @@ def test_paths_and_numpy_scalars_are_written_as_plain_values(log, path):
     first, second = (entry.call.args for entry in entries(path))
     assert first == {"metrics": {"a": 0.5, "b": 3.0}, "step": 2}
     assert second["params"] == {"data": "/a/b.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (math.nan, "NaN"),
+        ({"a": [math.inf, (-math.inf, 0.5)]}, {"a": ["Infinity", ["-Infinity", 0.5]]}),
+        (Path("/a/b"), "/a/b"),
+        ({Path("/a"): 1, 2: True}, {"/a": 1, "2": True}),
+        ("caf\udce9", "caf?"),
+        (None, None),
+        (Stop(reason="enough"), {"type": "stop", "reason": "enough"}),
+        (Curve(name="PR", x_label="", y_label="", x=[math.nan], y={}),
+         {"name": "PR", "x_label": "", "y_label": "", "x": ["NaN"], "y": {}}),
+        (complex(1, 2), "(1+2j)"),
+    ],
+)  # fmt: skip
+def test_any_argument_has_a_form_as_plain_json(value, expected):
+    found = plain({"x": value})
+    assert found == {"x": expected}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_an_argument_as_plain_json_is_what_its_line_says(log, path, tmp_path):
+    calls = recorded_run(tmp_path / "train")
+    for call in calls:
+        log.append(call.hook, call.time, call.args)
+    for call, line in zip(calls, lines(path)[1:], strict=True):
+        args = {name: value for name, value in plain(call.args).items() if value is not None}
+        assert json.loads(line)["args"] == args
 
 
 # -- the file -------------------------------------------------------------------------------------------------
@@ -265,6 +295,30 @@ def test_an_unknown_hook_is_reported_and_the_others_are_read(log, path):
     assert "newer tracking-hooks" in damage
 
 
+def test_what_an_unknown_hook_was_given_is_read_as_plain_json(log, path):
+    given = {
+        "speed": math.nan,
+        "path": Path("/a"),
+        "checkpoint": Checkpoint(path=Path("/b"), kind="best"),
+        "none": None,
+    }
+    log.append("on_hyperspace", 1.5, given)
+    (entry,) = entries(path)
+    checkpoint = {"path": "/b", "kind": "best", "size": None, "digest": None}
+    assert entry.call == Call(1, 1.5, "on_hyperspace", {"speed": "NaN", "path": "/a", "checkpoint": checkpoint})
+    (entry,) = read(path, read_head(path)[1], only={"on_log"})
+    assert entry.call == Call(1, 1.5, "on_hyperspace", {})
+
+
+def test_an_unknown_hook_that_was_given_no_arguments_is_damaged(log, path):
+    line = b'{"seq":1,"time":1.0,"hook":"on_hyperspace","args":[1]}'
+    with path.open("ab") as file:
+        file.write(_seal(line))
+    (entry,) = entries(path)
+    assert entry.call is None
+    assert "unreadable line" in entry.damage
+
+
 @pytest.mark.parametrize(
     ("hook", "args", "word"),
     [
@@ -299,10 +353,12 @@ def test_an_unknown_field_is_passed_over_wherever_it_stands(log, path):
 
 
 def test_no_line_calls_what_is_not_an_event(log, path):
-    for name in ("flush", "poll", "__init__", "__class__"):
+    names = ["open", "on_event", "flush", "poll", "__init__", "__class__"]
+    for name in names:
         log.append(name, 1.0, {})
-    assert entries(path)
-    assert all(entry.call is None for entry in entries(path))
+    assert [entry.call.hook for entry in entries(path)] == names
+    assert not EVENTS & set(names)
+    assert all("unknown hook" in entry.damage for entry in entries(path))
 
 
 def test_a_line_of_an_older_or_newer_version_may_lack_or_add_parameters(log, path):

@@ -86,6 +86,56 @@ def test_where_nothing_is_installed_it_says_what_to_install(text):
         assert f"pip install tracking-hooks-{name}" in str(caught.value)
 
 
+# -- parts of a plugin ----------------------------------------------------------------------------------------
+
+WITH_PARTS = [*INSTALLED, "mlflow.files", "mlflow.models"]
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("mlflow", ["mlflow"]), ("all", INSTALLED), ("all,-mlflow", ["notes", "wandb"]), ("a.b:C", ["a.b:C"])],
+)
+def test_a_plugin_is_selected_as_a_whole(text, chosen):
+    assert plugins.select(text, WITH_PARTS) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("mlflow", ["mlflow", "mlflow.files", "mlflow.models"]),
+        ("wandb", ["wandb"]),
+        ("mlflow.tracking:Mine", ["mlflow.tracking:Mine"]),
+    ],
+)
+def test_each_part_is_delivered_to_and_a_class_has_no_further_ones(name, parts):
+    assert plugins.parts(name, WITH_PARTS) == parts
+    assert [plugins.first_part(part) for part in parts] == [name] * len(parts)
+
+
+@pytest.mark.parametrize("text", ["mlflow.files", "wandb,mlflow.files", "all,-mlflow.files"])
+def test_a_part_alone_cannot_be_selected(text):
+    sentence = "'mlflow.files' is a part of 'mlflow' and is selected with it: name 'mlflow'."
+    with pytest.raises(ConfigurationError, match=sentence):
+        plugins.select(text, WITH_PARTS)
+
+
+def test_parts_are_not_suggested(installed, install):
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.select("mlflow.fils", WITH_PARTS)
+    assert str(caught.value).endswith("Installed: mlflow, notes, wandb")
+    install("[tracking_hooks]\nalbum = demo_trackers:Notes\nalbum.files = demo_trackers:Notes\n")
+    with pytest.raises(ConfigurationError, match="Installed: ") as caught:
+        plugins.load("album.fils")
+    assert "album.files" not in str(caught.value)
+
+
+def test_each_part_is_loaded_and_checked_by_its_name(installed, install):
+    install("[tracking_hooks]\nalbum = demo_trackers:Notes\nalbum.files = demo_trackers:UnknownHook\n")
+    assert plugins.load("album").hook.on_epoch_end.get_hookimpls()
+    with pytest.raises(ConfigurationError, match=r"plugin 'album\.files': unknown hook 'on_epoch_ended'"):
+        plugins.load("album.files")
+
+
 # -- installed plugins ----------------------------------------------------------------------------------------
 
 
@@ -130,12 +180,8 @@ def test_a_faulty_plugin_harms_no_other(installed):
     plugins.load("notes")
 
 
-def test_two_distributions_with_a_plugin_of_one_name(installed, monkeypatch, tmp_path):
-    metadata = tmp_path / "site" / "other_trackers-2.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-trackers\nVersion: 2.0\n")
-    (metadata / "entry_points.txt").write_text("[tracking_hooks]\nnotes = other_trackers:Notes\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+def test_two_distributions_with_a_plugin_of_one_name(installed, install):
+    install("[tracking_hooks]\nnotes = other_trackers:Notes\n")
     with pytest.raises(ConfigurationError) as caught:
         plugins.installed()
     for part in ("'notes'", "demo-trackers", "other-trackers", "Uninstall one"):

@@ -88,9 +88,38 @@ def test_a_misspelt_rule_is_answered_with_the_one_that_was_meant(installed):
         rules.build("early_stopp('fitness')")
 
 
-def test_a_tracker_is_no_rule(installed):
-    with pytest.raises(ConfigurationError, match="notes is not a rule"):
+def test_a_trackers_trainer_side_is_no_rule(installed):
+    with pytest.raises(ConfigurationError, match="no rule 'notes' is installed"):
         rules.build("notes()")
+
+
+def test_listing_rules_imports_no_tracker(installed, python):
+    done = python("import sys; from tracking_hooks.control import rules; rules.installed(); print(*sys.modules)")
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "tracking_hooks" in imported
+    trackers = {f"tracking_hooks_{name}" for name in ("mlflow", "tensorboard", "wandb")}
+    assert not imported & {"demo_trackers", "demo_trackers_broken", *trackers}
+
+
+@pytest.mark.parametrize(
+    ("point", "answer"),
+    [
+        ("tracker = demo_trackers:Notes", "tracker is not a rule: a rule is a class with a hook control_epoch"),
+        ("broken = demo_trackers_broken:Rule", "cannot be imported.*remove 'broken' from TRACKING_HOOKS_CONTROL"),
+    ],
+)
+def test_what_a_package_offers_as_a_rule_and_is_none_is_named(installed, install, point, answer):
+    install(f"[tracking_hooks.rules]\n{point}\n")
+    with pytest.raises(ConfigurationError, match=answer):
+        rules.build(f"{point.split()[0]}()")
+    with pytest.raises(ConfigurationError, match=answer):
+        rules.installed()
+
+
+def test_a_package_offers_rules_by_their_names(install):
+    install("[tracking_hooks.rules]\nstop_after = my_rules:StopAfter\n")
+    assert reasons("stop_after(3)") == {"stop_after(3)": "enough"}
+    assert "stop_after(epochs, why='enough')" in rules.installed()
 
 
 def test_where_no_rule_is_installed_it_is_said_what_to_install(monkeypatch):

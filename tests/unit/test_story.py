@@ -85,6 +85,19 @@ def test_a_damaged_line_has_a_number_of_its_own(write, path):
     assert write(("on_log", {"metrics": {}})).seq == 3
 
 
+def test_what_a_newer_release_has_added_costs_nothing_else(write, path):
+    write(("on_run_start", START), ("on_epoch_start", {"epoch": 1}))
+    log, _ = story.reopen(path)
+    log.seq = 8  # what was between could not be written
+    log.append("on_hyperspace", 9.0, {"epoch": 5, "status": "paused"})
+    log.close()
+    told = story.read(path)[1]
+    assert (told.seq, told.time, told.last_epoch, told.is_open) == (9, 9.0, 1, True)
+    told = write(saved("weights/a.pt", kind="averaged"), saved("weights/last.pt"), ("on_epoch_end", {"epoch": 1}))
+    assert (told.seq, told.epoch, told.checkpoints) == (12, 1, {Path("weights/last.pt"): "last"})
+    assert write(("on_log", {"metrics": {}})).seq == 13
+
+
 def test_resuming_a_long_run_takes_no_more_memory_than_resuming_a_short_one(write, path):
     def peak():
         tracemalloc.start()

@@ -163,7 +163,8 @@ def test_a_run_that_was_resumed_and_finished_is_shown_as_such(recorded, run_of, 
     state = play(TensorBoardTracker(), before, run_of(folder), destination=destination)
     assert not tensors(tmp_path / "tb", "_hparams_/session_end_info")
     resume = whole[0].__class__(0, STARTED + 100, "on_run_start", {**whole[0].args, "resumed": True})
-    play(TensorBoardTracker(), [resume, *whole[-3:]], run_of(folder), destination=destination, state=state)
+    after = [resume, *whole[-3:]]
+    play(TensorBoardTracker(), after, run_of(folder), destination=destination, state=state, before=before)
     events = EventAccumulator(str(tmp_path / "tb")).Reload()
     content = events.SummaryMetadata("_hparams_/session_end_info").plugin_data.content
     assert hparams.HParamsPluginData.FromString(content).session_end_info.status == hparams.STATUS_SUCCESS

@@ -181,7 +181,7 @@ def test_other_files_are_left_alone(logdir, tmp_path):
     for name, kind in [("a.png", "file"), ("a.pdf", "plot"), ("a.log", "file")]:
         artifact = Artifact(path=tmp_path / name, kind=kind, name=name, size=1, digest="")
         deliver([Call(1, STARTED, "on_artifact", {"artifact": artifact})], logdir)
-    assert not logdir.exists()
+    assert event_file(logdir).read_bytes() == b""
 
 
 @pytest.mark.parametrize("resumed", [False, True])
@@ -196,21 +196,21 @@ def test_a_crash_at_any_call_leaves_no_trace(tmp_path, resumed, recorded):
 
     for first in range(begin, len(calls)):
         for lost in range(1, len(calls) - first + 1):
-            logdir = tmp_path / f"{first}-{lost}"
-            state = deliver(calls[:first], logdir) if first else {}
-            deliver(calls[first : first + lost], logdir, state=copy.deepcopy(state), flush=False)
+            logdir, before = tmp_path / f"{first}-{lost}", calls[:first]
+            state = deliver(before, logdir) if first else {}
+            deliver(calls[first : first + lost], logdir, state=copy.deepcopy(state), before=before, flush=False)
             if logdir.exists():
                 with event_file(logdir).open("ab") as file:
                     file.write(b"a torn record")
-            state = deliver(calls[first:], logdir, state=state)
+            state = deliver(calls[first:], logdir, state=state, before=before)
             assert content(logdir) == expected, (first, lost)
             assert state["size"] == expected_state["size"]
 
 
 def test_a_replay_gives_what_the_live_run_gave(calls, tmp_path):
     tracker, state = TensorBoardTracker(), {}
-    for call in calls:  # live: flushed after each call
-        deliver([call], tmp_path / "live", tracker, state=state)
+    for index, call in enumerate(calls):  # live: flushed after each call
+        deliver([call], tmp_path / "live", tracker, state=state, before=calls[:index])
     deliver(calls, tmp_path / "replayed")
     assert content(tmp_path / "live") == content(tmp_path / "replayed")
 
@@ -235,7 +235,7 @@ def resumed_in_the_third_epoch(folder: Path) -> tuple[list[Call], list[Call]]:
 
 def test_a_resumed_run_keeps_all_points_and_shows_each_epoch_once(tmp_path, logdir):
     before, after = resumed_in_the_third_epoch(tmp_path / "run")
-    deliver(after, logdir, state=deliver(before, logdir))
+    deliver(after, logdir, state=deliver(before, logdir), before=before)
     events = read(logdir)
     assert [p.step for p in events.Scalars("train/box_loss")] == [1, 2, 3]
     assert [p.step for p in events.Scalars("batch/box_loss")] == [4, 8, 12, 12]
@@ -269,7 +269,7 @@ def test_the_folder_may_have_any_name(tmp_path):
     calls = recorded_run(tmp_path / "Läufe und 列車" / "train 2")
     logdir = tmp_path / "Läufe und 列車" / "tb [1] #"
     state = deliver(calls[:5], logdir)
-    deliver(calls[5:], logdir, state=state)
+    deliver(calls[5:], logdir, state=state, before=calls[:5])
     deliver(calls, logdir)  # finds the file again
     assert len(read(logdir).Scalars("train/box_loss")) == 3
 
@@ -283,6 +283,22 @@ def test_a_file_that_vanished_is_an_error_at_once(calls, logdir):
     with pytest.raises(FileNotFoundError):
         deliver(calls[5:], logdir, state=state)
     assert not list(logdir.iterdir())
+
+
+def test_no_other_file_is_written_to_than_the_runs_own(calls, logdir):
+    state = deliver(calls[:5], logdir)
+    theirs = logdir / "events.out.tfevents.1760000000.host.another-run"
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(Unavailable, match=f"{theirs.name} is not an event file of this run"):
+        deliver(calls[5:], logdir, state=state | {"file": str(theirs), "size": 0})
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_where_the_file_was_made_it_is_found_before_anything_was_flushed(calls, logdir):
+    state = deliver(calls[:1], logdir, flush=False)
+    assert (Path(state["file"]), state["size"]) == (event_file(logdir), 0)
+    deliver(calls, logdir, state=state)
+    assert len(read(logdir).Scalars("train/box_loss")) == 3
 
 
 def test_a_file_that_lost_data_is_not_written_to(calls, logdir):

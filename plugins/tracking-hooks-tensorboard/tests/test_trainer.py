@@ -38,6 +38,10 @@ def test_the_start_line_can_be_pasted(capture, tmp_path):
     assert shlex.split(capture(run=run_in(folder)).summary) == ["tensorboard", "--logdir", str(folder)]
 
 
+def test_an_outage_is_one_of_the_folder(capture, tmp_path):
+    assert capture(run=run_in(tmp_path / "train 1")).place == f"{tmp_path.as_uri()}/train%201"
+
+
 def test_a_folder_for_all_runs(capture, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(trainer.LOGDIR, "all runs")

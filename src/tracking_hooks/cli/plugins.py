@@ -19,7 +19,8 @@ from tracking_hooks.settings import SELECTION, ConfigurationError, describe
 def command(*, show_settings: bool) -> None:
     """List plugins and rules, and check them.
 
-    For each plugin: where it comes from, whether TRACKING_HOOKS selects it, and whether it can be used.
+    For each plugin: where it comes from, whether TRACKING_HOOKS selects it, and whether it can be used. Further parts
+    of a plugin, each of which has a relay of its own, stand below it.
     """
     console = Console()
     selection = os.environ.get(SELECTION, "")
@@ -32,19 +33,18 @@ def command(*, show_settings: bool) -> None:
     except ConfigurationError as error:
         mistake = str(error)
     table = Table("plugin", "from", "selected", "check", box=None, pad_edge=False)
-    for name in dict.fromkeys([*installed, *selected]):
-        try:
-            plugins.load(name)
-            verdict = "ok"
-        except ConfigurationError as error:
-            verdict = str(error)
-        origin, _ = installed.get(name, ("", ""))
-        table.add_row(name, origin, "yes" if name in selected else "no", verdict)
+    for name in dict.fromkeys([*map(plugins.first_part, installed), *selected]):
+        plugin, *others = plugins.parts(name, installed)
+        origin, _ = installed.get(plugin, ("", ""))
+        table.add_row(plugin, origin, "yes" if plugin in selected else "no", _check(plugin))
+        for part in others:
+            table.add_row(f"  {part}", "", "", _check(part))
     console.print(
         table if table.row_count else "No plugin is installed. For example: pip install tracking-hooks-mlflow"
     )
     if not (selected or mistake) and installed:
-        console.print(f"\nNo plugin is selected. To track trainings:\n  export {SELECTION}={','.join(installed)}")
+        named = ",".join(plugins.selectable(installed))
+        console.print(f"\nNo plugin is selected. To track trainings:\n  export {SELECTION}={named}")
     try:
         available = rules.installed()
     except ConfigurationError as error:
@@ -63,3 +63,11 @@ def command(*, show_settings: bool) -> None:
         console.print(variables)
     if mistake:
         raise click.ClickException(mistake)
+
+
+def _check(name: str) -> str:
+    try:
+        plugins.load(name)
+    except ConfigurationError as error:
+        return str(error)
+    return "ok"

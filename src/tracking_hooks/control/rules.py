@@ -49,12 +49,7 @@ def build(text: str) -> list[tuple[str, pluggy.PluginManager]]:
 
 def installed() -> list[str]:
     """Return how the installed rules are called, such as ``budget(hours=None, epochs=None)``."""
-    return [_usage(name, rule) for name, rule in _rules().items()]
-
-
-def _rules() -> dict[str, Callable[..., object]]:
-    points = sorted(plugins.installed(RULES_GROUP).items())
-    return {name: plugins.load_entry_point(point) for name, point in points}
+    return [_usage(name, _find(name)) for name in sorted(plugins.installed(RULES_GROUP))]
 
 
 def _parse(text: str) -> Iterator[_Call]:
@@ -140,7 +135,7 @@ def _usage(name: str, rule: Callable[..., object]) -> str:
 
 
 def _unknown(name: str) -> str:
-    rules = _rules()
+    rules = sorted(plugins.installed(RULES_GROUP))
     lines = [f"no rule {name!r} is installed.{plugins.did_you_mean(name, rules)}"]
     lines.append(f"Installed: {', '.join(rules)}" if rules else f"To install some: pip install {DISTRIBUTION}")
     return "\n  ".join(lines)

@@ -11,7 +11,7 @@ import pluggy
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.watchdog import Watchdog
 from tracking_hooks.events import Action, Destination, Run, State
-from tracking_hooks.run.journal import Call, plain
+from tracking_hooks.run.journal import EVENTS, Call, plain
 
 _BYTES_PER_SECOND = 100_000
 """What the slowest line is given credit for: a call with a file may take longer by this."""
@@ -35,8 +35,8 @@ class PluginInstance:
 
     def wants(self, hook: str) -> bool:
         """Whether it has anything to do for this event."""
-        own = getattr(self._hooks, hook, None)
-        return bool((own and own.get_hookimpls()) or self._hooks.on_event.get_hookimpls())
+        own = getattr(self._hooks, hook).get_hookimpls() if hook in EVENTS else []
+        return bool(own or self._hooks.on_event.get_hookimpls())
 
     def open(self, context: Context, state: State) -> None:
         """Call its ``open``."""
@@ -48,10 +48,9 @@ class PluginInstance:
         file = args.get("artifact") or args.get("checkpoint")
         more = (file.size or 0) / _BYTES_PER_SECOND if file else 0.0
         about = {**self._about, "state": state, "time": call.time, "seq": call.seq}
-        own = getattr(self._hooks, call.hook, None)
         with self._watchdog.watching(f"{self._name}, {call.hook}", more):
-            if own:
-                own(**args, **about)
+            if call.hook in EVENTS:
+                getattr(self._hooks, call.hook)(**args, **about)
             if self._hooks.on_event.get_hookimpls():
                 self._hooks.on_event(hook=call.hook, args=plain(args), **about)
 

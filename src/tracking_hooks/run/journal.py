@@ -130,7 +130,7 @@ def _spell_out(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return arguments of a hook as JSON values, spelled as in the journal."""
-    return _spell_out(msgspec.to_builtins(value, enc_hook=_encode_other))
+    return _spell_out(msgspec.to_builtins(value, enc_hook=_encode_other, str_keys=True))
 
 
 def _encode(line: Any) -> bytes:

@@ -39,7 +39,7 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
-from tracking_hooks.run.journal import Call, plain
+from tracking_hooks.run.journal import EVENTS, Call, plain
 from tracking_hooks.run.layout import check_state
 
 STARTED = 1_760_000_000.0
@@ -195,10 +195,11 @@ def play(
             check_state(state)
             is_open = True
         about = {**common, "time": call.time, "seq": call.seq}
-        getattr(manager.hook, call.hook)(**call.args, **about)
+        if call.hook in EVENTS:
+            getattr(manager.hook, call.hook)(**call.args, **about)
         manager.hook.on_event(hook=call.hook, args=plain(call.args), **about)
         context.passed(call)
-    if flush:
+    if flush and is_open:
         manager.hook.flush(**common)
         check_state(state)
     return state

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from tracking_hooks import Capture, hookimpl
-from tracking_hooks.hookspecs import LifecycleSpecs
-
-EVENTS = [name for name in vars(LifecycleSpecs) if name.startswith("on_") and name != "on_event"]
+from tracking_hooks.run.journal import EVENTS
 
 
 def _note(hook):

@@ -1,8 +1,7 @@
 """The relay side: writes the events of a run to the event file.
 
-``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``started`` (the
-start time of the run), ``epoch`` (the last settled epoch), ``second`` (the last step of the system metrics) and
-``layout`` (whether the layout of the custom scalars is written).
+``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``second`` (the last
+step of the system metrics) and ``layout`` (whether the layout of the custom scalars is written).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from tracking_hooks.events import (
     Run,
     State,
     Status,
+    Unavailable,
 )
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_tensorboard import hparams
@@ -55,58 +55,63 @@ class TensorBoardTracker:
     The same calls give the same bytes, so TensorBoard does not notice when calls are repeated.
     """
 
-    def __init__(self) -> None:
-        self._opened: EventFile | None = None
+    _file: EventFile
+    _started: float
+    """When the run started: the zero of the system metrics."""
+    _epoch: int
+    """The last one that was settled."""
 
     @hookimpl
-    def on_run_start(
-        self, params: Params, environment: Environment, resumed: bool,
-        run: Run, time: float, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
+    def open(self, run: Run, epoch: int, time: float, state: State, destination: Destination) -> None:
+        """Make the event file, or find the one that was written so far."""
+        self._started, self._epoch = time, epoch
+        logdir = Path(destination["logdir"])
+        if "file" not in state:
+            self._file = EventFile.create(logdir, run.uid, time)
+            state.update(file=str(self._file.path), size=0)
+            return
+        # The folder may have been moved: look where it is now, and open no other file, whatever the state says.
+        name = Path(state["file"]).name
+        if not (name.startswith("events.out.tfevents.") and name.endswith(run.uid)):
+            raise Unavailable(f"{name} is not an event file of this run")
+        self._file = EventFile(logdir / name, state["size"])
+
+    @hookimpl
+    def on_run_start(self, params: Params, environment: Environment, resumed: bool, run: Run, time: float) -> None:
         """Write the parameters and the environment."""
-        file = self._file(run, time, state, destination)
         if not resumed:  # epochs are settled once, so there is nothing to drop
-            file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
+            self._file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
         texts = [
             text("params", table(["parameter", "value"], params.items())),
             text("environment", _environment(run, environment)),
         ]
-        file.append(time, 0, texts)
-        file.append(time, 0, hparams.start(params, run.task, time))
+        self._file.append(time, 0, texts)
+        self._file.append(time, 0, hparams.start(params, run.task, time))
 
     @hookimpl
-    def on_train_start(
-        self, model: Model, dataset: Dataset, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
+    def on_train_start(self, model: Model, dataset: Dataset, time: float) -> None:
         """Write the model and the data set."""
-        texts = [text("model", _model(model)), text("dataset", _dataset(dataset))]
-        self._file(run, time, state, destination).append(time, 0, texts)
+        self._file.append(time, 0, [text("model", _model(model)), text("dataset", _dataset(dataset))])
 
     @hookimpl
-    def on_batch_end(
-        self, step: int, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
+    def on_batch_end(self, step: int, metrics: Metrics, time: float) -> None:
         """Write the running means of the losses, over batches."""
-        self._file(run, time, state, destination).append(time, step, scalars(metrics))
+        self._file.append(time, step, scalars(metrics))
 
     @hookimpl
-    def on_epoch_end(
-        self, epoch: int, metrics: Metrics, per_class: PerClass | None,
-        run: Run, time: float, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
+    def on_epoch_end(self, epoch: int, metrics: Metrics, per_class: PerClass | None, time: float, state: State) -> None:
         """Write the curves over epochs; with the first ones, the layout of the charts."""
-        file = self._file(run, time, state, destination)
         values = scalars(metrics | copies(metrics))
         for label, of_class in (per_class or {}).items():
             values += scalars(without_brackets(of_class), f"per_class/{label}/")
-        file.append(time, epoch, values)
+        self._file.append(time, epoch, values)
         if "layout" not in state and (charts := layout(metrics, per_class)):
-            file.append(time, 0, [charts])
+            self._file.append(time, 0, [charts])
             state["layout"] = True
-        state["epoch"] = epoch
+        self._epoch = max(self._epoch, epoch)
 
     @hookimpl
-    def on_artifact(self, artifact: Artifact, run: Run, time: float, state: State, destination: Destination) -> None:
+    def on_artifact(self, artifact: Artifact, time: float) -> None:
         """Write plots that are pictures, the log, and the histograms and graph of the network."""
         name, step = artifact.name, artifact.epoch or 0
         is_picture = artifact.kind == "plot" and artifact.path.suffix.lower() in _PICTURES
@@ -116,8 +121,7 @@ class TensorBoardTracker:
         data = artifact.path.read_bytes()
         try:
             if name == _GRAPH:
-                network = graph(data)
-                self._file(run, time, state, destination).append_graph(time, network)
+                self._file.append_graph(time, graph(data))
                 return
             if is_histogram:
                 values = histograms(data)
@@ -128,41 +132,30 @@ class TensorBoardTracker:
                 values = [image(f"plots/{Path(name).with_suffix('').as_posix()}", data)]
         except ValueError as error:
             raise Rejected(f"{artifact.path} cannot be shown: {error}.") from error
-        self._file(run, time, state, destination).append(time, step, values)
+        self._file.append(time, step, values)
 
     @hookimpl
-    def on_system_metrics(
-        self, metrics: Metrics, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
+    def on_system_metrics(self, metrics: Metrics, time: float, state: State) -> None:
         """Write the resources that the training uses, over the seconds since its start."""
-        file = self._file(run, time, state, destination)
         # A clock that is set back must not make the curve go back.
-        state["second"] = max(int(time - state["started"]), state.get("second", -1) + 1)
-        file.append(time, state["second"], scalars(metrics))
+        state["second"] = max(int(time - self._started), state.get("second", -1) + 1)
+        self._file.append(time, state["second"], scalars(metrics))
 
     @hookimpl
-    def on_log(
-        self, metrics: Metrics, step: int | None,
-        run: Run, time: float, seq: int, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
+    def on_log(self, metrics: Metrics, step: int | None, time: float, seq: int) -> None:
         """Write the user's own metrics."""
-        at = seq if step is None else step
-        self._file(run, time, state, destination).append(time, at, scalars(metrics))
+        self._file.append(time, seq if step is None else step, scalars(metrics))
 
     @hookimpl
-    def on_action(
-        self, action: Action, plugin: str, outcome: str,
-        run: Run, time: float, seq: int, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
+    def on_action(self, action: Action, plugin: str, outcome: str, time: float, seq: int) -> None:
         """Write the action, who asked for it, and whether it was carried out."""
         shown = table(["action", "asked for by", "outcome"], [[action, plugin, outcome]])
-        self._file(run, time, state, destination).append(time, seq, [text("actions", shown)])
+        self._file.append(time, seq, [text("actions", shown)])
 
     @hookimpl
     def on_final_validation(
         self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
-        confusion_matrix: ConfusionMatrix | None,
-        run: Run, time: float, state: State, destination: Destination,
+        confusion_matrix: ConfusionMatrix | None, time: float,
     ) -> None:  # fmt: skip
         """Write the metrics of the best checkpoint apart from the curves, and its PR curves."""
         values = scalars(metrics, "best/")
@@ -171,39 +164,23 @@ class TensorBoardTracker:
         if confusion_matrix and len(confusion_matrix.labels) <= _MOST_LABELS:
             values.append(text("best/confusion_matrix", _confusion_matrix(confusion_matrix)))
         values += pr_curves(curves, confusion_matrix)
-        self._file(run, time, state, destination).append(time, state.get("epoch", 0), values)
+        self._file.append(time, self._epoch, values)
 
     @hookimpl
-    def on_run_end(
-        self, status: Status, error: Error | None,
-        run: Run, time: float, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
+    def on_run_end(self, status: Status, error: Error | None, time: float) -> None:
         """Write how the run ended."""
         texts = [text("status", status)]
         if error:
             texts.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
         if status == "finished":
             texts.append(hparams.success(time))
-        self._file(run, time, state, destination).append(time, state.get("epoch", 0), texts)
+        self._file.append(time, self._epoch, texts)
 
     @hookimpl
     def flush(self, state: State) -> None:
         """Make sure that everything is on disk."""
-        if self._opened:
-            self._opened.sync()
-            state["size"] = self._opened.size
-
-    def _file(self, run: Run, time: float, state: State, destination: Destination) -> EventFile:
-        if self._opened is None and "file" in state:
-            # The folder may have been moved: look where it is now, and open no other file, whatever the state says.
-            name = Path(state["file"]).name
-            if not (name.startswith("events.out.tfevents.") and name.endswith(run.uid)):
-                raise Rejected(f"{name} is not an event file of this run")
-            self._opened = EventFile(Path(destination["logdir"]) / name, state["size"])
-        elif self._opened is None:
-            self._opened = EventFile.create(Path(destination["logdir"]), run.uid, time)
-            state.update(file=str(self._opened.path), size=0, started=time)
-        return self._opened
+        self._file.sync()
+        state["size"] = self._file.size
 
 
 def _environment(run: Run, environment: Environment) -> str:

@@ -21,6 +21,7 @@ def capture(run: Run, parent: Destination | None) -> Capture:
         destination={"logdir": str(logdir)},
         disables="tensorboard",
         summary=f"tensorboard --logdir {shlex.quote(str(logdir))}",
+        place=logdir.as_uri(),
     )
 
 
