@@ -1,0 +1,40 @@
+"""Plays a run to both parts of the MLflow plugin, as its two relays do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tracking_hooks.events import Destination, Run, State
+from tracking_hooks.run.journal import Call
+from tracking_hooks.testing import play
+from tracking_hooks_mlflow.files import MLflowFiles
+from tracking_hooks_mlflow.tracker import MLflowTracker
+
+
+def play_to_mlflow(
+    calls: Iterable[Call],
+    run: Run,
+    *,
+    destination: Destination,
+    state: State | None = None,
+    before: Iterable[Call] = (),
+    **options: Any,
+) -> State:
+    """Play calls to both parts, to the one that makes the run first.
+
+    :param state: what an earlier call returned
+    :param before: the calls that earlier instances were given
+    :param options: more parameters of ``play``
+    :returns: the state of the first part, with that of the other as ``"files"``
+    """
+    calls, before = list(calls), list(before)
+    state = {} if state is None else state
+    files = state.pop("files", {})
+    common = {"destination": destination, "before": before, **options}
+    try:
+        play(MLflowTracker(), calls, run, state=state, **common)
+        play(MLflowFiles(), calls, run, state=files, **common)
+    finally:
+        state["files"] = files
+    return state
