@@ -118,8 +118,8 @@ def _down(uri: str, why: str) -> Unavailable:
 
 def _out_of_reach(uri: str, name: str, why: str) -> Unavailable:
     hint = (
-        " The server sends its clients to that place themselves: give this machine access to it, or start the server"
-        " with --serve-artifacts and an --artifacts-destination."
+        " The server lets its clients write there themselves: give this machine access to that place. A server that is"
+        " started with --serve-artifacts writes the files of new experiments itself."
         if uris.is_web(uri)
         else ""
     )
