@@ -259,6 +259,14 @@ class Capture(Struct, frozen=True, kw_only=True):
 class Unavailable(Exception):
     """Raised by a hook when the tracker cannot be reached. The relay repeats the calls until it can."""
 
+    def __init__(self, reason: str = "", *, only_this_run: bool = False) -> None:
+        """Say why.
+
+        :param only_this_run: whether other runs of the same tracker are not concerned, as where it refuses this one
+        """
+        super().__init__(reason)
+        self.only_this_run = only_this_run
+
 
 class Rejected(Exception):
     """Raised by a hook when the tracker does not take this event, which is then set aside with the reason."""

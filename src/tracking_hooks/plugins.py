@@ -59,6 +59,16 @@ def first_part(name: str) -> str:
     return name if ":" in name else name.partition(".")[0]
 
 
+def first_label(label: str, plugin: str) -> str:
+    """Return the label of a plugin's first part: ``mlflow`` of ``mlflow.files``, ``mlflow@1a2b3c4d`` in a replay.
+
+    :param label: of the plugin or of a part of it
+    :param plugin: the plugin, or part, that the label stands for
+    """
+    first = first_part(plugin)
+    return label if first == plugin else first + label.removeprefix(plugin)
+
+
 def select(text: str, available: Iterable[str]) -> list[str]:
     """Apply the grammar of ``TRACKING_HOOKS``.
 
@@ -150,6 +160,16 @@ def capture(
             except Exception as error:
                 raise ConfigurationError(f"plugin {name!r} failed in capture: {_describe(error)}") from error
     return captures
+
+
+def of_parts(captures: Mapping[str, Capture]) -> dict[str, Capture]:
+    """Return the captures of plugins and of their further parts, which deliver to where their plugin does."""
+    points = installed()
+    return {
+        part: capture if part == name else Capture(destination=capture.destination, place=capture.place)
+        for name, capture in captures.items()
+        for part in parts(name, points)
+    }
 
 
 def hooks_of(plugin: object) -> dict[str, str]:

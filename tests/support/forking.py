@@ -38,7 +38,7 @@ _BIN = Path(sys.executable).parent
 _TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot", "PIL.Image", "psutil", "requests")
 """Not polars and pandas, which start threads: threads do not live on in a fork."""
 _RELAY = (
-    "tracking_hooks.delivery.main", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
+    "tracking_hooks.delivery.worker", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
     "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
@@ -172,7 +172,7 @@ class _Popen(subprocess.Popen):
 
     def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
         here = {"env": os.environ, "cwd": str(Path.cwd())}
-        if isinstance(command, list) and command[1:4] == _RELAYS_OPTIONS and "delivery.main import" in command[5]:
+        if isinstance(command, list) and command[1:4] == _RELAYS_OPTIONS and ("delivery.main import" in command[5] or "delivery.worker import" in command[5]):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
         if isinstance(command, list) and command[1:3] == _TRIAL and TRIALS in os.environ:
             return Forked(os.environ[TRIALS], command, output=1, **here)

@@ -1,5 +1,4 @@
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -89,10 +88,9 @@ class RecordedRun:
         """The events that reached a ``Notes`` plugin."""
         return [int(line.split()[0]) for line in self.notes.read_text().splitlines()] if self.notes.exists() else []
 
-    def dead_letters(self, plugin: str) -> dict[int, str]:
+    def set_aside(self, plugin: str) -> dict[int, str]:
         """Event to the reason why it was set aside."""
-        letters = map(json.loads, self.folder.relay(plugin).dead_letters.read_text().splitlines())
-        return {json.loads(letter["line"])["seq"]: letter["reason"] for letter in letters}
+        return {event.seq: event.reason for event in self.folder.relay(plugin).read_aside()}
 
 
 @pytest.fixture

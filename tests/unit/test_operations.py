@@ -298,7 +298,7 @@ def test_files_that_a_later_run_overwrites_are_saved_first(record_run, make_plug
     (run.save_dir / "weights/best.pt").write_bytes(b"those of the later run")
     (run.save_dir / "results.csv").unlink()
     assert run.relay(plugin) == DELIVERED
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
     assert "best weights" in run.notes.read_text()
     assert "those of the later run" not in run.notes.read_text()
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in run.folder.files.iterdir())
@@ -328,7 +328,7 @@ def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     (run.save_dir / "link.txt").symlink_to(secret)
     run.relay(plugin)
     assert "not for the tracker" not in run.notes.read_text()
-    reasons = list(run.dead_letters(plugin).values())
+    reasons = list(run.set_aside(plugin).values())
     assert all("outside of the run's root folder" in reason for reason in reasons)
     assert len(reasons) == 2
 
@@ -515,7 +515,7 @@ def test_a_relay_that_is_told_to_end_is_nobodys_fault(record_run, make_plugin, u
         assert relay.wait() == PENDING
     (tmp_path / "go").touch()
     assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
     assert run.noted() == [call.seq for call in run.calls()]
 
 

@@ -52,7 +52,7 @@ def test_every_event_is_delivered_once_and_in_order(record_run, notes):
     assert run.noted() == [call.seq for call in run.calls()]
     cursor = run.cursor(notes)
     assert cursor.offset == run.folder.journal.stat().st_size
-    assert (cursor.delivered, cursor.dead, cursor.damaged, cursor.ended) == (len(run.calls()), 0, 0, True)
+    assert (cursor.delivered, cursor.damaged, cursor.ended) == (len(run.calls()), 0, True)
 
 
 def test_a_relay_process_delivers_and_ends_with_0(record_run, notes):
@@ -141,8 +141,8 @@ def test_a_rejected_event_is_set_aside_with_the_reason_and_the_others_arrive(rec
     run = record_run(plugin)
     assert run.relay(plugin) == DELIVERED
     assert set(run.noted()) == {call.seq for call in run.calls()} - {9}
-    assert run.dead_letters(plugin) == {9: "the name is too long"}
-    assert run.cursor(plugin).dead == 1
+    assert run.set_aside(plugin) == {9: "the name is too long"}
+    assert len(run.set_aside(plugin)) == 1
 
 
 def test_the_one_event_of_200_that_fails_is_found(record_run, make_plugin, tmp_path):
@@ -159,7 +159,7 @@ def test_the_one_event_of_200_that_fails_is_found(record_run, make_plugin, tmp_p
     run = record_run(plugin, calls=whole(200))
     assert run.relay(plugin) == DELIVERED
     assert set(run.noted()) == set(range(1, 201)) - {137}
-    assert run.dead_letters(plugin) == {137: "ZeroDivisionError: step is 0"}
+    assert run.set_aside(plugin) == {137: "ZeroDivisionError: step is 0"}
     assert run.cursor(plugin).delivered == 199
     assert len((tmp_path / "tries").read_text()) >= 3
 
@@ -178,7 +178,7 @@ def test_a_failure_that_passes_costs_nothing(record_run, make_plugin, tmp_path):
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin) == DELIVERED
     assert set(run.noted()) == set(range(1, 11))
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
 
 
 def test_after_a_failure_the_plugin_is_made_anew_from_its_saved_state(record_run, make_plugin):
@@ -199,7 +199,7 @@ def test_after_a_failure_the_plugin_is_made_anew_from_its_saved_state(record_run
     )
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin) == DELIVERED
-    assert list(run.dead_letters(plugin)) == [5]
+    assert list(run.set_aside(plugin)) == [5]
     assert run.cursor(plugin).state == {"seen": 9}
 
 
@@ -229,7 +229,7 @@ def test_state_that_would_not_come_back_equal_is_refused_at_the_event_that_leave
     )
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin) == DELIVERED
-    assert run.dead_letters(plugin) == {5: f"TypeError: {sentence}: state takes JSON values, which come back equal"}
+    assert run.set_aside(plugin) == {5: f"TypeError: {sentence}: state takes JSON values, which come back equal"}
     assert run.cursor(plugin).state == {"seen": 9}
 
 
@@ -243,7 +243,7 @@ def test_state_of_any_json_is_taken(record_run, make_plugin):
     )
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin) == DELIVERED
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
     assert run.cursor(plugin).state == {"all": {"": [None, True, 0.1, -7, "NaN", "größer", {}, [], 10**18, 1e300]}}
 
 
@@ -257,7 +257,7 @@ def test_a_plugin_that_takes_nothing_ends_with_everything_accounted_for(record_r
     )
     run = record_run(plugin, calls=whole(20))
     assert run.relay(plugin) == DELIVERED
-    assert run.dead_letters(plugin) == dict.fromkeys(range(1, 21), "RuntimeError: never")
+    assert run.set_aside(plugin) == dict.fromkeys(range(1, 21), "RuntimeError: never")
     assert run.cursor(plugin).ended
 
 
@@ -284,7 +284,7 @@ def test_what_a_plugin_buffers_counts_only_when_it_is_flushed(record_run, make_p
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin) == DELIVERED
     assert sorted(run.noted()) == [1, 2, 3, 4, 6, 7, 8, 9]
-    assert list(run.dead_letters(plugin)) == [5]
+    assert list(run.set_aside(plugin)) == [5]
 
 
 @pytest.mark.parametrize("change", ["overwritten", "gone", "its folder is gone", "a folder now"])
@@ -307,10 +307,10 @@ def test_a_final_file_that_is_not_what_was_recorded_is_not_uploaded(record_run, 
             path.mkdir()
     assert run.relay(notes, linger=0.0) == DELIVERED
     assert artifact.seq not in run.noted()
-    assert str(path) in run.dead_letters(notes)[artifact.seq]
-    kept = {call.seq for call in run.calls()} - set(run.dead_letters(notes))
+    assert str(path) in run.set_aside(notes)[artifact.seq]
+    kept = {call.seq for call in run.calls()} - set(run.set_aside(notes))
     assert set(run.noted()) == kept
-    assert len(run.dead_letters(notes)) == (5 if change == "its folder is gone" else 1)
+    assert len(run.set_aside(notes)) == (5 if change == "its folder is gone" else 1)
 
 
 # -- a tracker that is down -----------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_an_outage_delays_but_loses_nothing(record_run, make_plugin, until, tmp_
     assert relay.wait() == DELIVERED
     assert health().state == "ready"
     assert set(run.noted()) == set(range(1, 11))
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
 
 
 SHUT = """
@@ -356,7 +356,7 @@ def test_sync_leaves_an_outage_pending(record_run, make_plugin, monkeypatch):
     plugin = make_plugin(SHUT)
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin, drain=True) == PENDING
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
     assert run.cursor(plugin).offset < run.folder.journal.stat().st_size
 
 
@@ -364,7 +364,7 @@ def test_a_relay_leaves_an_outage_pending_when_it_has_lingered(record_run, make_
     plugin = make_plugin(SHUT)
     run = record_run(plugin, calls=whole(10))
     assert run.relay(plugin, linger=0.0) == PENDING
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
 
 
 # -- deaths ---------------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def test_killed_between_delivery_and_noting_it_down_a_relay_leaves_no_hole(recor
     assert run.cursor(plugin).seq == 0
     assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
     assert set(run.noted()) == {call.seq for call in run.calls()}
-    assert run.cursor(plugin).dead == 0
+    assert not run.set_aside(plugin)
 
 
 def test_an_event_at_which_the_process_dies_is_quarantined(record_run, make_plugin):
@@ -404,8 +404,8 @@ def test_an_event_at_which_the_process_dies_is_quarantined(record_run, make_plug
     codes = [start_relay(run.folder, plugin, Settings()).wait() for _ in range(4)]
     assert codes == [11, 11, 11, DELIVERED]
     assert set(run.noted()) == set(range(1, 101)) - {60}
-    assert "died 3 times" in run.dead_letters(plugin)[60]
-    assert run.cursor(plugin).dead == 1
+    assert "died 3 times" in run.set_aside(plugin)[60]
+    assert len(run.set_aside(plugin)) == 1
 
 
 def test_a_plugin_that_hangs_ends_its_relay(record_run, make_plugin):

@@ -18,9 +18,9 @@ from tracking_hooks.run.layout import RunFolder
 def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
     """Free disk space: remove delivered run folders.
 
-    A run folder is removed if every tracker has received the whole run. Runs with pending events or with dead letters
-    are kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line. The
-    folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another tracker.
+    A run folder is removed if every tracker has received the whole run. Runs with events that are pending or set
+    aside are kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line.
+    The folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another tracker.
     """
     if bool(paths) == everywhere:
         raise click.UsageError("Name the folders, or give --all.")
@@ -72,8 +72,9 @@ def _reason_to_keep(folder: RunFolder) -> str:
     except (journal.JournalError, OSError) as error:
         return str(error)
     for label in labels:
-        if not state.is_delivered(folder, label):
+        owed = state.owed(folder, label)
+        if owed.pending or not owed.is_over:
             return f"{label} has not received all of it"
-        if folder.relay(label).read_cursor().dead:
-            return f"{label} has dead letters: {folder.relay(label).dead_letters}"
+        if owed.aside:
+            return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
     return ""

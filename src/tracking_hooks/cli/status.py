@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.run import journal, state
-from tracking_hooks.run.layout import Health, RunFolder, read_json
+from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import is_alive
 from tracking_hooks.run.story import Story, read
 
@@ -27,9 +28,7 @@ class _Delivery(Struct, frozen=True):
     """What one tracker has received of a run."""
 
     label: str
-    delivered: int
-    pending: int
-    dead: int
+    owed: state.Owed
     notes: list[str]
 
 
@@ -43,7 +42,8 @@ class _Run(Struct, frozen=True):
 
 @click.command("status")
 @run_paths.argument
-def command(paths: tuple[Path, ...]) -> None:
+@click.option("--set-aside", is_flag=True, help="List the events that a tracker did not take, each with the reason.")
+def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
     """Show what each tracker has received, and what is pending.
 
     PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
@@ -52,6 +52,9 @@ def command(paths: tuple[Path, ...]) -> None:
     folders = run_paths.runs(paths)
     if not folders:
         click.echo(f"No runs {run_paths.where(paths)}.")
+        return
+    if set_aside:
+        _list_set_aside(folders, run_paths.where(paths))
         return
     runs = [_look(folder) for folder in folders]
     console = Console()
@@ -64,16 +67,10 @@ def command(paths: tuple[Path, ...]) -> None:
 def _look(folder: RunFolder) -> _Run:
     try:
         head, story = read(folder.journal)
-        _, start = journal.read_head(folder.journal)
-        labels = state.labels(folder)
+        owed = {label: state.owed(folder, label) for label in state.labels(folder)}
     except (journal.JournalError, OSError) as error:
         return _Run(folder.uid, "", "unreadable", error=str(error))
-    deliveries = []
-    for label in labels:
-        cursor = folder.relay(label).read_cursor()
-        pending = _count_lines(folder.journal, max(cursor.offset, start))
-        notes = _notes(folder, label, pending)
-        deliveries.append(_Delivery(label, cursor.delivered, pending, cursor.dead, notes))
+    deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
     return _Run(folder.uid, head.run.name, _status(folder, story), deliveries)
 
 
@@ -86,22 +83,24 @@ def _paragraph(run: _Run) -> Iterator[str]:
         yield "  no tracker: recorded for its rules alone"
     width = max((len(delivery.label) for delivery in run.deliveries), default=0)
     for delivery in run.deliveries:
-        counts = [f"{delivery.delivered} delivered", f"{delivery.pending} pending"]
-        if delivery.dead:
-            counts.append(f"{delivery.dead} dead letter{'s' * (delivery.dead != 1)}")
+        owed = delivery.owed
+        counts = [f"{owed.delivered} delivered", f"{owed.pending} pending"]
+        if owed.aside:
+            counts.append(f"{len(owed.aside)} set aside")
         yield f"  {delivery.label:{width}}  {', '.join(counts)}"
         yield from (f"  {'':{width}}  {note}" for note in delivery.notes)
 
 
 def _table(runs: Iterable[_Run]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "status", "tracker", "delivered", "pending", "dead letters"):
+    for heading in ("run", "name", "status", "tracker", "delivered", "pending", "set aside"):
         table.add_column(heading, no_wrap=True)
     table.add_column("notes", overflow="fold")
     for run in runs:
         first = [run.uid, run.name, run.status]
         for delivery in run.deliveries:
-            numbers = (str(delivery.delivered), str(delivery.pending), str(delivery.dead))
+            owed = delivery.owed
+            numbers = (str(owed.delivered), str(owed.pending), str(len(owed.aside)))
             table.add_row(*first, delivery.label, *numbers, "; ".join(delivery.notes))
             first = ["", "", ""]
         if not run.deliveries:
@@ -118,28 +117,51 @@ def _status(folder: RunFolder, story: Story) -> str:
     return story.status or "killed"
 
 
-def _count_lines(path: Path, offset: int) -> int:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
-
-
 def _short(error: str) -> str:
     line = error.splitlines()[0]
     return line if len(line) <= _NOTE else f"{line[:_NOTE]}…"
 
 
-def _notes(folder: RunFolder, label: str, pending: int) -> list[str]:
+def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
     """Return what the user should know about a delivery, and do."""
     files = folder.relay(label)
     health = read_json(files.health, Health)
     notes = []
     if is_alive(files.lock, heartbeat=files.log, silence=state.SILENCE):
         notes.append("a relay is at work")
-    elif pending:
+    elif owed.pending:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")
     if health and health.error:
         notes.append(f"{'refused' if health.state == 'refused' else 'down'}: {_short(health.error)}")
-    if files.dead_letters.exists():
-        notes.append(f"reasons: {files.dead_letters}")
+    if owed.aside:
+        notes.append(f"reasons: tracking-hooks status --set-aside {folder.path}")
     return notes
+
+
+def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
+    """Print each event that is set aside, with its reason and when it is tried again."""
+    count = 0
+    for folder in folders:
+        try:
+            found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
+        except (journal.JournalError, OSError) as error:
+            click.echo(f"{folder.uid}  {error}", err=True)
+            continue
+        for label, events in found.items():
+            for event in events:
+                count += 1
+                what = f"{event.hook} {event.name}".rstrip()
+                click.echo(f"{folder.uid}  {label}  event {event.seq}, {what}: {event.reason}")
+                click.echo(f"  {_next_try(event)}")
+    if not count:
+        click.echo(f"Nothing is set aside {where}.")
+        return
+    click.echo(f"\n{count} event{'s' * (count != 1)} set aside. To try all of them again: tracking-hooks sync --retry")
+
+
+def _next_try(event: SetAside) -> str:
+    if event.retry_at is None:
+        return "not tried again by itself"
+    if event.retry_at <= time.time():
+        return "tried again with the next sync"
+    return f"tried again after {time.strftime('%Y-%m-%d %H:%M', time.localtime(event.retry_at))}, or with the next sync"

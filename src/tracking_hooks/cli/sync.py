@@ -31,20 +31,30 @@ _WATCH_EVERY = 2.0
 @click.option(
     "--forget", metavar="LABEL", help="Cancel a replay, by the label that `status` shows, such as mlflow@1a2b3c4d."
 )
+@click.option("--retry", is_flag=True, help="Also try again whatever was set aside.")
 @click.option("--watch", is_flag=True, help="Keep running and follow live runs, including those on other machines.")
 def command(
-    paths: tuple[Path, ...], to: str | None, assignments: tuple[str, ...], forget: str | None, *, watch: bool
+    paths: tuple[Path, ...],
+    to: str | None,
+    assignments: tuple[str, ...],
+    forget: str | None,
+    *,
+    retry: bool,
+    watch: bool,
 ) -> None:
     """Deliver pending events to the trackers.
 
     PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
-    are delivered. Each run is delivered to the destination that was recorded with it.
+    are delivered. Each run is delivered to the destination that was recorded with it. The exit code is 1 if something
+    is still to be delivered. Events that a tracker did not take are set aside; they are tried again by --retry.
     """
     if assignments and not to:
         raise click.UsageError("--set goes with --to.")
+    if retry and watch:
+        raise click.UsageError("--retry and --watch exclude each other.")
     folders = run_paths.runs(paths)
     if forget:
-        found = [folder for folder in folders if folder.forget_replay(forget)]
+        found = [folder for folder in folders if _forget(folder, forget)]
         click.echo(f"{forget} is cancelled in {len(found)} run{'s' * (len(found) != 1)}.")
         return
     try:
@@ -55,7 +65,9 @@ def command(
         raise click.ClickException(str(error)) from None
     if watch:
         _watch(paths, settings)
-    elif _report(deliver(folders, settings, busy_wait=settings.exit_wait), len(folders), run_paths.where(paths)):
+        return
+    results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
+    if _report(results, len(folders), run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 
@@ -66,8 +78,8 @@ def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
         count += 1
         undone += not result.done
         parts = [f"{result.delivered} events delivered"]
-        if result.dead:
-            parts.append(f"{result.dead} set aside ({result.folder.relay(result.label).dead_letters})")
+        if result.aside:
+            parts.append(f"{len(result.aside)} set aside (reasons: tracking-hooks status --set-aside)")
         if result.note:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
@@ -100,12 +112,24 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
         except (journal.JournalError, OSError) as error:
             click.echo(f"{folder.uid}  skipped: {error}", err=True)
             continue
-        captured = plugins.capture(plugins.load_trainer_sides([plugin]), head.run)[plugin].destination
+        capture = plugins.capture(plugins.load_trainer_sides([plugin]), head.run)[plugin]
+        captured = capture.destination
         if unknown := [key for key in changes if captured and key not in captured]:
             raise ConfigurationError(
                 f"--set {unknown[0]}=…: the destination of {plugin} has no such part. It has: {', '.join(captured)}."
             )
-        folder.add_replay(plugin, {**captured, **changes})
+        for part in plugins.parts(plugin, plugins.installed()):
+            folder.add_replay(part, {**captured, **changes}, "" if changes else capture.place)
+
+
+def _forget(folder: RunFolder, label: str) -> bool:
+    """Drop a replay with all parts of its plugin; return whether there was one of that label."""
+    replays = folder.replays()
+    known = label in replays
+    for other, replay in replays.items():
+        if other == label or plugins.first_label(other, replay.plugin) == label:
+            folder.forget_replay(other)
+    return known
 
 
 def _watch(paths: tuple[Path, ...], settings: Settings) -> None:

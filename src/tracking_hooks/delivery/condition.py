@@ -21,23 +21,25 @@ class Condition:
         self._name = name
         self._files = files
         self._is_down = False
+        self._said = ""
 
-    def say(self, state: Literal["ready", "refused", "down"], error: str = "") -> None:
+    def say(self, state: Literal["ready", "refused", "down"], error: str = "", *, only_this_run: bool = False) -> None:
         """Write it down."""
+        health = Health(state=state, pid=os.getpid(), error=redact.text(error), only_this_run=only_this_run)
         with suppress(OSError):  # a full disk does not keep a relay from delivering
-            write_json(self._files.health, Health(state=state, pid=os.getpid(), error=redact.text(error)))
+            write_json(self._files.health, health)
 
-    def note_outage(self, error: BaseException | None) -> None:
-        """Say that the tracker is down, unless that was said."""
-        if not self._is_down:
-            self._is_down = True
+    def note_outage(self, error: Exception) -> None:
+        """Say that the tracker is down and why, unless that was said."""
+        if self._said != str(error):
+            self._is_down, self._said = True, str(error)
             logger.warning("%s is down, trying again until it is back: %s", self._name, error)
-            self.say("down", str(error))
+            self.say("down", str(error), only_this_run=getattr(error, "only_this_run", False))
 
     def note_recovery(self) -> None:
         """Say that the tracker is back, if it was down."""
         if self._is_down:
-            self._is_down = False
+            self._is_down, self._said = False, ""
             self.was_down = True
             logger.warning("%s is back", self._name)
             self.say("ready")

@@ -23,9 +23,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("label")
     parser.add_argument("--drain", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--retry", action="store_true")
     parser.add_argument("--linger", type=float, default=Settings().linger)
     parser.add_argument("--call-timeout", type=float, default=Settings().call_timeout)
     options = parser.parse_args(arguments)
+    be_a_relay()
+    settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
+    wanted = {"drain": options.drain, "check": options.check, "retry": options.retry}
+    relay = Relay(RunFolder(options.folder), options.label, settings, **wanted)
+    signal.signal(signal.SIGTERM, relay.leave)
+    return relay.run()
+
+
+def be_a_relay() -> None:
+    """Make this process one that delivers: with a log, and behind the training."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -34,7 +45,3 @@ def main(arguments: list[str]) -> int:
     with suppress(OSError):
         # Where Linux groups processes by session, as desktops do, that counts only within this one: nice the group.
         Path("/proc/self/autogroup").write_text("10")
-    settings = Settings(linger=options.linger, call_timeout=options.call_timeout)
-    relay = Relay(RunFolder(options.folder), options.label, settings, drain=options.drain, check=options.check)
-    signal.signal(signal.SIGTERM, relay.leave)
-    return relay.run()

@@ -1,49 +1,46 @@
-"""A relay: one process that delivers one run's journal to one plugin, whatever happens.
+"""A relay: the process around a deliverer, for one run and one plugin.
 
-Delivery is at least once. A batch of calls goes to the plugin, ``flush`` behind it, and only then the cursor
-moves, together with the plugin's state. ``Unavailable`` and any ``OSError`` mean: the same batch again, for
-ever, with back-off. Any other exception means that something in the batch is at fault: the plugin is built
-anew from its saved state, the batch is halved until the culprit is alone, and that one is tried three times
-before it is set aside as a dead letter. An event at which the process itself died three times is set aside too.
+It holds the relay's lock, says how it is, waits while the tracker is down, asks what was asked for in the tracker,
+writes the end of a run whose process is gone, and ends with a code that says why.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import time
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pluggy
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery import dead_letters
 from tracking_hooks.delivery.condition import Condition
-from tracking_hooks.delivery.deaths import Deaths
+from tracking_hooks.delivery.deliverer import Deliverer, Down
+from tracking_hooks.delivery.disk import RunDisk, RunSource
 from tracking_hooks.delivery.inquiry import Inquiry
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, PENDING, REFUSED, start_adopter
+from tracking_hooks.delivery.instance import PluginInstance
+from tracking_hooks.delivery.patience import Patience
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, start_adopter, start_relay
+from tracking_hooks.delivery.target import Target, further_labels
 from tracking_hooks.delivery.watchdog import Watchdog
-from tracking_hooks.events import Destination, Rejected, Run, Unavailable
-from tracking_hooks.metricrules import MetricRules
-from tracking_hooks.run import files, journal, orphans, state
-from tracking_hooks.run.journal import Call, Entry, Head
-from tracking_hooks.run.layout import Cursor, RunFolder, check_state, fallback_home, write_json
+from tracking_hooks.run import journal, orphans, state
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import ConfigurationError, Settings
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
-_TRIES = 3
-_BATCH_BYTES = 4 << 20
 _DRAIN_PATIENCE = 5.0
 """Seconds that `sync` waits for a tracker that is down."""
+_CONFIRMATION = 60.0
+"""Seconds that a tracker has to confirm what it was given last."""
+_FLUSH_EVERY = 3.0
+"""Seconds between two flushes while something is not confirmed."""
 _POLL = 0.2
 """Seconds between two looks at a journal that has nothing new."""
+_LAST_TRY = 3.0
+"""Seconds that a relay goes on that was asked to leave while it waited."""
+_IDLE = 10.0
+"""Seconds after which the relay of a further part ends that has nothing to do."""
 
 
 class Relay:
@@ -57,27 +54,32 @@ class Relay:
         *,
         drain: bool = False,
         check: bool = False,
+        retry: bool = False,
     ) -> None:
         """Make a relay.
 
         :param label: the plugin's name, or that of a replay (see ``RunFolder.replays``)
         :param drain: end when everything there is has been delivered, or when the tracker is down
         :param check: only check the plugin
+        :param retry: try again whatever was set aside
         """
         self.folder = folder
+        self.label = label
         self.files = folder.relay(label)
-        self.replay = folder.replays().get(label)
-        self.name = self.replay.plugin if self.replay else label
         self.settings = settings
-        self.drain = drain
-        self.check = check
-        self.cursor = Cursor()
-        self._manager: pluggy.PluginManager | None = None
-        self._condition = Condition(self.name, self.files)
-        self._deaths = Deaths(self.files)
-        self._progress = time.monotonic()
-        self._inquiry = Inquiry(folder, self.name)
-        self._watch = Watchdog(settings.call_timeout)
+        self._drain = drain
+        self._check = check
+        self._retry = retry
+        self._disk = RunDisk(self.files)
+        self._condition = Condition(label, self.files)
+        self._patience = Patience(time.monotonic)
+        self._watch = Watchdog(settings.call_timeout, self._give_up_call)
+        self._is_alone = False
+        self._loaded: pluggy.PluginManager | None = None
+        self._has_begun = False  # the first part of the plugin
+        self._given, self._idle_since = 0, time.monotonic()
+        self._is_waiting = False
+        self._leave_by: float | None = None
 
     def run(self) -> int:
         """Deliver until there is nothing left to do; return the exit code."""
@@ -90,228 +92,191 @@ class Relay:
         try:
             code = self._run()
         finally:
+            self._watch.stop()
             lock.release()
-        if code == DELIVERED and self._condition.was_down and not self.drain:
-            start_adopter(self.folder.path.parent)  # other runs may have given up on the same tracker
+        if code == DELIVERED and not self._check:
+            self._start_others()
         return code
 
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
-        self.recorded_in = head.root
-        self.metric_rules = MetricRules(head.metrics)
-        self.run_info, self.destination = _as_moved(self.folder, head, head.plugins.get(self.name, {}))
-        if self.replay:
-            self.destination = self.replay.destination
+        self.target = Target.of(self.folder, self.label, head)
+        self._first_label = plugins.first_label(self.label, self.target.plugin)
+        self._inquiry = Inquiry(self.folder, self.target.plugin)
         try:
-            self._load()
+            self._loaded = self._load()
         except ConfigurationError as error:
             logger.error("%s", error)  # noqa: TRY400 the sentence is for a person
             self._condition.say("refused", str(error))
             return REFUSED
+        self._is_alone = any(getattr(plugin, "one_run_per_process", False) for plugin in self._loaded.get_plugins())
         self._condition.say("ready")
-        if self.check:
+        if self._check:
             return DELIVERED
-        self.cursor = self.files.read_cursor()
-        if self.cursor.offset < start:
-            self.cursor.offset = start
-            self._save(self.cursor)  # a run without a single event is delivered with this
-        self._deaths.look(self.cursor.offset)
+        cursor = self.files.read_cursor()
+        if cursor.offset < start:
+            cursor.offset = start
+            self._disk.save_cursor(cursor)  # a run without a single event is delivered with this
+        self.deliverer = Deliverer(
+            RunSource(self.folder, head, start),
+            self._disk,
+            self._make,
+            cursor=cursor,
+            aside=self.files.read_aside(),
+            left=self._disk.left(),
+            between=self._inquiry.ask,
+        )
+        if self._retry or self._drain:
+            self.deliverer.shelf.retry(everything=self._retry)
         return self._follow()
 
     def _follow(self) -> int:
-        """Deliver what is there and what comes, until the run has ended."""
-        while True:
+        """Deliver what is there and what comes, until the run has ended; return the exit code."""
+        last_flush = time.monotonic()
+        while self._leave_by is None or time.monotonic() < self._leave_by:
             running = state.is_running(self.folder)  # asked first: what it wrote before it died is read below
-            entries = list(
-                journal.read(
-                    self.folder.journal,
-                    self.cursor.offset,
-                    max_calls=self._deaths.batch_calls(self.cursor.offset),
-                    max_bytes=_BATCH_BYTES,
-                )
-            )
-            if running and not self.drain:
-                self._ask()
-            if entries:
-                _sync(self.folder.journal)
-                try:
-                    self._deliver(entries)
-                except _OUTAGE as error:
-                    self._condition.note_outage(error)
-                    logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
+            self._inquiry.is_on = running and not self._drain and not self.deliverer.cursor.ended
+            if self._is_too_early():
+                if self._drain or not (running or state.has_relay(self.folder, self._first_label)):
                     return PENDING
-            elif not running and _end_orphan(self.folder):
-                time.sleep(_POLL)  # perhaps another relay is at it
-            elif self.drain or not running or (self.cursor.ended and not _is_resumed(self.folder)):
-                if next(journal.read(self.folder.journal, self.cursor.offset), None) is None:
-                    return DELIVERED  # nothing has come since, not even from another relay that ended this run
-            else:
                 time.sleep(_POLL)
-
-    def _ask(self) -> None:
-        """Ask the plugin every few seconds what was asked for in its tracker, and pass it on to the training."""
-        if self.cursor.ended or not self._inquiry.is_due():
-            return
-        manager = self._manager or self._load()
-        try:
-            with self._watch.watching(f"{self.name}, poll"):
-                self._inquiry.ask(manager, self.run_info, self.cursor.state, self.destination)
-        except _OUTAGE:
-            self._manager = None  # the next delivery tells of it
-        except Exception:
-            self._manager = None
-            self._inquiry.is_over = True
-            logger.exception("plugin %r failed in poll, and is not asked any more in this run", self.name)
-
-    # -- delivering -------------------------------------------------------------------------------------------
-
-    def _deliver(self, entries: list[Entry]) -> None:
-        """Deliver entries, setting aside the ones that cannot be delivered.
-
-        :raises Unavailable, OSError: if the tracker is down and there is no point in waiting on
-        """
-        for attempt in Retrying(
-            retry=retry_if_exception_type(_OUTAGE),
-            wait=wait_exponential(multiplier=0.5, max=15) + wait_random(0, 1),
-            stop=self._has_waited_enough,
-            before_sleep=self._before_sleep,
-            reraise=True,
-        ):
-            with attempt:
-                culprit = self._try(entries)
-        self._condition.note_recovery()
-        if culprit is None:
-            return
-        if len(entries) == 1:
-            self._bury(entries[0], culprit)
-            return
-        middle = len(entries) // 2
-        self._deliver(entries[:middle])
-        self._deliver(entries[middle:])
-
-    def _try(self, entries: list[Entry]) -> str | None:
-        """Send entries and move the cursor; return the reason if one of them is at fault."""
-        if reason := self._deaths.verdict():
-            return reason
-        self._deaths.note(entries)
-        for _ in range(_TRIES if len(entries) == 1 else 1):
-            try:
-                self._send(entries)
-            except _OUTAGE:
-                self._manager = None
-                self._deaths.clear()  # the call came back: dying now is nobody's fault
-                raise
-            except Rejected as error:
-                self._manager = None
-                reason = str(error) or "rejected by the tracker"
-                break
-            except Exception as error:
-                self._manager = None
-                reason = f"{type(error).__name__}: {error}"
-                if len(entries) == 1:
-                    logger.exception("plugin %r failed in %s", self.name, _hook(entries[0]))
-            else:
-                return None
-        return reason
-
-    def _send(self, entries: list[Entry]) -> None:
-        cursor = copy.deepcopy(self.cursor)  # what the plugin notes down counts only once it is saved
-        manager = self._manager or self._load()
-        common = {"run": self.run_info, "state": cursor.state, "destination": self.destination}
-        for entry in entries:
-            call = entry.call
-            if call is None:
-                logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
-                cursor.damaged += 1
                 continue
-            args = self._arguments(call)
-            with self._watch.watching(f"{self.name}, {call.hook}"):
-                getattr(manager.hook, call.hook)(**args, **common, time=call.time, seq=call.seq)
-            cursor.seq = call.seq
-            cursor.delivered += 1
-            cursor.ended = call.hook == "on_run_end"
-        with self._watch.watching(f"{self.name}, flush"):
-            manager.hook.flush(**common)
-        check_state(cursor.state)
-        cursor.offset = entries[-1].end
-        self._save(cursor)
+            try:
+                busy = self.deliverer.step(time.time())
+                if not busy and time.monotonic() - last_flush > _FLUSH_EVERY:
+                    last_flush = time.monotonic()
+                    if self.deliverer.confirm():
+                        self._patience.note_progress()
+            except (Down, OSError) as error:
+                if not self._wait(error):
+                    return PENDING
+                continue
+            self._condition.note_recovery()
+            if busy:
+                self._patience.note_progress()
+                continue
+            self.deliverer.pause()
+            if (code := self._verdict(running)) is not None:
+                return code
+            time.sleep(_POLL)
+        return PENDING
 
-    def _arguments(self, call: Call) -> dict[str, Any]:
-        """Return a call's arguments, with the metrics that are wanted and the path where a final file is now.
+    def _verdict(self, running: bool) -> int | None:
+        """Return the exit code, now that nothing new is there; None to go on."""
+        if not running and _end_orphan(self.folder):
+            return None  # perhaps another relay is at it
+        if self._is_over(running):
+            if not self.deliverer.is_unconfirmed:
+                return DELIVERED
+            if self._patience.waited > _CONFIRMATION:
+                self._condition.say("down", "it has not confirmed what it was given last")
+                return PENDING
+        elif self._is_further_part and not self.deliverer.is_unconfirmed and self._has_been_idle():
+            return IDLE
+        return None
 
-        :raises Rejected: if the content that was recorded is no more
-        """
-        return files.locate_for_call(self.folder, self.recorded_in, self.metric_rules.apply_to_call(call.args))
+    def _has_been_idle(self) -> bool:
+        if self.deliverer.given_at_all != self._given:
+            self._given, self._idle_since = self.deliverer.given_at_all, time.monotonic()
+        return time.monotonic() - self._idle_since > _IDLE
 
-    def _bury(self, entry: Entry, reason: str) -> None:
-        """Set an event aside as a dead letter and go on behind it."""
-        logger.error("plugin %r: %s is set aside: %s", self.name, _hook(entry), reason)
-        dead_letters.add(self.files.dead_letters, self.folder.journal, entry, reason)
-        cursor = self.files.read_cursor()
-        cursor.offset = entry.end
-        cursor.dead += 1
-        if entry.call:
-            cursor.seq = entry.call.seq
-            cursor.ended = entry.call.hook == "on_run_end"
-        self._save(cursor)
+    def _is_over(self, running: bool) -> bool:
+        """Whether nothing more comes: everything that is there was given."""
+        if self._drain or not running or (self.deliverer.cursor.ended and not _is_resumed(self.folder)):
+            # Nothing has come since, not even from another relay that has ended this run.
+            return next(journal.read(self.folder.journal, self.deliverer.offset), None) is None
+        return False
 
-    def _save(self, cursor: Cursor) -> None:
-        write_json(self.files.cursor, cursor)
-        self.cursor = cursor
-        self._progress = time.monotonic()
+    # -- parts of a plugin ------------------------------------------------------------------------------------
+
+    @property
+    def _is_further_part(self) -> bool:
+        return self._first_label != self.label
+
+    def _is_too_early(self) -> bool:
+        """Whether the first part of the plugin has to make the tracker's run first."""
+        if self._is_further_part and not self._has_begun:
+            first = self.folder.relay(self._first_label)
+            self._has_begun = first.read_cursor().seq > 0 or bool(first.read_aside())
+        return self._is_further_part and not self._has_begun
+
+    def _start_others(self) -> None:
+        """Start what waits for this relay: other parts of its plugin, and runs that gave up on the same tracker."""
+        if self._drain:
+            return
+        if not self._is_further_part and not state.is_running(self.folder):
+            for label in further_labels(self.folder, self.label):
+                if state.owed(self.folder, label).is_pending and not state.has_relay(self.folder, label):
+                    start_relay(self.folder, label, self.settings)
+        if self._condition.was_down:
+            start_adopter(self.folder.path.parent)
+
+    # -- the plugin -------------------------------------------------------------------------------------------
 
     def _load(self) -> pluggy.PluginManager:
-        with self._watch.watching(f"{self.name}, loading"):
-            self._manager = plugins.load(self.name)
-        return self._manager
+        with self._watch.watching(f"{self.label}, loading"):
+            return plugins.load(self.target.plugin)
 
-    def leave(self, *_: object) -> None:
-        """End at once, as a signal handler: somebody wants it, so what is being delivered is not at fault."""
-        self._deaths.clear()
-        os._exit(PENDING)
+    def _make(self) -> PluginInstance:
+        manager, self._loaded = self._loaded or self._load(), None  # the one that was checked is fresh
+        return PluginInstance(self.label, manager, self.target.run, self.target.destination, self._watch)
+
+    def _give_up_call(self, sentence: str) -> None:
+        """Leave word before the watchdog ends this process; a call that hangs is not the event's fault."""
+        self._disk.clear_note()
+        self._condition.say("down", sentence)
 
     # -- outages ----------------------------------------------------------------------------------------------
 
-    def _has_waited_enough(self, _: RetryCallState) -> bool:
-        if self.drain:
-            return time.monotonic() - self._progress > _DRAIN_PATIENCE
-        if state.is_running(self.folder):
-            self._progress = time.monotonic()
+    def _wait(self, error: Exception) -> bool:
+        """Wait until the tracker is tried again; return False to leave the rest to `sync`."""
+        self._condition.note_outage(error)
+        running = state.is_running(self.folder)
+        if running and not self._drain:
+            self._patience.hold()
+        if self._has_waited_enough(running) or self._leave_by:
+            logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
+            return False
+        self._is_waiting = True
+        until = time.monotonic() + self._patience.pause()
+        while time.monotonic() < until and not self._leave_by and state.is_running(self.folder) == running:
+            time.sleep(_POLL)  # once the run has ended, or we are asked to leave, it is tried at once
+        self._is_waiting = False
+        return True
+
+    def _has_waited_enough(self, running: bool) -> bool:
+        if self._drain:
+            return self._patience.waited > _DRAIN_PATIENCE
         # Of many runs against a dead server, only the last one's relay lingers.
-        return time.monotonic() - self._progress > self.settings.linger or self._has_successor()
+        return not running and (self._patience.waited > self.settings.linger or self._has_successor())
 
     def _has_successor(self) -> bool:
-        if state.is_running(self.folder):
-            return False
         home = self.folder.path.parent
         later = sorted((path for path in home.iterdir() if path.name > self.folder.uid and path.is_dir()), reverse=True)
-        label = self.files.path.name
-        return any(state.is_running(run) or state.has_relay(run, label) for run in map(RunFolder, later))
+        return any(self._is_at_the_same_place(folder) for folder in map(RunFolder, later))
 
-    def _before_sleep(self, attempt: RetryCallState) -> None:
-        self._condition.note_outage(attempt.outcome.exception() if attempt.outcome else None)
+    def _is_at_the_same_place(self, folder: RunFolder) -> bool:
+        """Whether another run keeps a relay that waits for this tracker."""
+        try:
+            head, _ = journal.read_head(folder.journal)
+            return (state.is_running(folder) or state.has_relay(folder, self.label)) and self.target.place == Target.of(
+                folder, self.label, head
+            ).place
+        except (journal.JournalError, OSError):
+            return False
 
+    @property
+    def wants_a_process_for_each_run(self) -> bool:
+        """Whether the plugin keeps something in its modules that the next run must not find."""
+        return self._is_alone
 
-_OUTAGE = (Unavailable, OSError)
-
-
-def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[Run, Destination]:
-    """Say where things are if the root folder was moved or copied together with its journals."""
-    run, old, new = head.run, head.root, folder.path.parent.parent
-    if old == new or folder.path.parent == fallback_home():
-        return run, destination
-    if run.save_dir.is_relative_to(old):
-        run = msgspec.structs.replace(run, save_dir=new / run.save_dir.relative_to(old))
-    for key, value in destination.items():
-        if isinstance(value, str) and Path(value).is_relative_to(old):
-            destination = {**destination, key: str(new / Path(value).relative_to(old))}
-    return run, destination
-
-
-def _sync(journal: Path) -> None:
-    # The recorder does not wait for the disk; this process can.
-    with suppress(OSError), journal.open("rb") as file:
-        os.fsync(file.fileno())
+    def leave(self, *_: object) -> None:
+        """End, as a signal handler: at once, or after one more try where the tracker is waited for."""
+        if self._is_waiting and not self._leave_by:
+            self._leave_by = time.monotonic() + _LAST_TRY
+            return
+        self._disk.clear_note()  # somebody wants it: what is being delivered is not at fault
+        os._exit(PENDING)
 
 
 def _end_orphan(folder: RunFolder) -> bool:
@@ -325,7 +290,3 @@ def _end_orphan(folder: RunFolder) -> bool:
 def _is_resumed(folder: RunFolder) -> bool:
     # Its first event may be minutes away. On another machine, nothing tells before that.
     return state.is_running(folder, silence=0)
-
-
-def _hook(entry: Entry) -> str:
-    return f"{entry.call.hook} (event {entry.call.seq})" if entry.call else "a damaged line"

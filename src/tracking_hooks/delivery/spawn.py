@@ -12,9 +12,10 @@ from pathlib import Path
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
-DELIVERED, PENDING, BUSY, REFUSED, HANGING = 0, 75, 76, 78, 79
-"""Exit codes of a relay: all delivered; something is left for ``sync``; another relay is at it; the plugin cannot
-be used as it is configured; ended by itself because a call of the plugin did not return."""
+DELIVERED, PENDING, BUSY, IDLE, REFUSED, HANGING = 0, 75, 76, 77, 78, 79
+"""Exit codes of a relay: all delivered; something is left for ``sync``; another relay is at it; nothing to do at the
+moment, for a further part of a plugin; the plugin cannot be used as it is configured; ended by itself because a call
+of the plugin did not return."""
 
 _KINDLY = 5.0
 """Seconds that a relay has to end after it was asked to."""
@@ -23,24 +24,42 @@ _KINDLY = 5.0
 # shadow the standard library before the path is set.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
 _RELAY = "from tracking_hooks.delivery.main import main; sys.exit(main(sys.argv[1:]))"
+_WORKER = "from tracking_hooks.delivery.worker import work; work(sys.argv[1:])"
 _ADOPTER = "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]))"
 
 
 def start_relay(
-    folder: RunFolder, label: str, settings: Settings, *, drain: bool = False, check: bool = False
+    folder: RunFolder,
+    label: str,
+    settings: Settings,
+    *,
+    drain: bool = False,
+    check: bool = False,
+    retry: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a relay; its output goes to ``relay.log``.
 
     :param label: the plugin's name, or that of a replay
     :param drain: deliver what is there and end, rather than follow the run
     :param check: check the plugin and end
+    :param retry: try again whatever was set aside
     :raises OSError: if the process or its log file cannot be made
     """
     files = folder.relay(label)
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments = [str(folder.path), label]
     arguments += ["--linger", str(settings.linger), "--call-timeout", str(settings.call_timeout)]
-    return _start(_RELAY, arguments + ["--drain"] * drain + ["--check"] * check, files.log)
+    return _start(_RELAY, arguments + ["--drain"] * drain + ["--check"] * check + ["--retry"] * retry, files.log)
+
+
+def start_worker(address: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that delivers the runs that it is told of.
+
+    :param address: of the socket by which it is told
+    :param log: where its output goes, until it is told of a run
+    :raises OSError: if the process or its log file cannot be made
+    """
+    return _start(_WORKER, [address], log)
 
 
 def start_adopter(home: Path) -> subprocess.Popen[bytes]:

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks import plugins
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.delivery.target import Target
+from tracking_hooks.delivery.workers import Workers
 from tracking_hooks.run import journal, layout, state
-from tracking_hooks.run.layout import Cursor, Health, RelayFolder, RunFolder, read_json
+from tracking_hooks.run.layout import Health, RelayFolder, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
 
 _POLL = 0.1
 _REST = 30.0
 """Seconds after which a watcher restarts a relay that has ended without delivering everything."""
-_END_PATIENCE = 2.0
-"""Seconds in which the lock of a run is given back by a relay that writes the run's end."""
 _AT_ONCE = 16
 """Relays that a watcher runs at the same time."""
 
@@ -34,8 +35,8 @@ class Delivery(Struct, kw_only=True):
     label: str
     delivered: int = 0
     """Events delivered by this call."""
-    dead: int = 0
-    """Dead letters of the run, including earlier ones."""
+    aside: list[SetAside] = []
+    """What is set aside, by earlier calls too."""
     done: bool = False
     """Whether every event is delivered or set aside."""
     busy: bool = False
@@ -43,45 +44,110 @@ class Delivery(Struct, kw_only=True):
     note: str = ""
 
 
-def deliver(folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0) -> Iterator[Delivery]:
-    """Deliver what is pending in these runs, one relay after the other, each to its recorded destination.
+class _Job(Struct, frozen=True):
+    """A label of a run that has something to deliver."""
 
-    If a tracker is down, other runs with the same destination are not tried. Runs that are over but still have a
-    relay come last.
+    folder: RunFolder
+    label: str
+    target: Target
+    before: int
+    """Events that were delivered before."""
+
+
+def deliver(
+    folders: Iterable[RunFolder], settings: Settings, *, busy_wait: float = 0.0, retry: bool = False
+) -> Iterator[Delivery]:
+    """Deliver what is pending in these runs, one run after the other, each to its recorded destination.
+
+    If a tracker is down, other runs of the same tracker are not tried. Runs that are over but still have a relay come
+    last.
 
     :param busy_wait: seconds to wait for such relays, in total; a relay that waits for a tracker that is down is
         replaced
+    :param retry: try again whatever was set aside
     """
-    down: dict[str, str] = {}
-    busy: list[tuple[RunFolder, str, str, Cursor]] = []
-    for folder in folders:
-        try:
-            head, _ = journal.read_head(folder.journal)
-            waiting = [label for _, label in state.pending([folder])]
-        except (journal.JournalError, OSError) as error:
-            yield Delivery(folder=folder, label="-", note=str(error))
-            continue
-        replays = folder.replays()
-        for label in waiting:
-            place = repr(replays[label] if label in replays else (label, head.plugins[label]))
-            if place in down:
-                yield Delivery(folder=folder, label=label, note=down[place])
+    round_ = _Round(settings, retry=retry)
+    busy: list[_Job] = []
+    try:
+        for folder in folders:
+            try:
+                jobs = _jobs(folder, retry=retry)
+            except (journal.JournalError, OSError) as error:
+                yield Delivery(folder=folder, label="-", note=str(error))
                 continue
-            plugin = replays[label].plugin if label in replays else label
-            before = folder.relay(label).read_cursor()
-            result = _deliver(folder, label, plugin, settings, before)
-            if result.busy and busy_wait and _is_over(folder):
-                busy.append((folder, label, plugin, before))
-                continue
-            health = read_json(folder.relay(label).health, Health)
-            if not result.done and health and health.state == "down":
-                down[place] = health.error
+            for job in jobs:
+                result = round_.deliver(job)
+                if result.busy and busy_wait and state.is_over(folder):
+                    busy.append(job)
+                else:
+                    yield result
+        deadline = time.monotonic() + busy_wait
+        for job in busy:
+            while (result := round_.deliver(job)).busy and time.monotonic() < deadline:
+                _wait_for_relay(job.folder, job.label, deadline)
             yield result
-    deadline = time.monotonic() + busy_wait
-    for folder, label, plugin, before in busy:
-        while (result := _deliver(folder, label, plugin, settings, before)).busy and time.monotonic() < deadline:
-            _wait_for_relay(folder, label, deadline)
-        yield result
+    finally:
+        round_.close()
+
+
+class _Round:
+    """One call of ``deliver``: its processes, and what it has found to be down."""
+
+    def __init__(self, settings: Settings, *, retry: bool) -> None:
+        self._workers = Workers(settings, retry=retry)
+        self._retry = retry
+        self._down: dict[tuple[str, str], str] = {}
+
+    def close(self) -> None:
+        """End the processes."""
+        self._workers.close()
+
+    def deliver(self, job: _Job) -> Delivery:
+        """Deliver to one plugin of one run, unless its tracker is known to be down."""
+        folder, label, plugin, place = job.folder, job.label, job.target.plugin, job.target.place
+        result = Delivery(folder=folder, label=label, aside=folder.relay(label).read_aside())
+        for part in (plugins.first_part(plugin), plugin):
+            if reason := self._down.get((place, part)):
+                result.note = reason
+                return result
+        if not _is_allowed(plugin):
+            result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
+            return result
+        # Another relay may have delivered it meanwhile.
+        is_done = not self._retry and state.is_delivered(folder, label)
+        code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
+        owed = state.owed(folder, label)
+        result.delivered = owed.delivered - job.before
+        result.aside = owed.aside
+        result.done = code == DELIVERED and not owed.pending  # a plugin may have ended the process with 0, too
+        result.busy = code == BUSY
+        if result.busy:
+            result.note = "a relay is at work on it"
+        elif not result.done:
+            files = folder.relay(label)
+            reason = _why(files, code)
+            result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
+            self._note_outage(job, reason)
+        return result
+
+    def _note_outage(self, job: _Job, reason: str) -> None:
+        health = read_json(job.folder.relay(job.label).health, Health)
+        if health and health.state == "down" and not health.only_this_run:
+            self._down[job.target.place, job.target.plugin] = reason
+
+
+def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
+    """Return what a run has to deliver, the first part of each plugin first.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    head, _ = journal.read_head(folder.journal)
+    jobs = []
+    for label in state.labels(folder):
+        owed = state.owed(folder, label)
+        if owed.is_pending or any(retry or event.retry_at is not None for event in owed.aside):
+            jobs.append(_Job(folder, label, Target.of(folder, label, head), owed.delivered))
+    return sorted(jobs, key=lambda job: plugins.first_part(job.target.plugin) != job.target.plugin)
 
 
 class Watcher:
@@ -116,10 +182,10 @@ class Watcher:
             del self._relays[path, label]
             self._rest[path, label] = time.monotonic() + _REST
             folder = RunFolder(path)
-            cursor = folder.relay(label).read_cursor()
             if code == DELIVERED:
-                yield folder, label, f"complete, {cursor.delivered} events, {cursor.dead} dead letters"
-            elif code != BUSY:
+                owed = state.owed(folder, label)
+                yield folder, label, f"complete, {owed.delivered} events, {len(owed.aside)} set aside"
+            elif code not in (BUSY, IDLE):
                 yield folder, label, _why(folder.relay(label), code)
 
     def close(self) -> None:
@@ -152,14 +218,6 @@ def _why(files: RelayFolder, code: int) -> str:
     return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
 
 
-def _is_over(folder: RunFolder) -> bool:
-    """Whether nobody records a run; a relay that is just writing its end is given the time for that."""
-    deadline = time.monotonic() + _END_PATIENCE
-    while state.is_running(folder) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return not state.is_running(folder)
-
-
 def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
     """Wait until a running relay ends; end it if it waits for a tracker that is down."""
     files = folder.relay(label)
@@ -168,34 +226,3 @@ def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
         if (health := read_json(files.health, Health)) and health.state == "down":
             request_release(files.lock, patience=5.0)
         time.sleep(_POLL)
-
-
-def _deliver(folder: RunFolder, label: str, plugin: str, settings: Settings, before: Cursor) -> Delivery:
-    files = folder.relay(label)
-    result = Delivery(folder=folder, label=label, dead=before.dead)
-    if not _is_allowed(plugin):
-        result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
-        return result
-    size = folder.journal.stat().st_size
-    # Another relay may have delivered it meanwhile.
-    code = DELIVERED if state.is_delivered(folder, label) else _drain(folder, label, settings)
-    cursor = files.read_cursor()
-    result.delivered = cursor.delivered - before.delivered
-    result.dead = cursor.dead
-    result.done = code == DELIVERED and cursor.offset >= size  # a plugin may have ended the process with 0, too
-    result.busy = code == BUSY
-    if result.busy:
-        result.note = "a relay is at work on it"
-    elif not result.done:
-        reason = _why(files, code)
-        result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
-    return result
-
-
-def _drain(folder: RunFolder, label: str, settings: Settings) -> int:
-    relay = start_relay(folder, label, settings, drain=True)
-    try:
-        return relay.wait()
-    except KeyboardInterrupt:
-        end_process(relay)  # it has a session of its own, where Ctrl-C does not reach
-        raise

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tracking_hooks.delivery.spawn import HANGING
@@ -17,34 +17,43 @@ logger = logging.getLogger(__name__)
 class Watchdog:
     """Looks from a thread of its own at the call that is being made."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, at_last: Callable[[str], None]) -> None:
         """Make a watchdog that is at rest.
 
         :param timeout: seconds that a call may take
+        :param at_last: called with a sentence before the process is ended
         """
         self._timeout = timeout
+        self._at_last = at_last
         self._call: tuple[str, float] | None = None
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Begin to look."""
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
+    def stop(self) -> None:
+        """Look no longer."""
+        self._stopped.set()
+
     @contextmanager
-    def watching(self, what: str) -> Iterator[None]:
+    def watching(self, what: str, more: float = 0.0) -> Iterator[None]:
         """End the process if what is done within takes too long.
 
         :param what: the call, for the log
+        :param more: seconds that it may take on top
         """
-        self._call = (what, time.monotonic())
+        self._call = (what, time.monotonic() + self._timeout + more)
         try:
             yield
         finally:
             self._call = None
 
     def _run(self) -> None:
-        while True:
-            time.sleep(min(1.0, self._timeout / 4))
+        while not self._stopped.wait(min(1.0, self._timeout / 4)):
             call = self._call
-            if call and time.monotonic() - call[1] > self._timeout:
-                logger.error("%s has not returned for %.0f s: this relay ends itself", call[0], self._timeout)
+            if call and time.monotonic() > call[1]:
+                sentence = f"{call[0]} has not returned for {self._timeout:.0f} s or more"
+                logger.error("%s: this relay ends itself", sentence)
+                self._at_last(sentence)
                 os._exit(HANGING)

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks.events import Capture, Run
+from tracking_hooks.plugins import first_label, first_part
 from tracking_hooks.recording import resumption
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import make_folder
@@ -33,6 +34,8 @@ class Opened(Struct, kw_only=True):
     story: Story
     captures: dict[str, Capture]
     """Label to what its plugin noted down."""
+    firsts: dict[str, str]
+    """Label to that of the first part of its plugin."""
     resumed: bool = False
     is_new: bool = True
     """Whether the files were made now: not those of a resumed run, if they are here."""
@@ -80,12 +83,14 @@ def _begin(
         created=time.time(),
         run=run,
         plugins={name: capture.destination for name, capture in captures.items()},
+        places={name: capture.place for name, capture in captures.items() if capture.place},
         metrics=settings.metrics,
         checkpoints=settings.checkpoints,
         home=folder.path.parent,
     )
     log = Journal.create(folder.journal, head)
-    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures))
+    firsts = {name: first_part(name) for name in captures}
+    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=dict(captures), firsts=firsts)
 
 
 def _go_on(
@@ -98,20 +103,23 @@ def _go_on(
     resumption.take_over(folder)
     lock = _hold(folder)
     by_label: dict[str, Capture] = {}
+    firsts = {}
     added = []
     for name, capture in captures.items():
         known = head.plugins.get(name)
         label = name
         if known is None:
-            label = folder.add_replay(name, capture.destination)
+            label = folder.add_replay(name, capture.destination, capture.place)
             added.append(label)
-        elif known != capture.destination:
+        elif known != capture.destination and first_part(name) == name:
             complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
         by_label[label] = capture
+        firsts[label] = first_label(label, name)
     log, so_far = story.reopen(folder.journal)
     so_far.move(head.run.save_dir, save_dir)
     return Opened(
-        folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, resumed=True, is_new=False, added=added,
+        folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, firsts=firsts, resumed=True,
+        is_new=False, added=added,
     )  # fmt: skip
 
 

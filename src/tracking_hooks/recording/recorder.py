@@ -25,7 +25,7 @@ from tracking_hooks.recording.folders import adopt, secure_older
 from tracking_hooks.recording.opening import Opened
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
-from tracking_hooks.recording.supervisor import Supervisor
+from tracking_hooks.recording.supervisor import WAKES, Supervisor
 from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import files, journal, layout, orphans, state
 from tracking_hooks.run.commands import Command, Commands
@@ -50,7 +50,7 @@ class Recorder:
         """How the run has ended if its process comes to an end without having said so."""
         self.thread = threading.get_ident()
         self.pid = os.getpid()
-        self.supervisor = Supervisor(self.folder, opened.captures, settings)
+        self.supervisor = Supervisor(self.folder, opened.captures, opened.firsts, settings)
         self._opened = opened
         self._early = early
         self._begun = False
@@ -174,6 +174,8 @@ class Recorder:
         self._story.add(hook, args)
         files.secure_if_outside(self.folder, args)
         self._writer.append(hook, args)
+        if hook in WAKES:
+            self.supervisor.wake_parts(self._opened.journal.seq)
 
     def calls(self, *hooks: str) -> Iterator[Call]:
         """Read the calls of these hooks that are recorded so far; none if they cannot be read. Never raises."""

@@ -8,10 +8,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
+from tracking_hooks.run import state
 from tracking_hooks.run.layout import Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
+
+WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
+"""The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
 _DOWN_WAIT = 2.0
@@ -20,15 +24,26 @@ _POLL = 0.05
 
 
 class Supervisor:
-    """The relays of a run: one process for each plugin.
+    """The relays of a run: one process for each part of a plugin.
 
-    ``finish`` tells it when the journal is complete, and how long it is.
+    The first part of a plugin has a relay from the beginning; that of a further part is started when there is
+    something for it, and ends when it has nothing to do. ``finish`` tells when the journal is complete.
     """
 
-    def __init__(self, folder: RunFolder, captures: Mapping[str, Capture], settings: Settings) -> None:
+    def __init__(
+        self, folder: RunFolder, captures: Mapping[str, Capture], firsts: Mapping[str, str], settings: Settings
+    ) -> None:
+        """Look after the relays of a run.
+
+        :param captures: by label
+        :param firsts: label to that of the first part of its plugin
+        """
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._folder = folder
         self._captures = captures
+        self._firsts = firsts
+        self._parts = [name for name in captures if firsts[name] != name]
+        self._wake = 0  # the last event that there is something for them in
         self._settings = settings
         self._offline = settings.mode == "offline"
         self._restarts = dict.fromkeys(captures, 0)  # without progress in between
@@ -47,18 +62,28 @@ class Supervisor:
         if not self._captures:
             return f"{self._folder.path} (no tracker)"
         if self._offline:
-            return f"{self._folder.path} only (offline), for {', '.join(self._captures)}"
+            return f"{self._folder.path} only (offline), for {', '.join(self._first_parts())}"
         return ", ".join(
-            f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._captures.items()
+            f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._first_parts().items()
         )
+
+    def _first_parts(self) -> dict[str, Capture]:
+        return {name: capture for name, capture in self._captures.items() if name not in self._parts}
 
     def start(self) -> None:
         """Start all relays; in offline mode only to check their plugins.
 
         :raises OSError: if a process cannot be started
         """
-        for name in self._captures:
+        for name in self._first_parts():
             self.processes[name] = start_relay(self._folder, name, self._settings, check=self._offline)
+
+    def wake_parts(self, seq: int) -> None:
+        """Note that there is something for the further parts of plugins: ``restart`` starts them.
+
+        :param seq: the event
+        """
+        self._wake = seq
 
     def verdicts(self) -> Iterator[tuple[str, bool]]:
         """Wait, for a bounded time, until every relay has checked its plugin.
@@ -68,11 +93,11 @@ class Supervisor:
         deadline = time.monotonic() + self._settings.ready_wait
         for name, process in self.processes.items():
             files = self._folder.relay(name)
-            while (health := read_json(files.health, Health)) is None:
+            while (health := self._verdict(name, process)) is None:
                 code = process.poll()
                 if code == BUSY:  # `sync`, perhaps on another machine: `restart` tries again
                     break
-                if code is not None and not files.health.exists():  # it may have written that after we looked
+                if code is not None and not self._verdict(name, process):  # it may have written that after we looked
                     how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
                     yield f"plugin {name!r} cannot be used: {how}", True
                     break
@@ -86,23 +111,30 @@ class Supervisor:
         if self._offline:
             self.processes.clear()  # there is nothing to deliver
 
+    def _verdict(self, name: str, process: subprocess.Popen[bytes]) -> Health | None:
+        """Return what this very process says of itself, and not one before it."""
+        health = self._health(name)
+        return health if health and health.pid == process.pid else None
+
     def stop(self) -> None:
         """End all relays."""
         for process in self.processes.values():
             end_process(process)
 
     def restart(self) -> Iterator[str]:
-        """Restart the relays that died; yield a sentence for each that dies too often.
+        """Start the relays that died, and those of further parts that there is something for.
 
+        :returns: a sentence for each that dies too often
         :raises OSError: if a process cannot be started
         """
-        for name, process in self.processes.items():
+        if self._offline:
+            return
+        for name in self._parts:
+            if name not in self.processes and self._is_wanted(name):
+                self.processes[name] = start_relay(self._folder, name, self._settings)
+        for name, process in list(self.processes.items()):
             code = process.poll()
-            if code in (None, REFUSED) or (code == PENDING and self._size is not None):
-                continue
-            if code == DELIVERED and self._is_done(name):
-                continue
-            if code == BUSY and self._size is not None:
+            if code is None or self._is_to_rest(name, code):
                 continue
             got = self._folder.relay(name).read_cursor().offset
             if got > self._got[name]:
@@ -113,8 +145,23 @@ class Supervisor:
                     f"exit code {code}, and is not restarted. Log: {self._folder.relay(name).log}"
                 )
                 continue
-            self._restarts[name] += code != BUSY
+            self._restarts[name] += code not in (BUSY, IDLE)
             self.processes[name] = start_relay(self._folder, name, self._settings)
+
+    def _is_to_rest(self, name: str, code: int) -> bool:
+        """Whether a relay that has ended is not needed at the moment."""
+        if code == IDLE:
+            return not self._is_wanted(name)
+        if code == DELIVERED:  # the exit code is not enough: a plugin may have ended its process with 0
+            return self._is_done(name)
+        return code == REFUSED or (code in (PENDING, BUSY) and self._size is not None)
+
+    def _is_wanted(self, name: str) -> bool:
+        """Whether there is something for a further part, and the first part has begun: it would wait for that."""
+        if self._size is not None:
+            return not self._is_done(name)
+        got = self._folder.relay(name).read_cursor().seq
+        return got < self._wake and self._folder.relay(self._firsts[name]).read_cursor().seq > 0
 
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
@@ -122,7 +169,8 @@ class Supervisor:
             health = self._health(name)
             if health and health.state == "down" and name not in self._down:
                 self._down.add(name)
-                yield f"{name} is down, recording continues: {health.error}"
+                if self._firsts[name] == name or self._firsts[name] not in self._down:  # one outage, one sentence
+                    yield f"{name} is down, recording continues: {health.error}"
             elif health and health.state == "ready" and name in self._down:
                 self._down.remove(name)
                 yield f"{name} is back"
@@ -155,43 +203,50 @@ class Supervisor:
     def links(self) -> dict[str, str]:
         """Return where to look at the run, by plugin."""
         found = {}
-        for name, capture in self._captures.items():
+        for name, capture in self._first_parts().items():
             where = self._folder.relay(name).read_cursor().state.get("url") or capture.summary
             if where:
                 found[name] = str(where)
         return found
 
     def outcome(self) -> list[str]:
-        """Return what was delivered, one line for each plugin."""
+        """Return what was delivered, one line for each plugin, and one for a further part that has not all of it."""
         sync = f"tracking-hooks sync {shlex.quote(str(self._folder.path))}"
         if self._offline:
             return [f"offline: {self._events} events recorded; to deliver them: {sync}"]
         links = self.links()
         lines = []
         for name in self._captures:
-            files = self._folder.relay(name)
-            cursor = files.read_cursor()
-            done = self._is_done(name)
-            if done and not cursor.dead and cursor.seq >= self._events:
-                line = f"{name}: all {cursor.delivered} events delivered"
+            owed = state.owed(self._folder, name)
+            if owed.pending or owed.aside or owed.recorded < self._events:
+                lines.append(f"{name}: {self._shortfall(name, owed, sync)}")
+            elif name not in self._parts:
+                line = f"{name}: all {owed.delivered} events delivered"
                 lines.append(f"{line}. See: {links[name]}" if name in links else line)
-                continue
-            line = f"{name}: {cursor.delivered} of {self._events} events delivered"
-            if cursor.dead:
-                line += f", {cursor.dead} set aside, with reasons in {files.dead_letters}"
-            if not done:
-                code = self.processes[name].poll()
-                health = self._health(name)
-                if health and health.state == "down":
-                    line += f", it is down ({health.error})"
-                elif code not in (None, DELIVERED, PENDING):
-                    line += f", its relay died (exit code {code}; log: {files.log})"
-                line += f"; the rest is delivered in the background, or by: {sync}"
-            lines.append(line)
         return lines
 
+    def _shortfall(self, name: str, owed: state.Owed, sync: str) -> str:
+        """Say what a tracker has not got, why, and what to do."""
+        said = []
+        if owed.aside:
+            said.append(
+                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason}; "
+                f"all reasons: tracking-hooks status --set-aside {shlex.quote(str(self._folder.path))}; "
+                f"to try them again: {sync} --retry"
+            )
+        if owed.pending:
+            code = self.processes[name].poll() if name in self.processes else None
+            health = self._health(name)
+            why = ""
+            if health and health.state == "down":
+                why = f": it is down ({health.error})"
+            elif code not in (None, DELIVERED, PENDING, IDLE):
+                why = f": its relay died (exit code {code}; log: {self._folder.relay(name).log})"
+            said.append(f"{owed.pending} of {self._events} events are not delivered yet{why}")
+            said.append(f"this goes on in the background, or by: {sync}")
+        return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
+
     def _is_done(self, name: str) -> bool:
-        # The exit code is not enough: a plugin may have ended its process with 0.
         return self._size is not None and self._folder.relay(name).read_cursor().offset >= self._size
 
     def _is_down(self, name: str) -> bool:

@@ -95,7 +95,10 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
             environment = msgspec.structs.replace(environment, argv=launch.argv)
         earlier = _earlier(run, resumed_from, logger) if resumed_from else None
         run = earlier.run if earlier else run
-        captures = launch.captures if launch else plugins.capture(sides, run, parent.destinations if parent else {})
+        if launch:
+            captures = launch.captures
+        else:
+            captures = plugins.of_parts(plugins.capture(sides, run, parent.destinations if parent else {}))
         return cls(
             run=run,
             settings=settings,

@@ -43,7 +43,9 @@ class Head(Struct, frozen=True, kw_only=True):
     created: float
     run: Run
     plugins: dict[str, Destination]
-    """Plugin name to the destination captured when the run was started."""
+    """Plugin, or part of one, to the destination captured when the run was started."""
+    places: dict[str, str] = {}
+    """Plugin to where its tracker is: see ``Capture.place``."""
     metrics: str = ""
     """``TRACKING_HOOKS_METRICS`` as it was then."""
     checkpoints: str = "best,last"

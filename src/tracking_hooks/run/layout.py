@@ -11,7 +11,7 @@
         crash-<rank>.json                 what ended another process of a distributed training
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
-            dead-letters.jsonl            events that the tracker did not take, with the reason
+            set-aside.json                events that the tracker did not take, with the reason
             destination.json              only for a replay to somewhere else than the run recorded
             health.json  inflight.json  relay.lock  relay.json  relay.log
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
@@ -61,13 +61,32 @@ class Cursor(Struct, kw_only=True):
     """Bytes of the journal that are dealt with."""
     seq: int = 0
     delivered: int = 0
-    dead: int = 0
-    """Events set aside as dead letters."""
     damaged: int = 0
     """Lines that could not be read."""
     state: State = {}
     ended: bool = False
     """Whether the last event delivered was the end of the run."""
+
+
+class SetAside(Struct, kw_only=True):
+    """An event that a tracker did not take."""
+
+    seq: int
+    start: int
+    end: int
+    """Where its line is in the journal, in bytes."""
+    hook: str
+    name: str = ""
+    """Of the artifact; kind and name of the checkpoint."""
+    reason: str
+    retry_at: float | None = None
+    """When it is tried again, in seconds since 1970; None: only if the user asks for it."""
+    deaths: int = 0
+    """How often a relay has died over it since it was set aside."""
+
+
+class _AsideFile(Struct):
+    events: list[SetAside] = []
 
 
 def check_state(state: State) -> None:
@@ -102,6 +121,8 @@ class Health(Struct, kw_only=True):
     """``refused``: the plugin cannot be used as it is configured. ``down``: the tracker cannot be reached."""
     pid: int
     error: str = ""
+    only_this_run: bool = False
+    """Whether what is down is so for this run alone."""
 
 
 class Replay(Struct, kw_only=True):
@@ -109,6 +130,8 @@ class Replay(Struct, kw_only=True):
 
     plugin: str
     destination: Destination
+    place: str = ""
+    """Where the tracker is; see ``Capture``."""
 
 
 class Pointer(Struct, kw_only=True):
@@ -171,16 +194,29 @@ class RelayFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cursor = path / "cursor.json"
-        self.dead_letters = path / "dead-letters.jsonl"
         self.destination = path / "destination.json"
         self.health = path / "health.json"
         self.inflight = path / "inflight.json"
         self.lock = path / "relay.lock"
         self.log = path / "relay.log"
+        self.set_aside = path / "set-aside.json"
 
     def read_cursor(self) -> Cursor:
         """Return the cursor, or one at the very start."""
         return read_json(self.cursor, Cursor) or Cursor()
+
+    def read_aside(self) -> list[SetAside]:
+        """Return the events that are set aside, the oldest first."""
+        found = read_json(self.set_aside, _AsideFile)
+        return found.events if found else []
+
+    def write_aside(self, events: list[SetAside]) -> None:
+        """Replace the list of the events that are set aside.
+
+        :raises OSError: if it cannot be written
+        """
+        if events or self.set_aside.exists():
+            write_json(self.set_aside, _AsideFile(events=events))
 
 
 class RunFolder:
@@ -247,13 +283,13 @@ class RunFolder:
                 found[file.parent.name] = replay
         return found
 
-    def add_replay(self, plugin: str, destination: Destination) -> str:
-        """Add a destination, unless it is there already; return its label."""
+    def add_replay(self, plugin: str, destination: Destination, place: str = "") -> str:
+        """Add a destination of a plugin, or of a part of one, unless it is there already; return its label."""
         digest = hashlib.sha256(msgspec.json.encode(destination, order="sorted")).hexdigest()[:8]
         files = self.relay(f"{plugin}@{digest}")
         files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not files.destination.exists():
-            write_json(files.destination, Replay(plugin=plugin, destination=destination))
+            write_json(files.destination, Replay(plugin=plugin, destination=destination, place=place))
         return files.path.name
 
     def forget_replay(self, label: str) -> bool:

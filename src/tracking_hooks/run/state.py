@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
 
 from tracking_hooks.events import Error
 from tracking_hooks.run import journal
-from tracking_hooks.run.layout import RunFolder, read_json
+from tracking_hooks.run.layout import RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import is_alive
 
 SILENCE = 300.0
 """Seconds without a sign of life after which a training on another machine is taken for dead."""
 
+_END_PATIENCE = 2.0
+"""Seconds in which the lock of a run is given back by a relay that writes the run's end."""
+_POLL = 0.02
+
 
 def is_running(folder: RunFolder, silence: float = SILENCE) -> bool:
     """Whether the training process of a run still lives."""
     return is_alive(folder.lock, heartbeat=folder.journal, silence=silence)
+
+
+def is_over(folder: RunFolder) -> bool:
+    """Whether nobody records a run; a relay that is just writing its end is given the time for that."""
+    deadline = time.monotonic() + _END_PATIENCE
+    while is_running(folder) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return not is_running(folder)
 
 
 def first_crash(folder: RunFolder) -> Error | None:
@@ -32,11 +48,63 @@ def labels(folder: RunFolder) -> list[str]:
     return [*head.plugins, *folder.replays()]
 
 
+class Owed(Struct, frozen=True, kw_only=True):
+    """What a plugin still owes of a run."""
+
+    delivered: int
+    """Events that its tracker has."""
+    pending: int
+    """Events that were not given yet, or are not confirmed."""
+    aside: list[SetAside]
+    """Events that it did not take."""
+    is_over: bool
+    """Whether nothing more is recorded."""
+
+    @property
+    def recorded(self) -> int:
+        """How many events there are."""
+        return self.delivered + self.pending + len(self.aside)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is something to deliver now."""
+        now = time.time()
+        due = any(event.retry_at is not None and event.retry_at <= now for event in self.aside)
+        return self.pending > 0 or not self.is_over or due
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tracker has all of it: nothing is pending, nothing set aside."""
+        return not (self.pending or self.aside) and self.is_over
+
+
+def owed(folder: RunFolder, label: str) -> Owed:
+    """Return what a plugin still owes: the one answer for all who want to know.
+
+    :raises OSError: if the journal or the cursor cannot be read
+    """
+    files = folder.relay(label)
+    cursor = files.read_cursor()
+    size = folder.journal.stat().st_size
+    pending = _count_lines(folder.journal, cursor.offset) if cursor.offset < size else 0
+    has_end = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
+    return Owed(
+        delivered=cursor.delivered,
+        pending=pending if cursor.offset else max(pending - 1, 0),  # the head is no event
+        aside=files.read_aside(),
+        is_over=has_end and cursor.offset >= size and not is_running(folder),
+    )
+
+
 def is_delivered(folder: RunFolder, label: str) -> bool:
-    """Whether a plugin has everything of a run that is over."""
-    cursor = folder.relay(label).read_cursor()
-    over = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
-    return over and cursor.offset >= folder.journal.stat().st_size and not is_running(folder)
+    """Whether there is nothing to deliver to a plugin: of a run that is over, it has everything, or has refused it."""
+    return not owed(folder, label).is_pending
+
+
+def _count_lines(path: Path, offset: int) -> int:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 def has_relay(folder: RunFolder, label: str) -> bool:

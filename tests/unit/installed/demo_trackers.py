@@ -5,7 +5,7 @@ from pathlib import Path
 from tracking_hooks import Capture, hookimpl
 from tracking_hooks.hookspecs import LifecycleSpecs
 
-EVENTS = [name for name in vars(LifecycleSpecs) if name.startswith("on_")]
+EVENTS = [name for name in vars(LifecycleSpecs) if name.startswith("on_") and name != "on_event"]
 
 
 def _note(hook):

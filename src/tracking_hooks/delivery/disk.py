@@ -1,0 +1,105 @@
+"""The deliverer's source and disk: a run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from tracking_hooks import redact
+from tracking_hooks.delivery.context import TOLD_BY, Context
+from tracking_hooks.delivery.ports import Inflight
+from tracking_hooks.metricrules import MetricRules
+from tracking_hooks.run import files, journal
+from tracking_hooks.run.journal import Call, Entry, Head
+from tracking_hooks.run.layout import Cursor, RelayFolder, RunFolder, SetAside, read_json, write_json
+from tracking_hooks.run.liveness import this_boot
+
+logger = logging.getLogger(__name__)
+
+_BATCH_BYTES = 4 << 20
+
+
+class RunSource:
+    """The journal of a run and its files."""
+
+    def __init__(self, folder: RunFolder, head: Head, start: int) -> None:
+        """Read from a run folder.
+
+        :param start: the offset of the first event
+        """
+        self._folder = folder
+        self._head = head
+        self._start = start
+        self._rules = MetricRules(head.metrics)
+        self._synced = 0
+
+    def read(self, offset: int, max_calls: int, stop: int | None) -> Sequence[Entry]:
+        """Return what comes next."""
+        limit = _BATCH_BYTES if stop is None else min(_BATCH_BYTES, stop - offset)
+        entries = list(journal.read(self._folder.journal, offset, max_calls=max_calls, max_bytes=limit))
+        if entries and entries[-1].end > self._synced:
+            self._synced = self._folder.journal.stat().st_size
+            _sync(self._folder.journal)
+        return entries
+
+    def context(self, offset: int) -> Context:
+        """Return what the events before an offset tell of the run."""
+        context = Context()
+        for entry in journal.read(self._folder.journal, self._start, only=TOLD_BY):
+            if entry.start >= offset:
+                break
+            if entry.call:
+                context.coming(entry.call)
+                context.passed(entry.call)
+        return context
+
+    def arguments(self, call: Call) -> Mapping[str, Any]:
+        """Return a call's arguments, with the metrics that are wanted and the path where a final file is now."""
+        return files.locate_for_call(self._folder, self._head.root, self._rules.apply_to_call(call.args))
+
+
+class _Note(Struct):
+    inflight: Inflight
+    boot: str
+
+
+class RunDisk:
+    """The folder of a relay."""
+
+    def __init__(self, relay: RelayFolder) -> None:
+        self._relay = relay
+
+    def left(self) -> Inflight | None:
+        """Return what a process that died was giving; nothing if it was the machine that went down."""
+        note = read_json(self._relay.inflight, _Note)
+        return note.inflight if note and note.boot == this_boot() else None
+
+    def save_cursor(self, cursor: Cursor) -> None:
+        """Replace the cursor."""
+        write_json(self._relay.cursor, cursor)
+
+    def save_aside(self, events: list[SetAside]) -> None:
+        """Replace the list of what is set aside, with secrets masked in its reasons."""
+        for event in events:
+            event.reason = redact.text(event.reason)
+        self._relay.write_aside(events)
+
+    def note(self, inflight: Inflight) -> None:
+        """Note what is being given."""
+        write_json(self._relay.inflight, _Note(inflight, this_boot()))
+
+    def clear_note(self) -> None:
+        """Take the note back."""
+        self._relay.inflight.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    # The recorder does not wait for the disk; this process can.
+    with suppress(OSError), path.open("rb") as file:
+        os.fsync(file.fileno())

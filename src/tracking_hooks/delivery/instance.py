@@ -1,0 +1,73 @@
+"""A plugin's instance: its hooks, called under the eyes of the watchdog."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pluggy
+
+from tracking_hooks.delivery.context import Context
+from tracking_hooks.delivery.watchdog import Watchdog
+from tracking_hooks.events import Action, Destination, Run, State
+from tracking_hooks.run.journal import Call, plain
+
+_BYTES_PER_SECOND = 100_000
+"""What the slowest line is given credit for: a call with a file may take longer by this."""
+
+
+class PluginInstance:
+    """One instance of a plugin, for one run."""
+
+    def __init__(
+        self, name: str, manager: pluggy.PluginManager, run: Run, destination: Destination, watchdog: Watchdog
+    ) -> None:
+        """Wrap an instance that is loaded and checked.
+
+        :param name: the plugin's, for messages
+        :param manager: holds this instance alone
+        """
+        self._name = name
+        self._hooks = manager.hook
+        self._about = {"run": run, "destination": destination}
+        self._watchdog = watchdog
+
+    def wants(self, hook: str) -> bool:
+        """Whether it has anything to do for this event."""
+        own = getattr(self._hooks, hook, None)
+        return bool((own and own.get_hookimpls()) or self._hooks.on_event.get_hookimpls())
+
+    def open(self, context: Context, state: State) -> None:
+        """Call its ``open``."""
+        with self._watchdog.watching(f"{self._name}, open"):
+            self._hooks.open(**context.arguments(), **self._about, state=state)
+
+    def give(self, call: Call, args: Mapping[str, Any], state: State) -> None:
+        """Call the event's hook, and ``on_event``."""
+        file = args.get("artifact") or args.get("checkpoint")
+        more = (file.size or 0) / _BYTES_PER_SECOND if file else 0.0
+        about = {**self._about, "state": state, "time": call.time, "seq": call.seq}
+        own = getattr(self._hooks, call.hook, None)
+        with self._watchdog.watching(f"{self._name}, {call.hook}", more):
+            if own:
+                own(**args, **about)
+            if self._hooks.on_event.get_hookimpls():
+                self._hooks.on_event(hook=call.hook, args=plain(args), **about)
+
+    def flush(self, state: State) -> int | None:
+        """Call its ``flush``.
+
+        :raises TypeError: if the answer is neither a number nor None
+        """
+        with self._watchdog.watching(f"{self._name}, flush"):
+            answer = self._hooks.flush(**self._about, state=state)
+        if answer is not None and type(answer) is not int:
+            raise TypeError(f"flush returned {answer!r}, which is neither the number of an event nor None")
+        return answer
+
+    def poll(self, state: State) -> Action | None:
+        """Call its ``poll``."""
+        with self._watchdog.watching(f"{self._name}, poll"):
+            action: Action | None = self._hooks.poll(**self._about, state=copy.deepcopy(state))
+        return action

@@ -1,0 +1,69 @@
+"""Where a relay delivers to: by the label, out of the run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tracking_hooks import plugins
+from tracking_hooks.events import Destination, Run
+from tracking_hooks.run import state
+from tracking_hooks.run.journal import Head
+from tracking_hooks.run.layout import RunFolder, fallback_home
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A plugin, and the run and the destination as it is told of them."""
+
+    plugin: str
+    """Its name, or that of a part of it."""
+    run: Run
+    destination: Destination
+    place: str
+    """What is down together: where the tracker is, if that is known."""
+
+    @classmethod
+    def of(cls, folder: RunFolder, label: str, head: Head) -> Target:
+        """Read where a label leads.
+
+        :param label: the plugin's name, or that of a replay (see ``RunFolder.replays``)
+        """
+        replay = folder.replays().get(label)
+        plugin = replay.plugin if replay else label
+        given = replay.destination if replay else head.plugins.get(label, {})
+        first = plugins.first_part(plugin)
+        known = replay.place if replay else head.places.get(first, "")
+        run, destination = _as_moved(folder, head, given)
+        return cls(
+            plugin=plugin,
+            run=run,
+            destination=given if replay else destination,
+            place=f"{first} {known or repr(given)}",
+        )
+
+
+def further_labels(folder: RunFolder, label: str) -> list[str]:
+    """Return the labels of the further parts of a plugin, by the label of its first part.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    replays = folder.replays()
+    plugins_of = {other: replays[other].plugin if other in replays else other for other in state.labels(folder)}
+    return [
+        other for other, plugin in plugins_of.items() if other != label and plugins.first_label(other, plugin) == label
+    ]
+
+
+def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[Run, Destination]:
+    """Say where things are if the root folder was moved or copied together with its journals."""
+    run, old, new = head.run, head.root, folder.path.parent.parent
+    if old == new or folder.path.parent == fallback_home():
+        return run, destination
+    if run.save_dir.is_relative_to(old):
+        run = msgspec.structs.replace(run, save_dir=new / run.save_dir.relative_to(old))
+    for key, value in destination.items():
+        if isinstance(value, str) and Path(value).is_relative_to(old):
+            destination = {**destination, key: str(new / Path(value).relative_to(old))}
+    return run, destination
