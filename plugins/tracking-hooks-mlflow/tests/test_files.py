@@ -342,6 +342,7 @@ def test_a_file_that_is_too_large_is_set_aside_and_taken_when_the_limit_is_raise
 
     gate.allows = lambda _: True
     relay.retry()
+    relay.deliver([call])  # as after a crash
     assert relay.set_aside == []
     assert reader.artifacts(found) == TABLES | FILES
     assert set(uploads(gate).values()) == {1}
@@ -385,7 +386,15 @@ def test_a_server_that_forbids_everything_is_waited_for(gate, save_dir, run):
     relay = Relay(MLflowFiles, run, destination)
     relay.deliver([*calls[:2], refused])
     assert len(relay.set_aside) == 1
-    gate.allows = lambda request: request.path.endswith("/experiments/get-by-name")
+    uploads = []
+
+    def until_the_first_upload(request):
+        uploads.extend([request.path] if is_upload(request) else [])
+        return not uploads
+
+    gate.allows = until_the_first_upload
+    with pytest.raises(Unavailable, match="MLFLOW_TRACKING_USERNAME"):
+        play(MLflowFiles(), [refused], run, destination=destination, before=calls[:2])
     for part in (MLflowTracker, MLflowFiles):
         with pytest.raises(Unavailable, match="MLFLOW_TRACKING_USERNAME"):
             play(part(), calls[2:], run, destination=destination, before=calls[:2])

@@ -123,7 +123,8 @@ def _out_of_reach(uri: str, name: str, why: str) -> Unavailable:
         if uris.is_web(uri)
         else ""
     )
-    return Unavailable(f"the artifact store of MLflow at {uri} does not take {name}: {why}.{hint}")
+    # Another experiment may have another store.
+    return Unavailable(f"the artifact store of MLflow at {uri} does not take {name}: {why}.{hint}", only_this_run=True)
 
 
 def _credentials(uri: str) -> str:

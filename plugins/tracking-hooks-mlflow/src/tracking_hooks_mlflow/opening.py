@@ -53,7 +53,9 @@ def find(run: Run, state: State, destination: Destination, *, resumed: bool) -> 
             places = _all_experiments(client) if resumed else [experiment] if experiment else []
             found = _find(client, run.uid, places)
     if found is None or not (is_joined(destination) or BEGAN in found.data.tags):
-        raise Unavailable(f"MLflow at {uri} does not have this training's run yet: its files wait for it.")
+        raise Unavailable(
+            f"MLflow at {uri} does not have this training's run yet: its files wait for it.", only_this_run=True
+        )
     return _opened(client, found, state, destination)
 
 
