@@ -376,6 +376,27 @@ def test_a_file_that_is_refused_does_not_hold_up_the_next(gate, server, save_dir
 
 
 @pytest.mark.e2e
+def test_a_training_whose_files_were_all_refused_is_complete_when_they_are_taken(gate, server, save_dir, run):
+    calls = recorded_run(save_dir)
+    calls[0] = replace(calls[0], args={**calls[0].args, "params": {"names": "é" * 7000}})
+    destination = {"tracking_uri": gate.address, "experiment": "all refused", "register": "refused@champion"}
+    gate.status = 403
+    gate.allows = lambda request: not is_upload(request)
+    play(MLflowTracker(), calls, run, destination=destination)
+    relay = Relay(MLflowFiles, run, destination)
+    relay.deliver(calls)
+    reader, found = found_in(server, "all refused")
+    assert found.info.status == "FINISHED"
+    assert reader.artifacts(found) == set()
+    gate.allows = lambda _: True
+    relay.retry()
+    assert relay.set_aside == []
+    assert reader.artifacts(found) == FILES | TABLES | {"params/names.txt"}
+    assert len(reader.client.search_model_versions("name = 'refused'")) == 1
+    assert set(uploads(gate).values()) == {1}
+
+
+@pytest.mark.e2e
 def test_a_server_that_forbids_everything_is_waited_for(gate, save_dir, run):
     calls = recorded_run(save_dir)
     destination = {"tracking_uri": gate.address, "experiment": "forbidden"}

@@ -284,6 +284,16 @@ def test_a_run_that_is_resumed_on_another_machine_is_found_wherever_it_is(store,
     assert the_run(client).info.status == "RUNNING"
 
 
+def test_a_start_that_was_set_aside_does_not_reopen_the_run_that_has_ended(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    calls[0] = replace_args(calls[0], resumed=True)
+    state = deliver(calls[1:], store, before=calls[:1])
+    assert the_run(client).info.status == "FINISHED"
+    deliver(calls[:1], store, state, before=calls)
+    assert the_run(client).info.status == "FINISHED"
+    assert the_run(client).data.params["lr0"] == "0.01"
+
+
 @pytest.mark.parametrize("delivered", [0, 5], ids=["all of it", "the rest of it"])
 def test_what_a_killed_part_has_to_say_too_late_does_not_end_the_resumed_run(store, client, save_dir, delivered):
     calls = recorded_run(save_dir, status="killed")

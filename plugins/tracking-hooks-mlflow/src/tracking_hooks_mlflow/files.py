@@ -34,8 +34,8 @@ class MLflowFiles:
     """Records the files of one training in the run that ``MLflowTracker`` has made.
 
     ``state`` holds ``run_id`` and ``model_id`` (None: the store knows no models); what a model says of its training
-    (``network``, ``dataset``, ``best_epoch``); and what it is made of: the metrics of the ``final`` validation, and the
-    ``weights``.
+    (``network``, ``dataset``, ``best_epoch``); what it is made of, the metrics of the ``final`` validation and the
+    ``weights``; and how the run has ``ended``, with the number of that event.
     """
 
     _run: MLflowRun
@@ -55,17 +55,18 @@ class MLflowFiles:
         self._run = opening.find(run, state, destination, resumed=resumed)
         self._training = models.Training(run=run, params=params, environment=environment)
         self._epoch = epoch
-        self._status = status
+        self._status = status or (state["ended"][1] if "ended" in state else None)
         if run.parent is None and "register" in destination:  # a trial of a tuning becomes no version
             self._wish = registration.parse(destination["register"])
 
     @hookimpl
-    def on_run_start(self, params: Params, environment: Environment, run: Run, state: State) -> None:
+    def on_run_start(self, params: Params, environment: Environment, run: Run, seq: int, state: State) -> None:
         """Record params that are too long for MLflow."""
         self._training = models.Training(run=run, params=params, environment=environment)
-        self._status = None
-        state.pop("final", None)  # of an earlier part of the run
-        state.pop("weights", None)
+        if "ended" in state and state["ended"][0] < seq:  # otherwise this was set aside, and comes behind the end
+            self._status = None
+            for name in ("ended", "final", "weights"):
+                state.pop(name, None)
         for key, value in names.as_params(params).items():
             if len(value) > MAX_PARAM:
                 artifacts.write(self._run, value, f"params/{key}.txt")
@@ -121,9 +122,10 @@ class MLflowFiles:
             self._go_on_with_model(state)
 
     @hookimpl
-    def on_run_end(self, status: Status, error: Error | None, state: State) -> None:
+    def on_run_end(self, status: Status, error: Error | None, seq: int, state: State) -> None:
         """Record a traceback, and finish the model."""
         self._status = status
+        state["ended"] = [seq, status]
         if error is not None:
             artifacts.write(self._run, error.traceback, "traceback.txt")
         self._finish_model(state)

@@ -27,8 +27,9 @@ from tracking_hooks_mlflow.run import BEGAN, STOP, MLflowRun, milliseconds
 class MLflowTracker:
     """Records one training as one MLflow run. It needs no artifact store: files are those of ``MLflowFiles``.
 
-    ``state`` holds ``run_id`` and ``url``; the time at which this part of the run ``began``; the ``keys`` of metrics
-    whose names MLflow refuses; and for the description its parts (``note``) and the figures of the ``best`` checkpoint.
+    ``state`` holds ``run_id`` and ``url``; the time at which this part of the run ``began``; the number of the event
+    that ``ended`` it; the ``keys`` of metrics whose names MLflow refuses; and for the description its parts (``note``)
+    and the figures of the ``best`` checkpoint.
     """
 
     _run: MLflowRun
@@ -49,7 +50,7 @@ class MLflowTracker:
 
     @hookimpl
     def on_run_start(
-        self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, state: State,
+        self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, seq: int, state: State,
         destination: Destination,
     ) -> None:  # fmt: skip
         """Record params, and the environment as tags."""
@@ -59,7 +60,7 @@ class MLflowTracker:
         known = tags.of_run(run, environment, destination) | {BEGAN: str(time)}
         if not opening.is_joined(destination):
             known |= tags.of_source(environment)
-            if resumed:
+            if resumed and seq > state.get("ended", 0):  # otherwise this was set aside, and comes behind the end
                 self._run.reopen()
         self._run.tag(known)
         self._run.set_params(names.as_params(params))
@@ -117,9 +118,11 @@ class MLflowTracker:
 
     @hookimpl
     def on_run_end(
-        self, status: Status, error: Error | None, run: Run, time: float, state: State, destination: Destination
-    ) -> None:
+        self, status: Status, error: Error | None, run: Run, time: float, seq: int, state: State,
+        destination: Destination,
+    ) -> None:  # fmt: skip
         """Record the status and the error. A run that was joined is left open."""
+        state["ended"] = seq
         self._send()  # a run that says it is over has all its numbers
         if error is not None:
             self._run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
