@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
+from tests.support.mlflow_parts import play_to_mlflow
 from tests.support.runs import read_calls
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import play
 from tracking_hooks_mlflow.run import RUN_UID
-from tracking_hooks_mlflow.tracker import MLflowTracker
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
 Content: TypeAlias = Counter[tuple[Any, ...]]
@@ -115,7 +115,7 @@ def clean_mlflow(folder: RunFolder, uri: str) -> Content:
     """
     head, _ = journal.read_head(folder.journal)
     destination = {**head.plugins["mlflow"], "tracking_uri": uri}
-    play(MLflowTracker(), read_calls(folder.journal), head.run, destination=destination)
+    play_to_mlflow(read_calls(folder.journal), head.run, destination=destination)
     return of_mlflow(MlflowClient(uri), head.run.uid, destination["experiment"])
 
 

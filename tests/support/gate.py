@@ -23,6 +23,8 @@ class Gate:
         :param allows: says of a request, by its ``headers`` and ``path``, whether it may pass; can be changed
         """
         self.allows = allows
+        self.status = 401
+        """The answer to a request that may not pass."""
         self.passed: list[str] = []
         self.refused: list[str] = []
         self._upstream = upstream.removeprefix("http://")
@@ -57,7 +59,7 @@ class Gate:
                 body = self._body()
                 if not gate.allows(self):
                     gate.refused.append(self.path)
-                    self._answer(401, {"Content-Type": "text/plain"}, b"not without a pass")
+                    self._answer(gate.status, {"Content-Type": "text/plain"}, b"not without a pass")
                     return
                 gate.passed.append(self.path)
                 connection = http.client.HTTPConnection(gate._upstream)

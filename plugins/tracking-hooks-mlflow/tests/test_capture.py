@@ -97,6 +97,7 @@ def test_the_tracking_uri_is_absolute_and_without_credentials(run, tmp_path, mon
     result = capture(run, None)
     expected = captured or "postgresql+psycopg://host:5432/mlflow?sslmode=require"
     assert result.destination["tracking_uri"] == expected.format(cwd=tmp_path, parent=tmp_path.parent)
+    assert result.place == result.destination["tracking_uri"]
     assert "cret" not in f"{result}"
 
 

@@ -11,9 +11,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 from msgspec.structs import replace
 
+from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
-from tracking_hooks_mlflow.tracker import MLflowTracker
+from tracking_hooks_mlflow.files import MLflowFiles
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def registering(store):
 
 def deliver(calls, destination, state=None, **options):
     options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`
-    return play(MLflowTracker(), calls, destination=destination, state=state, **options)
+    return play_to_mlflow(calls, destination=destination, state=state, **options)
 
 
 def saved(state):
@@ -134,9 +135,9 @@ def test_a_crash_at_any_step_leaves_one_model(registering, client, save_dir, mon
     before = saved(state)  # as it is when the relay comes back: the cursor has not moved
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, crash)
-        with pytest.raises(ConnectionResetError, match=step):
-            deliver(calls[cut:], registering, state)
-    deliver(calls[cut:], registering, before)
+        with pytest.raises((ConnectionResetError, Unavailable), match=step):
+            deliver(calls[cut:], registering, state, before=calls[:cut])
+    deliver(calls[cut:], registering, before, before=calls[:cut])
     again = found(client)
     deliver(calls, registering)
     assert found(client) == again
@@ -162,9 +163,9 @@ def test_a_create_that_the_server_gets_to_late_leaves_no_second_model(store, cli
     for args, options in given_up:
         client.create_logged_model(*args, **options)
     assert len(models(client)) == 2
-    deliver(calls[-1:], store, state)
+    deliver(calls[-1:], store, state, before=calls[:-1])
     (model,) = models(client)
-    assert model.model_id == state["model_id"]
+    assert model.model_id == state["files"]["model_id"]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_a_store_without_models_has_the_rest(registering, client, save_dir, monk
     assert {info.path for info in client.list_artifacts(run.info.run_id, "weights")} == {
         "weights/best.pt", "weights/last.pt",
     }  # fmt: skip
-    assert state["model_id"] is None
+    assert state["files"]["model_id"] is None
     assert client.search_registered_models() == []
     data, model = (record.message for record in caplog.records)
     assert "data sets" in data and "sqlite" in data
@@ -204,17 +205,44 @@ def test_an_address_without_mlflow_is_waited_for(store, save_dir, monkeypatch):
     for step in ("search_logged_models", "get_run", "log_batch"):
         monkeypatch.setattr(MlflowClient, step, no_such_page)
     with pytest.raises(Unavailable, match="no such page"):
-        deliver(calls[-6:], store, state)
+        deliver(calls[-6:], store, state, before=calls[:-6])
 
 
-def test_a_model_that_is_refused_costs_nothing_else(store, client, save_dir, monkeypatch, caplog):
+def test_a_model_that_is_refused_is_set_aside_and_costs_nothing_else(registering, client, save_dir, monkeypatch):
+    calls = recorded_run(save_dir)
+    weights = calls.index(saving_of_best(calls))
+
     def refuse(*_args, **_options):
         raise MlflowException("no more models for you", INVALID_PARAMETER_VALUE)
 
-    monkeypatch.setattr(MlflowClient, "create_logged_model", refuse)
-    deliver(recorded_run(save_dir), store)
-    assert the_run(client).info.status == "FINISHED"
-    assert "no more models for you" in caplog.text
+    state = deliver(calls[:weights], registering)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_logged_model", refuse)
+        with pytest.raises(Rejected, match=r"does not become a model.*no more models for you"):
+            deliver([calls[weights]], registering, saved(state), before=calls[:weights])
+        state = deliver(calls[weights + 1 :], registering, state, before=calls[: weights + 1])
+    run = the_run(client)
+    assert run.info.status == "FINISHED"
+    assert {info.path for info in client.list_artifacts(run.info.run_id, "weights")} == {
+        "weights/best.pt", "weights/last.pt",
+    }  # fmt: skip
+    assert client.list_artifacts(run.info.run_id, "tables")
+    play(
+        MLflowFiles(),
+        [calls[weights]],
+        sample_run(save_dir),
+        destination=registering,
+        state=state["files"],
+        before=calls,
+    )
+    (model,) = models(client)
+    assert str(model.status) == "READY"
+    assert len(client.search_model_versions()) == 1
+
+
+def saving_of_best(calls):
+    (found,) = [call for call in calls if "kind='best'" in repr(call.args) and "digest='" in repr(call.args)]
+    return found
 
 
 def test_a_model_of_a_task_that_cannot_be_packaged_is_left_out(store, client, save_dir, caplog):
@@ -231,15 +259,31 @@ def test_a_run_that_was_cut_short_has_weights_and_no_model(registering, client, 
     assert client.list_artifacts(the_run(client).info.run_id, "weights")
 
 
-def test_a_model_whose_weights_are_gone_has_failed(registering, client, save_dir):
+def test_there_is_no_model_without_weights(registering, client, save_dir):
     calls = recorded_run(save_dir)
     (save_dir / "weights/best.pt").unlink()
-    (lost,) = [call for call in calls if "kind='best'" in repr(call.args) and "digest='" in repr(call.args)]
-    at = calls.index(lost)
+    at = calls.index(saving_of_best(calls))
     state = deliver(calls[:at], registering)
-    with pytest.raises(Rejected):
-        deliver([lost], registering, state)
-    deliver(calls[at + 1 :], registering, state)
+    with pytest.raises(Rejected, match=r"best\.pt is gone"):
+        deliver(calls[at : at + 1], registering, saved(state), before=calls[:at])
+    deliver(calls[at + 1 :], registering, state, before=calls[: at + 1])
+    assert models(client) == []
+    assert client.search_registered_models() == []
+
+
+def test_a_model_whose_files_do_not_arrive_has_failed(registering, client, save_dir, monkeypatch):
+    calls = recorded_run(save_dir)
+    at = calls.index(saving_of_best(calls))
+
+    def refuse(*_args, **_options):
+        raise MlflowException("not these files", INVALID_PARAMETER_VALUE)
+
+    state = deliver(calls[:at], registering)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", refuse)
+        with pytest.raises(Rejected, match="not these files"):
+            deliver(calls[at : at + 1], registering, saved(state), before=calls[:at])
+    deliver(calls[at + 1 :], registering, state, before=calls[: at + 1])
     (model,) = models(client)
     assert str(model.status) == "FAILED"
     assert client.search_registered_models() == []
@@ -300,9 +344,9 @@ def test_a_registry_that_may_not_be_written_waits_for_the_user(registering, clie
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_model_version", forbid)
         with pytest.raises(Unavailable, match="not yours"):
-            deliver(calls[-1:], registering, state)
+            deliver(calls[-1:], registering, state, before=calls[:-1])
     assert the_run(client).info.status == "FINISHED"
-    deliver(calls[-1:], registering, state)
+    deliver(calls[-1:], registering, state, before=calls[:-1])
     assert len(client.search_model_versions()) == 1
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tracking_hooks.events import Rejected, Unavailable
-from tracking_hooks.testing import play, recorded_run, sample_run
+from tests.support.mlflow_parts import play_to_mlflow
+from tracking_hooks.events import Unavailable
+from tracking_hooks.testing import recorded_run, sample_run
 from tracking_hooks_mlflow.errors import reason
-from tracking_hooks_mlflow.tracker import MLflowTracker
 
 pytestmark = pytest.mark.e2e
 
 
-def deliver(calls, destination, state=None):
+def deliver(calls, destination, state=None, **options):
     run = sample_run(Path("runs/train").absolute())  # as the fixture `run`
-    return play(MLflowTracker(), calls, run, destination=destination, state=state)
+    return play_to_mlflow(calls, run, destination=destination, state=state, **options)
 
 
 @contextmanager
@@ -123,19 +123,19 @@ def test_a_create_run_that_the_server_gets_to_late_leaves_no_second_run(server, 
     client = MlflowClient(tracking_uri=server)
     for args, options in given_up:
         client.create_run(*args, **options)
-    deliver(calls[5:], destination, state)
+    deliver(calls[5:], destination, state, before=calls[:5])
     (found,) = client.search_runs([client.get_experiment_by_name("late create").experiment_id])
     assert found.info.run_id == state["run_id"]
 
 
-def test_a_run_deleted_on_the_server_is_rejected_in_its_words(server, save_dir):
+def test_a_run_deleted_on_the_server_is_waited_for(server, save_dir):
     calls = recorded_run(save_dir)
     destination = {"tracking_uri": server, "experiment": "deleted"}
     state = deliver(calls[:6], destination)
     MlflowClient(tracking_uri=server).delete_run(state["run_id"])
-    with pytest.raises(Rejected, match=rf"{re.escape(server)}.*active"):
-        deliver(calls[6:10], destination, state)
-    with pytest.raises(Rejected, match=r"no-such-run"):
+    with pytest.raises(Unavailable, match=rf"{re.escape(server)}.*deleted.*restore"):
+        deliver(calls[6:10], destination, state, before=calls[:6])
+    with pytest.raises(Unavailable, match=r"no-such-run"):
         deliver(calls, {**destination, "run_id": "no-such-run"})
 
 
@@ -151,7 +151,7 @@ def test_a_run_deleted_on_the_server_is_rejected_in_its_words(server, save_dir):
         (401, "who are you", Unavailable, "MLFLOW_TRACKING_USERNAME"),
         (403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "no"}), Unavailable, "MLFLOW_TRACKING_TOKEN"),
         (403, "Invalid Host header", Unavailable, "--allowed-hosts"),
-        (400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "bad name"}), Rejected, "bad name"),
+        (400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "bad name"}), Unavailable, "bad name"),
         (200, "<html>a login page</html>", Unavailable, "login page"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.tracker import MLflowTracker
@@ -19,12 +20,15 @@ import sys
 from pathlib import Path
 from msgspec.structs import replace
 from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 uri, uid, folder = sys.argv[1:]
 calls = recorded_run(Path(folder))
 print("ready", flush=True)
 run = replace(sample_run(Path(folder)), uid=uid)
-play(MLflowTracker(), calls, run=run, destination={"tracking_uri": uri, "experiment": "shapes"})
+destination = {"tracking_uri": uri, "experiment": "shapes"}
+play(MLflowTracker(), calls, run=run, destination=destination)
+play(MLflowFiles(), calls, run=run, destination=destination)
 """
 
 
@@ -73,7 +77,7 @@ def test_artifacts_lie_beside_the_database_wherever_the_relay_runs(store, tmp_pa
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    state = play(MLflowTracker(), recorded_run(save_dir), sample_run(save_dir), destination=store)
+    state = play_to_mlflow(recorded_run(save_dir), sample_run(save_dir), destination=store)
     assert not list(elsewhere.iterdir())
     assert Path.cwd() == elsewhere
     beside = list((tmp_path / "tracked/mlruns").rglob("weights/best.pt"))
@@ -98,8 +102,7 @@ def test_a_folder_with_a_space(database, tmp_path, save_dir, monkeypatch):
     folder.mkdir()
     shutil.copy(database, folder)
     uri = uris.absolute("sqlite:///mlflow.db", folder)
-    play(
-        MLflowTracker(),
+    play_to_mlflow(
         recorded_run(save_dir),
         sample_run(save_dir),
         destination={"tracking_uri": uri, "experiment": "shapes"},
@@ -121,8 +124,8 @@ def test_a_locked_database_is_waited_for(store, tmp_path, save_dir, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", locked)
         with pytest.raises(Unavailable, match=r"sqlite:.*database is locked"):
-            play(MLflowTracker(), calls[5:], sample_run(save_dir), destination=store, state=state)
-    play(MLflowTracker(), calls[5:], sample_run(save_dir), destination=store, state=state)
+            play(MLflowTracker(), calls[5:], sample_run(save_dir), destination=store, state=state, before=calls[:5])
+    play(MLflowTracker(), calls[5:], sample_run(save_dir), destination=store, state=state, before=calls[:5])
     assert runs(store["tracking_uri"])[0].info.status == "FINISHED"
 
 

@@ -1,3 +1,4 @@
+import inspect
 import json
 import math
 import shlex
@@ -9,15 +10,18 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from msgspec.structs import replace
 
+from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Checkpoint, Rejected, Unavailable
+from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 
 def deliver(calls, destination, state=None, **options):
     options.setdefault("run", sample_run(Path("runs/train").absolute()))  # as the fixture `run`
-    return play(MLflowTracker(), calls, destination=destination, state=state, **options)
+    return play_to_mlflow(calls, destination=destination, state=state, **options)
 
 
 def saved(state):
@@ -169,7 +173,7 @@ def test_a_training_whose_last_figures_are_no_numbers_ends_with_its_description(
     (last,) = [index for index, call in enumerate(calls) if call.hook == "on_final_validation"]
     calls[last].args["metrics"]["val/box_loss"] = value
     state = saved(deliver(calls[: last + 1], store))  # the relay is started again
-    deliver(calls[last + 1 :], store, state)
+    deliver(calls[last + 1 :], store, state, before=calls[: last + 1])
     assert the_run(client).info.status == "FINISHED"
     text = the_run(client).data.tags["mlflow.note.content"]
     assert "**Result:** finished after 3 epochs" in text
@@ -226,8 +230,8 @@ def test_a_replay_adds_nothing(store, client, save_dir, status):
 def test_a_restart_anywhere_continues_the_run(store, client, save_dir, cut):
     calls = recorded_run(save_dir)
     state = saved(deliver(calls[:cut], store))
-    deliver(calls[cut:][:3], store, saved(state))  # delivered, but its cursor was not saved
-    deliver(calls[cut:], store, state)
+    deliver(calls[cut:][:3], store, saved(state), before=calls[:cut])  # delivered, but its cursor was not saved
+    deliver(calls[cut:], store, state, before=calls[:cut])
     restarted = everything(client)
     client.delete_run(the_run(client).info.run_id)
     store["experiment"] = "undisturbed"
@@ -238,8 +242,8 @@ def test_a_restart_anywhere_continues_the_run(store, client, save_dir, cut):
 
 def test_a_first_event_of_any_kind_finds_or_makes_the_run(store, client, save_dir):
     calls = recorded_run(save_dir)
-    for call in calls[1:]:
-        deliver([call], store)
+    for number, call in enumerate(calls[1:], 1):
+        deliver([call], store, before=calls[:number])
     deliver(calls[:1], store)
     assert len(points(client)["train/box_loss"]) == 3
     assert artifacts(client)
@@ -259,7 +263,7 @@ def test_a_resumed_run_goes_on_and_tells_what_changed(store, client, save_dir):
     assert the_run(client).info.status == "KILLED"
     params = {**calls[0].args["params"], "lr0": 0.02, "patience": 5}
     resumed = Call(99, STARTED + 99, "on_run_start", {**calls[0].args, "params": params, "resumed": True})
-    deliver([resumed], store, state)
+    deliver([resumed], store, state, before=calls)
     found = the_run(client)
     assert found.info.status == "RUNNING"
     assert found.data.params["lr0"] == "0.01"
@@ -280,12 +284,22 @@ def test_a_run_that_is_resumed_on_another_machine_is_found_wherever_it_is(store,
     assert the_run(client).info.status == "RUNNING"
 
 
+def test_a_start_that_was_set_aside_does_not_reopen_the_run_that_has_ended(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    calls[0] = replace_args(calls[0], resumed=True)
+    state = deliver(calls[1:], store, before=calls[:1])
+    assert the_run(client).info.status == "FINISHED"
+    deliver(calls[:1], store, state, before=calls)
+    assert the_run(client).info.status == "FINISHED"
+    assert the_run(client).data.params["lr0"] == "0.01"
+
+
 @pytest.mark.parametrize("delivered", [0, 5], ids=["all of it", "the rest of it"])
 def test_what_a_killed_part_has_to_say_too_late_does_not_end_the_resumed_run(store, client, save_dir, delivered):
     calls = recorded_run(save_dir, status="killed")
     state = deliver(calls[:delivered], store) if delivered else {}
     deliver([resumed(calls)], store)  # on another machine, which has no state
-    deliver(calls[delivered:], store, state)
+    deliver(calls[delivered:], store, state, before=calls[:delivered])
     assert the_run(client).info.status == "RUNNING"
     assert len(points(client)["train/box_loss"]) == 2
 
@@ -369,13 +383,45 @@ def test_a_joined_run_stays_open_and_keeps_its_name(store, client, save_dir):
     assert len(points(client)["fitness"]) == 3
 
 
-def test_a_deleted_run_takes_nothing_more(store, client, save_dir):
+@pytest.mark.parametrize("part", [MLflowTracker, MLflowFiles])
+def test_a_deleted_run_is_waited_for(store, client, save_dir, run, part):
     calls = recorded_run(save_dir)
     state = deliver(calls[:6], store)
+    own = state["files"] if part is MLflowFiles else state
     client.delete_run(state["run_id"])
-    for part in (calls[6:10], calls[-1:]):
-        with pytest.raises(Rejected, match=r"sqlite.*deleted|sqlite.*active"):
-            deliver(part, store, state)
+    for some in (calls[6:10], calls[-1:]):
+        with pytest.raises(Unavailable, match=rf"sqlite.*deleted.*mlflow runs restore --run-id {state['run_id']}"):
+            play(part(), some, run, destination=store, state=own)
+    client.restore_run(state["run_id"])
+    deliver(calls[6:], store, state, before=calls[:6])
+    assert the_run(client).info.status == "FINISHED"
+    assert "weights/best.pt" in artifacts(client)
+
+
+@pytest.mark.parametrize("part", [MLflowTracker, MLflowFiles])
+@pytest.mark.parametrize("what", ["run", "experiment"])
+def test_what_is_deleted_in_mid_run_is_no_fault_of_an_event(store, client, save_dir, run, part, what):
+    calls = recorded_run(save_dir)
+    state = deliver(calls[:6], store)
+    (experiment,) = {run.info.experiment_id for run in all_runs(client)}
+    play(part(), calls[6:], run, destination=store, state=dict(state), before=calls[:6])  # it can be taken
+
+    class Deleting(part):
+        """Deleted behind ``open``."""
+
+        @hookimpl
+        def open(self, params, environment, resumed, epoch, status, run, time, state, destination):
+            arguments = dict(locals())
+            names = inspect.signature(part.open).parameters
+            part.open(**{name: arguments[name] for name in names})
+            if what == "run":
+                client.delete_run(state["run_id"])
+            else:
+                client.delete_experiment(experiment)
+
+    words = f"runs restore --run-id {state['run_id']}" if what == "run" else f"restore --experiment-id {experiment}"
+    with pytest.raises(Unavailable, match=words):
+        play(Deleting(), calls[6:], run, destination=store, state=dict(state), before=calls[:6])
 
 
 def test_a_deleted_experiment_waits_for_the_user(store, client, save_dir):
@@ -408,17 +454,22 @@ def test_a_file_that_vanished_is_rejected(store, save_dir, name):
     calls = recorded_run(save_dir)
     (save_dir / name).unlink()
     final = [call for call in calls if name in repr(call.args) and "digest='" in repr(call.args)]
+    state = deliver(calls[:2], store)
     with pytest.raises(Rejected, match=f"{name} is gone"):
-        deliver(final, store)
+        deliver(final, store, state, before=calls[:2])
 
 
 def test_weights_that_may_still_change_are_left_alone(store, client, save_dir):
     calls = recorded_run(save_dir)
     deliver([call for call in calls if call.hook == "on_checkpoint_saved" and "digest=None" in repr(call.args)], store)
-    assert all_runs(client) == [], "nothing was to be written"
+    assert artifacts(client) == [], "nothing was to be uploaded"
+    (run,) = all_runs(client)
+    assert (run.data.metrics, run.data.params) == ({}, {}), "nothing was to be written"
 
 
 def test_state_is_small_json(store, save_dir):
     state = deliver(recorded_run(save_dir), store)
     assert saved(state) == state
+    files = state.pop("files")
     assert len(msgspec.json.encode(state)) < 1000
+    assert len(msgspec.json.encode(files)) < 1000

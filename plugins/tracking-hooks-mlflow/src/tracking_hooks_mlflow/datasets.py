@@ -36,8 +36,8 @@ _LABELS: dict[str, dict[str, str]] = {
 def log(run: MLflowRun, dataset: Dataset, task: str) -> None:
     """Log the data that a run is trained and validated on. Repeating it changes nothing."""
     try:
-        with optional(run, "data sets of runs (MLflow 2.4 does)"):
-            run.client.log_inputs(run.run_id, datasets=inputs(dataset, task))
+        with run.asking() as client, optional(run, "data sets of runs (MLflow 2.4 does)"):
+            client.log_inputs(run.run_id, datasets=inputs(dataset, task))
     except Unsupported as error:
         logger.warning("the data set is recorded in the tags only: %s", error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import requests
 from mlflow.exceptions import MlflowException
@@ -12,35 +13,65 @@ from mlflow.exceptions import MlflowException
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks_mlflow import uris
 
+RETRY_AFTER = 3600.0
+"""Seconds after which a file that was refused is tried again: a limit may have been raised, a right been given."""
+
 _FOR_NOW = {408, 429, 499}  # time-out, too many requests, cancelled
+_ONE_FILE = {
+    403: "The server or a proxy before it forbids it",
+    404: "There is no such place",
+    413: "It is larger than the server or a proxy before it allows: raise that limit, such as nginx's"
+    " client_max_body_size",
+}
 _CLOUDS = ("azure", "boto3", "botocore", "google")  # clients of artifact stores that have exceptions of their own
+
+_IN_WORDS = re.compile(r"failed with error code (\d{3}) ")  # of an answer that is not MLflow's own
+_SQLALCHEMY = re.compile(r"sqlalche\.me/e/\w+/(\w+)")
+_OF_THE_DATA = {"9h9h", "gkpj"}  # SQLAlchemy's codes of DataError and IntegrityError
 
 
 @contextmanager
-def told_to_relay(uri: str) -> Iterator[None]:
+def told_to_relay(uri: str, name: str = "") -> Iterator[None]:
     """Translate MLflow's exceptions to ``Unavailable`` or ``Rejected``.
 
     :param uri: the tracking URI, without credentials
+    :param name: what is sent, if the run can do without it: no right to write it is then its own affair
     """
     try:
         yield
     except MlflowException as error:
-        if error.get_http_status_code() == 500 and uris.is_in_process(uri):
-            raise  # a fault inside this process
-        # An address where MLflow does not answer, such as a proxy whose server is still starting.
-        elsewhere = error.error_code == "ENDPOINT_NOT_FOUND"
-        status = 503 if elsewhere else error.get_http_status_code()
         # `from None`: the original contains the address with its password.
-        raise _meaning(status, reason(error), uri) from None
+        raise _meaning(_status(error, uri), reason(error), uri, name) from None
     except requests.HTTPError as error:  # raised by transfers of artifacts
         status = 500 if error.response is None else error.response.status_code
-        raise _meaning(status, reason(error), uri) from None
+        raise _meaning(status, reason(error), uri, name) from None
     except requests.RequestException as error:
-        raise Unavailable(f"MLflow at {uri} is not available: {reason(error)}") from None
+        raise _down(uri, reason(error)) from None
+
+
+@contextmanager
+def told_of_file(uri: str, name: str, path: Path | None = None) -> Iterator[None]:
+    """Translate the exceptions of a transfer to the artifact store.
+
+    :param name: of the artifact
+    :param path: the file, if it is not ours
+    """
+    try:
+        with told_to_relay(uri, name):
+            yield
+    except (OSError, ImportError) as error:  # the store is a folder here; its client is not installed
+        if path is not None and not path.is_file():
+            raise gone(path, uri, name) from None
+        raise _out_of_reach(uri, name, reason(error)) from error
     except Exception as error:
         if not type(error).__module__.startswith(_CLOUDS):
             raise
-        raise Unavailable(f"the artifact store of MLflow at {uri} did not take a file: {reason(error)}") from error
+        raise _out_of_reach(uri, name, reason(error)) from error
+
+
+def gone(path: Path, uri: str, name: str) -> Rejected:
+    """Return what to raise for a file that is not there any more."""
+    return Rejected(f"{path} is gone, so {name} cannot be uploaded to MLflow at {uri}")
 
 
 def reason(error: Exception) -> str:
@@ -53,14 +84,50 @@ def reason(error: Exception) -> str:
     return re.sub(r"//[^/\s]*@", "//", line)[:500]
 
 
-def _meaning(status: int, why: str, uri: str) -> Exception:
+def _status(error: MlflowException, uri: str) -> int:
+    """Return the HTTP status that tells what an exception means."""
+    status: int = error.get_http_status_code()
+    if status == 500 and uris.is_in_process(uri):
+        raise error  # a fault inside this process
+    if error.error_code == "ENDPOINT_NOT_FOUND":
+        return 503  # an address where MLflow does not answer, such as a proxy whose server is still starting
+    if status == 500 and (found := _IN_WORDS.search(str(error))):
+        return int(found[1])
+    if status == 400 and (found := _SQLALCHEMY.search(str(error))) and found[1] not in _OF_THE_DATA:
+        return 503  # MLflow calls nearly all trouble of its database a bad request
+    return status
+
+
+def _meaning(status: int, why: str, uri: str, name: str) -> Exception:
     if status == 403 and "host header" in why.lower():
         return Unavailable(f"MLflow at {uri}: {why}. Start the server with --allowed-hosts for this name.")
+    if status in _ONE_FILE and (name or status == 413):
+        what = name or "this"
+        return Rejected(f"MLflow at {uri} does not take {what}: {why}. {_ONE_FILE[status]}.", retry_after=RETRY_AFTER)
     if status in {401, 403}:
-        return Unavailable(
-            f"MLflow at {uri} refuses access: {why}."
-            " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
-        )
+        return Unavailable(f"MLflow at {uri} refuses access: {why}. {_credentials(uri)}")
     if 400 <= status < 500 and status not in _FOR_NOW:
         return Rejected(f"MLflow at {uri} refuses this: {why}")
-    return Unavailable(f"MLflow at {uri} is not available: {why}")
+    return _down(uri, why)
+
+
+def _down(uri: str, why: str) -> Unavailable:
+    hint = f". {_credentials(uri)}" if uris.is_databricks(uri) and "credential" in why.lower() else ""
+    return Unavailable(f"MLflow at {uri} is not available: {why}{hint}")
+
+
+def _out_of_reach(uri: str, name: str, why: str) -> Unavailable:
+    hint = (
+        " The server lets its clients write there themselves: give this machine access to that place. A server that is"
+        " started with --serve-artifacts writes the files of new experiments itself."
+        if uris.is_web(uri)
+        else ""
+    )
+    # Another experiment may have another store.
+    return Unavailable(f"the artifact store of MLflow at {uri} does not take {name}: {why}.{hint}", only_this_run=True)
+
+
+def _credentials(uri: str) -> str:
+    if uris.is_databricks(uri):
+        return "Set DATABRICKS_HOST and DATABRICKS_TOKEN, or make a profile with `databricks configure`."
+    return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."

@@ -1,12 +1,12 @@
 """The best checkpoint as an MLflow model, which can be loaded, served and registered.
 
-A run has one model, created once its best checkpoint has been validated, so that the final metrics belong to it. It is
-ready when its files are there. Each step may be repeated: a model is found by the uid of the run.
+A run has one model. It is made once the final metrics and the best weights are known, and finished at the end of the
+run, whichever comes last. Each step may be repeated: a model is found by the uid of the run.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import platform
 import re
@@ -14,172 +14,184 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-from mlflow.exceptions import MlflowException
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from msgspec import Struct
 
-from tracking_hooks.events import Checkpoint, Rejected, Run, State
-from tracking_hooks_mlflow import datasets, package, parts, uris
-from tracking_hooks_mlflow.errors import told_to_relay
+from tracking_hooks.events import Environment, Params, Rejected, Run, State
+from tracking_hooks_mlflow import datasets, multipart, package, tags
+from tracking_hooks_mlflow.artifacts import sending
+from tracking_hooks_mlflow.errors import gone
 from tracking_hooks_mlflow.registration import Registration
+from tracking_hooks_mlflow.registry import register
 from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
 WEIGHTS = "tracking_hooks.weights"
 """The tag with the digest of the weights that a model's files were made from."""
 
-ALIAS = "tracking_hooks.alias"
-"""The tag of a registered version that has received its alias: a replay does not take it from a newer version."""
-
-_VERSIONS = "mlflow.modelVersions"
 _WHAT = "models of runs (MLflow 3 does), so the best weights are kept as a file only"
 
 logger = logging.getLogger(__name__)
 
 
-def begin(run: MLflowRun, about: Run, state: State) -> dict[str, str]:
-    """Create the run's model, which ``complete`` fills.
+class Training(Struct, frozen=True, kw_only=True):
+    """What a model is told of its training, beside what the state holds."""
 
-    :returns: the fields that link a metric to the model and to the data; empty if there is no model
+    run: Run
+    params: Params
+    environment: Environment
+
+
+def complete(run: MLflowRun, training: Training, state: State) -> None:
+    """Make the model and mark it as ready, if all that it is made of is known.
+
+    :raises Rejected: the server does not take it, or the weights are not there any more
     """
+    if not _is_due(state) or "weights" not in state:
+        return
+    weights = Path(state["weights"]["path"])
     try:
-        with optional(run, _WHAT):
-            found = run.client.get_run(run.run_id)
-        tags = found.data.tags
-        if "model_id" not in state:
-            state["model_id"] = _find_or_create(run, about, found, state)
-    except (Unsupported, Rejected) as error:
+        with run.asking("the model"), optional(run, _WHAT):
+            model = _find(run, training, state) or _create(run, training, state)
+            state["model_id"] = model.model_id
+            _measure(run, state)
+            if not _is_of(model, state):
+                _fill(run, training, state, weights)
+            _link(run, state)
+    except Unsupported as error:
         state["model_id"] = None
         logger.warning("the best checkpoint does not become a model: %s", error)
-    if not state["model_id"]:
-        return {}
-    links = {"model_id": state["model_id"]}
-    if tags.get("dataset.digest"):
-        links["dataset_name"] = tags["dataset.name"]
-        links["dataset_digest"] = datasets.digest(tags["dataset.digest"], "val")
-    return links
+    except Rejected as error:
+        raise Rejected(f"the best checkpoint does not become a model: {error}", retry_after=error.retry_after) from None
 
 
-def complete(run: MLflowRun, about: Run, checkpoint: Checkpoint, time: float, state: State) -> None:
-    """Upload the model's files and mark it as ready.
-
-    :param time: when the checkpoint was saved
-    """
-    model_id = state.get("model_id")
-    if not model_id:
-        return
+def is_complete(run: MLflowRun, training: Training, state: State) -> bool:
+    """Whether the model is ready, made of the weights that the state names."""
     try:
-        with optional(run, _WHAT):
-            found = run.client.get_run(run.run_id)
-            model = run.client.get_logged_model(model_id)
-            if model.status != LoggedModelStatus.READY or model.tags.get(WEIGHTS) != checkpoint.digest:
-                contents = _contents(about, found, checkpoint, model_id, time)
-                with TemporaryDirectory(prefix="tracking-hooks-") as folder:
-                    package.write(Path(folder), contents)
-                    parts.upload(lambda: run.client.log_model_artifacts(model_id, folder))
-                tags = {WEIGHTS: checkpoint.digest, "mlflow.note.content": _USAGE.format(uri=f"models:/{model_id}")}
-                run.client.set_logged_model_tags(model_id, tags)
-                run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
-            outputs = found.outputs.model_outputs if found.outputs else []
-            if model_id not in {output.model_id for output in outputs}:  # MLflow would record it twice
-                run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, state.get("best_epoch", 0))])
-    except (Unsupported, Rejected) as error:
-        logger.warning("the best checkpoint does not become a model: %s", error)
+        with run.asking(), optional(run, _WHAT):
+            return _is_due(state) and _is_of(_find(run, training, state), state)
+    except Unsupported:
+        return False
 
 
-def finish(run: MLflowRun, about: Run, state: State, registration: Registration | None) -> None:
-    """Finish at the end of the run: delete a model without files, register a complete one.
+def finish(run: MLflowRun, training: Training, state: State, registration: Registration | None) -> None:
+    """Finish at the end of the run: register a complete model, say of one without files that it has failed.
 
     :param registration: the name and alias; None to register nothing
     """
-    model_id = state.get("model_id")
-    if not model_id:
+    if not _is_due(state):
         return
-    with told_to_relay(run.uri):
-        experiment = run.client.get_run(run.run_id).info.experiment_id
-        for model in _search(run, experiment, about.uid):
-            is_pending = model.status == LoggedModelStatus.PENDING
-            if model.model_id != model_id and is_pending:
-                # The server carried out a create_logged_model after we had given it up.
-                run.client.delete_logged_model(model.model_id)
-            elif is_pending:
-                run.client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
-            elif model.model_id == model_id and model.status == LoggedModelStatus.READY and registration:
-                _register(run, about, model, registration)
+    try:
+        with run.asking() as client, optional(run, _WHAT):
+            found = _find(run, training, state)
+            for model in _search(run, training):
+                if model.status == LoggedModelStatus.PENDING and model.model_id != found.model_id:
+                    # The server carried out a create_logged_model after we had given it up.
+                    client.delete_logged_model(model.model_id)
+            if found and found.status == LoggedModelStatus.PENDING:
+                client.finalize_logged_model(found.model_id, LoggedModelStatus.FAILED)
+            elif found and found.status == LoggedModelStatus.READY and registration:
+                register(run, training.run.uid, found, registration)
+    except Unsupported:
+        pass  # said where the model was to be made
 
 
-def _find_or_create(run: MLflowRun, about: Run, found: Any, state: State) -> str | None:
-    if found.info.lifecycle_stage == "deleted":
-        return None  # its metrics are refused as well, with the reason
-    if about.task not in package.TASKS:
-        raise Unsupported(f"models of the task {about.task!r} are not supported")
-    with optional(run, _WHAT):
-        # The answer of create_logged_model, or our state, may have been lost. Of two models, take the one with files.
-        models = _search(run, found.info.experiment_id, about.uid)
-        for model in sorted(models, key=lambda model: model.status != LoggedModelStatus.READY):
-            return str(model.model_id)
-        tags, params = found.data.tags, found.data.params
-        origin = {key: value for key, value in tags.items() if key.startswith(("mlflow.source.", "mlflow.user"))}
-        model = run.client.create_logged_model(
-            found.info.experiment_id,
-            name=re.sub(r"[/:.%\"'\s]+", "-", params.get("model.name", "")).strip("-") or "model",
-            source_run_id=run.run_id,
-            tags={**origin, RUN_UID: about.uid},
-            params={
-                "task": about.task,
-                "imgsz": params.get("imgsz", ""),
-                "epoch": str(state.get("best_epoch", "")),
-                "data": tags.get("dataset.name", ""),
-            },
-            model_type=about.task,
-        )
-        return str(model.model_id)
+def _is_due(state: State) -> bool:
+    """Whether there is a model of this run: of one that was validated at its end, where the store knows models."""
+    return "final" in state and state.get("model_id", "") is not None
 
 
-def _search(run: MLflowRun, experiment: str, uid: str) -> list[Any]:
-    return list(run.client.search_logged_models([experiment], f"tags.`{RUN_UID}` = '{uid}'"))
+def _is_of(model: Any, state: State) -> bool:
+    if model is None or model.status != LoggedModelStatus.READY:
+        return False
+    return bool(model.tags.get(WEIGHTS) == state["weights"]["digest"])
 
 
-def _contents(about: Run, found: Any, checkpoint: Checkpoint, model_id: str, time: float) -> package.Contents:
-    tags = found.data.tags
-    imgsz = re.search(r"\d+", found.data.params.get("imgsz", ""))
-    return package.Contents(
-        weights=checkpoint.path,
-        task=about.task,
-        imgsz=int(imgsz[0]) if imgsz else 640,
-        model_id=model_id,
-        run_id=found.info.run_id,
-        created=time,
-        python=tags.get("version.python") or platform.python_version(),
-        versions={key.removeprefix("version."): value for key, value in tags.items() if key.startswith("version.")},
+def _search(run: MLflowRun, training: Training) -> list[Any]:
+    uid = training.run.uid
+    return list(run.client.search_logged_models([run.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"))
+
+
+def _find(run: MLflowRun, training: Training, state: State) -> Any:
+    """Return the model: the one that we know of, else one with files. Our state may have been lost."""
+
+    def order(model: Any) -> tuple[bool, bool]:
+        return model.model_id != state.get("model_id"), model.status != LoggedModelStatus.READY
+
+    return min(_search(run, training), key=order, default=None)
+
+
+def _create(run: MLflowRun, training: Training, state: State) -> Any:
+    task = training.run.task
+    if task not in package.TASKS:
+        raise Unsupported(f"models of the task {task!r} are not supported")
+    data, _ = state.get("dataset", ("", ""))
+    return run.client.create_logged_model(
+        run.experiment_id,
+        name=re.sub(r"[/:.%\"'\s]+", "-", state.get("network", "")).strip("-") or "model",
+        source_run_id=run.run_id,
+        tags={**tags.of_source(training.environment), RUN_UID: training.run.uid},
+        params={
+            "task": task,
+            "imgsz": str(training.params.get("imgsz", "")),
+            "epoch": str(state.get("best_epoch", "")),
+            "data": data,
+        },
+        model_type=task,
     )
 
 
-def _register(run: MLflowRun, about: Run, model: Any, registration: Registration) -> None:
-    client, (name, alias) = run.client, registration
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
-            raise
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.run_id}'")
-    version = next((version for version in found if version.tags.get(RUN_UID) == about.uid), None)
-    if version is None:
-        # Behind a database or a folder, MLflow's registry would look for a model's id in its own default store.
-        is_remote = not uris.is_in_process(run.uri)
-        version = client.create_model_version(
-            name,
-            source=f"models:/{model.model_id}" if is_remote else model.artifact_location,
-            run_id=run.run_id,
-            tags={RUN_UID: about.uid},
-            await_creation_for=None,
-            model_id=model.model_id if is_remote else None,
-        )
-    if _VERSIONS not in client.get_logged_model(model.model_id).tags:  # a server has set it
-        note = [{"name": name, "version": version.version}]
-        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(note)})
-    if alias and version.tags.get(ALIAS) != alias:
-        client.set_registered_model_alias(name, alias, version.version)
-        client.set_model_version_tag(name, version.version, ALIAS, alias)
+def _measure(run: MLflowRun, state: State) -> None:
+    """Give the model its metrics. They are points that the run has already, or will have: MLflow keeps each once."""
+    links = {"model_id": state["model_id"]}
+    if "dataset" in state:
+        name, digest = state["dataset"]
+        links |= {"dataset_name": name, "dataset_digest": datasets.digest(digest, "val")}
+    final = state["final"]
+    metrics = [Metric(key, value, final["time"], final["step"], **links) for key, value in final["metrics"].items()]
+    run.client.log_batch(run.run_id, metrics=metrics, synchronous=True)
+
+
+def _fill(run: MLflowRun, training: Training, state: State, weights: Path) -> None:
+    """Upload the model's files."""
+    client, model_id, digest = run.client, state["model_id"], state["weights"]["digest"]
+    if not weights.is_file() or _digest(weights) != digest:
+        raise gone(weights, run.uri, "the model")  # another file has its name by now
+    with TemporaryDirectory(prefix="tracking-hooks-") as folder, sending(run, "the model", weights):
+        package.write(Path(folder), _contents(run, training, state, weights))
+        multipart.upload(lambda: client.log_model_artifacts(model_id, folder))
+    about = {WEIGHTS: digest, "mlflow.note.content": _USAGE.format(uri=f"models:/{model_id}")}
+    client.set_logged_model_tags(model_id, about)
+    client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+
+
+def _link(run: MLflowRun, state: State) -> None:
+    """Say in the run that the model came of it; MLflow would record that twice."""
+    outputs = run.client.get_run(run.run_id).outputs
+    if state["model_id"] not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        run.client.log_outputs(run.run_id, [LoggedModelOutput(state["model_id"], state.get("best_epoch", 0))])
+
+
+def _contents(run: MLflowRun, training: Training, state: State, weights: Path) -> package.Contents:
+    imgsz = re.search(r"\d+", str(training.params.get("imgsz", "")))
+    return package.Contents(
+        weights=weights,
+        task=training.run.task,
+        imgsz=int(imgsz[0]) if imgsz else 640,
+        model_id=state["model_id"],
+        run_id=run.run_id,
+        created=state["weights"]["time"],
+        python=training.environment.python or platform.python_version(),
+        versions=training.environment.versions,
+    )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 _USAGE = """\

@@ -7,6 +7,8 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
+from tracking_hooks.events import Metrics, PerClass
+
 MAX_LENGTH = 250
 
 _REFUSED = re.compile(r"[^\w./ -]")  # MLflow accepts a colon as well, but not on a Windows server
@@ -42,6 +44,24 @@ class Names:
         if owner == name:
             return key
         return f"{key[: MAX_LENGTH - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def as_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters by keys that MLflow accepts, in full length."""
+    flat = flattened(params)
+    names = Names({})
+    return {names.key(name, beside=flat): value for name, value in flat.items()}
+
+
+def per_class(metrics: PerClass | None) -> Metrics:
+    """Return the metrics of classes by the names of single metrics."""
+    classes = (metrics or {}).items()
+    return {f"per_class/{label}/{name}": value for label, values in classes for name, value in values.items()}
+
+
+def best(metrics: Metrics) -> Metrics:
+    """Return the metrics of the best checkpoint by the names that they have beside the curves."""
+    return {f"best/{name}": value for name, value in metrics.items()}
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks.events import Unavailable
-from tracking_hooks_mlflow import parts, uris
+from tracking_hooks_mlflow import multipart, uris
 from tracking_hooks_mlflow.errors import reason
 
 
@@ -27,7 +27,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    parts.allow()
+    multipart.allow()
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     complete = given if uris.without_credentials(given) == uri else uri
     try:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 
-from tracking_hooks_mlflow.errors import told_to_relay
 from tracking_hooks_mlflow.run import MLflowRun
 
 _UNKNOWN = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"}
@@ -19,18 +18,17 @@ class Unsupported(Exception):
 
 @contextmanager
 def optional(run: MLflowRun, what: str) -> Iterator[None]:
-    """Raise ``Unsupported`` if the store lacks a feature, and otherwise the exceptions that the relay expects.
+    """Raise ``Unsupported`` if the store lacks a feature; leave other exceptions to ``run.asking`` around this.
 
     :param what: the feature, for the message
     """
-    with told_to_relay(run.uri):
-        try:
-            yield
-        except NotImplementedError:
-            raise Unsupported(f"MLflow's store {run.uri} does not support {what}") from None
-        except MlflowException as error:
-            if error.error_code not in _UNKNOWN:
-                raise
-            # An address without MLflow answers the same: then this raises, and the relay retries.
-            run.client.get_run(run.run_id)
-            raise Unsupported(f"MLflow at {run.uri} does not support {what}") from None
+    try:
+        yield
+    except NotImplementedError:
+        raise Unsupported(f"MLflow's store {run.uri} does not support {what}") from None
+    except MlflowException as error:
+        if error.error_code not in _UNKNOWN:
+            raise
+        # An address without MLflow answers the same: then this raises, and the relay retries.
+        run.client.get_run(run.run_id)
+        raise Unsupported(f"MLflow at {run.uri} does not support {what}") from None

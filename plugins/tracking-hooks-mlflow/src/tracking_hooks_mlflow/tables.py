@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 
 from tracking_hooks.events import ConfusionMatrix, Curve
@@ -12,13 +13,23 @@ LOGGED = "mlflow.loggedArtifacts"
 """The tag in which MLflow lists the artifacts that are tables."""
 
 
-def curve(curve: Curve) -> str:
+def of_validation(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> dict[str, str]:
+    """Return the tables of a validation, by the names of their artifacts."""
+    texts = {
+        f"tables/{re.sub(r'[^a-zA-Z0-9_.-]+', '_', curve.name).strip('_')}.json": _curve(curve) for curve in curves
+    }
+    if matrix:
+        texts["tables/confusion_matrix.json"] = _confusion_matrix(matrix)
+    return texts
+
+
+def _curve(curve: Curve) -> str:
     """Return a curve as a table: class, x, y."""
     rows = ((label, x, y) for label, values in curve.y.items() for x, y in zip(curve.x, values))
     return _table(["class", curve.x_label or "x", curve.y_label or "y"], rows)
 
 
-def confusion_matrix(matrix: ConfusionMatrix) -> str:
+def _confusion_matrix(matrix: ConfusionMatrix) -> str:
     """Return the non-zero counts as a table: predicted, true, count."""
     rows = (
         (predicted, true, count)
@@ -29,9 +40,18 @@ def confusion_matrix(matrix: ConfusionMatrix) -> str:
     return _table(["predicted", "true", "count"], rows)
 
 
-def logged(names: Iterable[str]) -> str:
-    """Return the value of the tag for these tables."""
-    return json.dumps([{"path": name, "type": "table"} for name in names])
+def logged(names: Iterable[str], before: str | None) -> str:
+    """Return the value of the tag for these tables.
+
+    :param before: its value so far, which may name tables of the user's own
+    """
+    new = [{"path": name, "type": "table"} for name in names]
+    known = json.loads(before or "[]")
+    return json.dumps(known + [table for table in new if table not in known])
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
 
 def _table(columns: list[str], rows: Iterable[tuple[object, ...]]) -> str:

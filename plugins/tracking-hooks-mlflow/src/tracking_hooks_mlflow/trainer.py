@@ -25,7 +25,8 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     A trial is recorded beside its tuning, which has joined the user's own run if there is one.
     """
     destination = _beside(parent, run) if parent else _destination(run)
-    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(destination["tracking_uri"]))
+    uri = destination["tracking_uri"]
+    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri)
 
 
 def _beside(parent: Destination, run: Run) -> Destination:

@@ -66,6 +66,11 @@ def is_in_process(uri: str) -> bool:
     return is_database(uri) or uri.startswith("file:")
 
 
+def is_databricks(uri: str) -> bool:
+    """Return whether the store is a Databricks workspace."""
+    return uri.startswith("databricks")
+
+
 def is_web(uri: str) -> bool:
     """Return whether the store is an MLflow server, whose pages the user can open."""
     return uri.startswith(("http://", "https://"))
