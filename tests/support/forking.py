@@ -172,7 +172,11 @@ class _Popen(subprocess.Popen):
 
     def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
         here = {"env": os.environ, "cwd": str(Path.cwd())}
-        if isinstance(command, list) and command[1:4] == _RELAYS_OPTIONS and ("delivery.main import" in command[5] or "delivery.worker import" in command[5]):
+        if (
+            isinstance(command, list)
+            and command[1:4] == _RELAYS_OPTIONS
+            and ("delivery.main import" in command[5] or "delivery.worker import" in command[5])
+        ):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
         if isinstance(command, list) and command[1:3] == _TRIAL and TRIALS in os.environ:
             return Forked(os.environ[TRIALS], command, output=1, **here)

@@ -72,7 +72,7 @@ def test_status_names_outages_and_killed_runs(record_run, make_plugin, tmp_path,
     assert "down: nobody answers" in output
 
 
-def test_status_counts_dead_letters_and_says_where_their_reasons_are(record_run, make_plugin, cli):
+def test_status_counts_what_is_set_aside_and_shows_the_reasons(record_run, make_plugin, cli):
     plugin = make_plugin(
         """
         class Plugin:
@@ -86,7 +86,11 @@ def test_status_counts_dead_letters_and_says_where_their_reasons_are(record_run,
     output = cli("status", run.save_dir).output
     events = len(run.calls())
     assert output.splitlines()[1].split()[3:7] == [plugin, str(events - 1), "0", "1"]
-    assert str(run.folder.relay(plugin).dead_letters) in output
+    assert f"reasons: tracking-hooks status --set-aside {run.folder.path}" in output
+    listed = cli("status", run.save_dir, "--set-aside").output
+    assert f"{run.folder.uid}  {plugin}  event {events}, on_run_end: not that" in listed
+    assert "not tried again by itself" in listed
+    assert "1 event set aside. To try all of them again: tracking-hooks sync --retry" in listed
 
 
 def test_status_shows_a_run_that_goes_to_no_tracker(record_run, cli):
@@ -248,7 +252,8 @@ def test_an_adopter_delivers_what_others_left_and_leaves_running_ones_alone(reco
 
 def test_of_many_relays_that_wait_for_a_tracker_only_the_last_runs_lingers(record_run, make_plugin, tmp_path):
     plugin = make_plugin(OUTAGE)
-    older, newer = record_run(plugin, name="a"), record_run(plugin, name="b")
+    there = {"file": str(tmp_path / "notes")}
+    older, newer = (record_run(plugin, name=name, destination=there) for name in ("a", "b"))
     lock = Lock(newer.folder.lock)
     assert lock.acquire()
     try:
@@ -262,14 +267,17 @@ def test_of_many_trials_against_a_dead_tracker_one_relay_is_left_and_one_sync_de
 ):
     plugin = make_plugin(OUTAGE)
     monkeypatch.setenv("TRACKING_HOOKS", plugin)
-    trials = [record_run(plugin, name=f"trial-{number}") for number in range(8)]
+    there = {"file": str(tmp_path / "notes")}
+    trials = [record_run(plugin, name=f"trial-{number}", destination=there) for number in range(8)]
     relays = [start_relay(trial.folder, plugin, Settings(linger=3600.0)) for trial in trials]
     until(lambda: sum(relay.poll() is None for relay in relays) == 1)
     assert relays[-1].poll() is None, "the last one lingers"
     (tmp_path / "up").touch()
     assert cli("sync", tmp_path / "project").exit_code == 0
     for trial in trials:
-        assert set(trial.noted()) == {call.seq for call in trial.calls()}
+        assert trial.cursor(plugin).delivered == len(trial.calls())
+    noted = [int(line.split()[0]) for line in (tmp_path / "notes").read_text().splitlines()]
+    assert {seq: noted.count(seq) for seq in noted} == {call.seq: len(trials) for call in trials[0].calls()}
 
 
 def test_a_run_of_a_machine_that_went_down_is_killed(record_run, notes, tmp_path):

@@ -5,18 +5,19 @@ import typing
 import pytest
 from msgspec import Struct, structs
 
-from tracking_hooks.delivery.deaths import Inflight
+from tracking_hooks.delivery.disk import Note
 from tracking_hooks.events import Error
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import Head
-from tracking_hooks.run.layout import Cursor, Health, Pointer, Replay
+from tracking_hooks.run.layout import AsideFile, Cursor, Health, Pointer, Replay
 from tracking_hooks.run.liveness import Holder
 
-FILES = (Head, Cursor, Health, Inflight, Replay, Pointer, Command, Holder, Error)
+FILES = (Head, Cursor, AsideFile, Health, Note, Replay, Pointer, Command, Holder, Error)
 """What stands alone in a file of a run folder."""
 
 REQUIRED = {
+    "AsideFile": "",
     "Artifact": "path kind name size digest",
     "Checkpoint": "path kind",
     "Command": "plugin action",
@@ -32,12 +33,14 @@ REQUIRED = {
     "Holder": "host boot pid started",
     "Inflight": "start end",
     "Model": "name task parameters gradients layers gflops classes",
+    "Note": "inflight boot",
     "Plan": "",
     "Pointer": "uid folder",
     "Replay": "plugin destination",
     "Run": "uid name project task save_dir",
     "SaveCheckpoint": "name reason",
     "ScaleLearningRate": "factor reason",
+    "SetAside": "seq start end hook reason",
     "Split": "path images instances",
     "Stop": "reason",
 }

@@ -70,7 +70,9 @@ class RunSource:
         return files.locate_for_call(self._folder, self._head.root, self._rules.apply_to_call(call.args))
 
 
-class _Note(Struct):
+class Note(Struct):
+    """The file of what is being given; the machine may have gone down since."""
+
     inflight: Inflight
     boot: str
 
@@ -83,7 +85,7 @@ class RunDisk:
 
     def left(self) -> Inflight | None:
         """Return what a process that died was giving; nothing if it was the machine that went down."""
-        note = read_json(self._relay.inflight, _Note)
+        note = read_json(self._relay.inflight, Note)
         return note.inflight if note and note.boot == this_boot() else None
 
     def save_cursor(self, cursor: Cursor) -> None:
@@ -98,7 +100,7 @@ class RunDisk:
 
     def note(self, inflight: Inflight) -> None:
         """Note what is being given."""
-        write_json(self._relay.inflight, _Note(inflight, this_boot()))
+        write_json(self._relay.inflight, Note(inflight, this_boot()))
 
     def clear_note(self) -> None:
         """Take the note back."""

@@ -33,6 +33,11 @@ class PluginInstance:
         self._about = {"run": run, "destination": destination}
         self._watchdog = watchdog
 
+    @property
+    def needs_open(self) -> bool:
+        """Whether it has an ``open``."""
+        return bool(self._hooks.open.get_hookimpls())
+
     def wants(self, hook: str) -> bool:
         """Whether it has anything to do for this event."""
         own = getattr(self._hooks, hook).get_hookimpls() if hook in EVENTS else []

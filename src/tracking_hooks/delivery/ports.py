@@ -59,6 +59,10 @@ class Disk(Protocol):
 class Instance(Protocol):
     """One instance of a plugin, loaded and checked."""
 
+    @property
+    def needs_open(self) -> bool:
+        """Whether it has an ``open``."""
+
     def wants(self, hook: str) -> bool:
         """Whether it has anything to do for this event."""
 

@@ -14,7 +14,8 @@ import pluggy
 
 from tracking_hooks import plugins
 from tracking_hooks.delivery.condition import Condition
-from tracking_hooks.delivery.deliverer import Deliverer, Down
+from tracking_hooks.delivery.current import Down
+from tracking_hooks.delivery.deliverer import Deliverer
 from tracking_hooks.delivery.disk import RunDisk, RunSource
 from tracking_hooks.delivery.inquiry import Inquiry
 from tracking_hooks.delivery.instance import PluginInstance

@@ -25,7 +25,7 @@ from tracking_hooks.recording.folders import adopt, secure_older
 from tracking_hooks.recording.opening import Opened
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
-from tracking_hooks.recording.supervisor import WAKES, Supervisor
+from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import files, journal, layout, orphans, state
 from tracking_hooks.run.commands import Command, Commands
@@ -175,8 +175,7 @@ class Recorder:
         self._story.add(hook, args)
         files.secure_if_outside(self.folder, args)
         self._writer.append(hook, args)
-        if hook in WAKES:
-            self.supervisor.wake_parts(self._opened.journal.seq)
+        self.supervisor.recorded(hook, self._opened.journal.seq)
 
     def calls(self, *hooks: str) -> Iterator[Call]:
         """Read the calls of these hooks that are recorded so far; none if they cannot be read. Never raises."""
@@ -199,9 +198,8 @@ class Recorder:
         self.complain.guard(self._sampler.record_console, "recording the console")
         self.complain.guard(lambda: self.complain.each(self.supervisor.restart()), "looking after the relays")
         if not self._writer.has_ended:  # at the end, the end line tells
-            self.complain.guard(
-                lambda: self.complain.each_time(self.supervisor.outages()), "reading what the relays say"
-            )
+            each_time, outages = self.complain.each_time, self.supervisor.outages
+            self.complain.guard(lambda: each_time(outages()), "reading what the relays say")
 
     def end(self, status: Status | None = None, error: BaseException | None = None) -> None:
         """Record the end of the run, once; what comes later is ignored. Never raises.

@@ -14,7 +14,7 @@ from tracking_hooks.run import state
 from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
 
-WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
+_WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
@@ -78,12 +78,10 @@ class Supervisor:
         for name in self._first_parts():
             self.processes[name] = start_relay(self._folder, name, self._settings, check=self._offline)
 
-    def wake_parts(self, seq: int) -> None:
-        """Note that there is something for the further parts of plugins: ``restart`` starts them.
-
-        :param seq: the event
-        """
-        self._wake = seq
+    def recorded(self, hook: str, seq: int) -> None:
+        """Note that an event was recorded: there may be something in it for the further parts of plugins."""
+        if hook in _WAKES:
+            self._wake = seq
 
     def verdicts(self) -> Iterator[tuple[str, bool]]:
         """Wait, for a bounded time, until every relay has checked its plugin.

@@ -49,9 +49,6 @@ CONSOLE = "console.log"
 LAUNCHER_INDEX = "TRACKING_HOOKS_LAUNCHER_INDEX"
 """Set by ``tracking-hooks run`` for what it starts: one more index to enter runs in."""
 
-_SHOWN = 200
-"""Characters of a value that a message shows."""
-
 _S = TypeVar("_S", bound=Struct)
 
 
@@ -86,33 +83,10 @@ class SetAside(Struct, kw_only=True):
     """How often a relay has died over it since it was set aside."""
 
 
-class _AsideFile(Struct):
+class AsideFile(Struct):
+    """The file of what is set aside."""
+
     events: list[SetAside] = []
-
-
-def check_state(state: State) -> None:
-    """See that a plugin's state will be the same when it is read again.
-
-    :raises TypeError: naming what would not, and where it stands
-    """
-    if not _comes_back_equal(state):
-        raise TypeError(f"{_what_does_not(state, 'state')}: state takes JSON values, which come back equal")
-
-
-def _comes_back_equal(value: object) -> bool:
-    try:
-        return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return False
-
-
-def _what_does_not(value: object, where: str) -> str:
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        if isinstance(value, dict) and not isinstance(key, str):
-            return f"{where} has the key {key!r}"
-        if not _comes_back_equal(item):
-            return _what_does_not(item, f"{where}[{key!r}]")
-    return f"{where} is {value!r}"[:_SHOWN]
 
 
 class Health(Struct, kw_only=True):
@@ -219,7 +193,7 @@ class RelayFolder:
 
     def read_aside(self) -> list[SetAside]:
         """Return the events that are set aside, the oldest first."""
-        found = read_json(self.set_aside, _AsideFile)
+        found = read_json(self.set_aside, AsideFile)
         return found.events if found else []
 
     def write_aside(self, events: list[SetAside]) -> None:
@@ -228,7 +202,7 @@ class RelayFolder:
         :raises OSError: if it cannot be written
         """
         if events or self.set_aside.exists():
-            write_json(self.set_aside, _AsideFile(events=events))
+            write_json(self.set_aside, AsideFile(events=events))
 
 
 class RunFolder:

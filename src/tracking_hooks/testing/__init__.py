@@ -40,7 +40,7 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
 from tracking_hooks.run.journal import EVENTS, Call, plain
-from tracking_hooks.run.layout import check_state
+from tracking_hooks.run.plain import check_state
 
 STARTED = 1_760_000_000.0
 """When the recorded run started, in seconds since 1970. Its events are one second apart."""

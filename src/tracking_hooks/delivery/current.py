@@ -1,0 +1,88 @@
+"""The instance of a plugin that is in use: made when it is needed, opened before its first event, then let go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from tracking_hooks.delivery.context import Context
+from tracking_hooks.delivery.ports import Instance
+from tracking_hooks.events import Rejected, State, Unavailable
+from tracking_hooks.run.journal import Call
+from tracking_hooks.run.plain import check_state
+
+logger = logging.getLogger("tracking_hooks.delivery.relay")
+
+OUTAGE = (Unavailable, OSError)
+"""What a plugin raises when its tracker cannot be reached."""
+
+
+class Down(Exception):
+    """The tracker cannot be reached, or refuses the run as a whole; the message says why."""
+
+    def __init__(self, error: Exception) -> None:
+        """Say why.
+
+        :param error: what the plugin raised
+        """
+        super().__init__(said(error))
+        self.only_this_run = bool(getattr(error, "only_this_run", False))
+
+
+def said(error: Exception) -> str:
+    """Return what an exception says to a person."""
+    if isinstance(error, (Rejected, *OUTAGE)):
+        return str(error) or f"the plugin gave no reason ({type(error).__name__})"
+    return f"{type(error).__name__}: {error}"
+
+
+class Current:
+    """At most one instance at a time."""
+
+    def __init__(self, make: Callable[[], Instance]) -> None:
+        """Make none yet.
+
+        :param make: returns a fresh instance of the plugin
+        """
+        self._make = make
+        self._instance: Instance | None = None
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context | None:
+        """What the instance was told when it was opened, and goes on with; None: it is not open."""
+        return self._context
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be called: it is open, or does not need to be."""
+        return self._context is not None or not self.instance.needs_open
+
+    @property
+    def instance(self) -> Instance:
+        """The instance, made if there is none."""
+        if self._instance is None:
+            self._instance = self._make()
+        return self._instance
+
+    def open(self, context: Context, coming: Call | None, state: State) -> None:
+        """Open it.
+
+        :param context: the run so far
+        :param coming: the event that comes next, unless that is given late
+        :raises Down: whatever ``open`` raises
+        """
+        if coming:
+            context.coming(coming)
+        try:
+            self.instance.open(context, state)
+            check_state(state)
+        except Exception as error:
+            if not isinstance(error, (Rejected, *OUTAGE)):
+                logger.exception("open failed")
+            raise Down(error) from error
+        self._context = context
+
+    def discard(self) -> None:
+        """Let go of it."""
+        self._instance = self._context = None
