@@ -179,7 +179,7 @@ def _check(uri: str, trainings: list[Training], epochs: int) -> None:
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, CURVE)]
         assert sorted(steps) == list(range(1, epochs + 1)), steps
     for training in trainings:
-        assert not training.folder.relay("mlflow").read_cursor().dead
+        assert not training.folder.relay("mlflow").read_aside()
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ COMMANDS = [
     Command(plugin="rules", action=ScaleLearningRate(factor=0.1, reason="plateau")),
 ]
 
-CURSOR = Cursor(seq=10, delivered=9, dead=1, damaged=0, state={"url": "https://example.org/1", "seen": [1, None, 0.5]})
+CURSOR = Cursor(seq=10, delivered=9, damaged=0, state={"url": "https://example.org/1", "seen": [1, None, 0.5]})
 """How far the plugin has got, but for the offset."""
 
 

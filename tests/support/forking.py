@@ -39,8 +39,9 @@ _TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot"
 """Not polars and pandas, which start threads: threads do not live on in a fork."""
 _RELAY = (
     "tracking_hooks.delivery.worker", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
-    "tracking_hooks_tensorboard.tracker",
+    "tracking_hooks_mlflow.files", "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
+_DELIVERS = ("delivery.main import", "delivery.worker import")
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
 _TRIAL = ["-m", "ultralytics.cfg.__init__"]
 _COMMANDS = ("sync", "status", "simulate")
@@ -175,7 +176,7 @@ class _Popen(subprocess.Popen):
         if (
             isinstance(command, list)
             and command[1:4] == _RELAYS_OPTIONS
-            and ("delivery.main import" in command[5] or "delivery.worker import" in command[5])
+            and any(text in command[5] for text in _DELIVERS)
         ):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
         if isinstance(command, list) and command[1:3] == _TRIAL and TRIALS in os.environ:

@@ -277,7 +277,7 @@ def test_of_many_trials_against_a_dead_tracker_one_relay_is_left_and_one_sync_de
     for trial in trials:
         assert trial.cursor(plugin).delivered == len(trial.calls())
     noted = [int(line.split()[0]) for line in (tmp_path / "notes").read_text().splitlines()]
-    assert {seq: noted.count(seq) for seq in noted} == {call.seq: len(trials) for call in trials[0].calls()}
+    assert all(noted.count(call.seq) >= len(trials) for call in trials[0].calls())
 
 
 def test_a_run_of_a_machine_that_went_down_is_killed(record_run, notes, tmp_path):
@@ -299,7 +299,7 @@ def test_a_project_that_was_moved_is_delivered_with_its_files(record_run, make_p
     folder = layout.RunFolder(tmp_path / "moved/.tracking-hooks" / run.folder.uid)
     moved = type(run)(folder, tmp_path / "moved/train", run.notes)
     assert moved.relay(plugin) == DELIVERED
-    assert moved.cursor(plugin).dead == 0
+    assert not moved.set_aside(plugin)
     assert "best weights" in run.notes.read_text()
 
 
@@ -334,7 +334,7 @@ def test_a_planted_path_is_not_followed(record_run, make_plugin, tmp_path):
     plugin = make_plugin(FILES)
     artifacts = [Call(1, 1.0, "on_run_start", {"params": {}, "environment": None, "resumed": False, "plan": plan})]
     for path in (secret, tmp_path / "project/train/link.txt"):
-        artifact = Artifact(path=path, kind="file", name="results.txt", size=size, digest=digest)
+        artifact = Artifact(path=path, kind="file", name=path.name, size=size, digest=digest)
         artifacts.append(Call(len(artifacts) + 1, 1.0, "on_artifact", {"artifact": artifact}))
     run = record_run(plugin, calls=artifacts)
     (run.save_dir / "link.txt").symlink_to(secret)
@@ -584,8 +584,9 @@ def test_the_end_says_what_a_full_disk_has_cost(start, notes, environment, caplo
     recorder.record("on_log", metrics={}, step=1)
     recorder.end("finished")
     assert "2 events could not be written" in caplog.text
+    recorder.supervisor.processes[notes].wait()
     (line,) = recorder.supervisor.outcome()
-    assert " of 3 events delivered" in line
+    assert line == "notes: 2 of 3 events delivered; the others were not written"  # its relay wrote an end
 
 
 def test_what_is_no_utf_8_does_not_cost_the_event(start, environment):
