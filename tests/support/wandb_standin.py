@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import socket
@@ -375,6 +376,33 @@ class WandbStandIn:
         }
         return {"project": {"internalId": "p", "run": found}}
 
+    def _run_files(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs[given["entity"], given["project"], given["name"]]
+        edges = [
+            {
+                "node": {
+                    "id": name,
+                    "name": name,
+                    "url": None,
+                    "directUrl": None,
+                    "sizeBytes": str(len(run.files.get(name, b""))),
+                    "mimetype": None,
+                    "updatedAt": None,
+                    # As W&B's own `restore` has it: "if the file does not exist, the file has an md5 of 0".
+                    "md5": base64.b64encode(hashlib.md5(run.files[name]).digest()).decode() if name in run.files else "0",
+                },
+                "cursor": name,
+            }
+            for name in given["fileNames"] or run.files
+        ]
+        files = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "p", "run": {"fileCount": len(run.files), "files": files}}}
+
+    def _history(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs[given["entity"], given["project"], given["runName"]]
+        live = [row for row in run.history if set(given["liveKeys"]) <= set(row)]
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+
     def _organization(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
 
@@ -393,6 +421,8 @@ _OPERATIONS: dict[str, Callable[[WandbStandIn, dict[str, Any]], dict[str, Any]]]
     "ArtifactByID": WandbStandIn._describe_artifact,
     "Run": WandbStandIn._run_info,
     "RunHistoryKeys": WandbStandIn._run_info,
+    "RunFiles": WandbStandIn._run_files,
+    "RunParquetHistory": WandbStandIn._history,
     "CommitArtifact": WandbStandIn._commit_artifact,
     "UseArtifact": WandbStandIn._use_artifact,
     "NotifyScriptableRunAlert": WandbStandIn._alert,
