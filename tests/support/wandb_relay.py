@@ -57,7 +57,11 @@ class WandbRelay:
 
     def settle(self) -> None:
         """Flush until all is safe."""
-        wait_for(lambda: self._flush(self.given) is None, "the confirmation of all events")
+        wait_for(lambda: self.flush() is None, "the confirmation of all events")
+
+    def flush(self) -> int | None:
+        """Flush once more; return the answer."""
+        return self._flush(self.given)
 
     def _begin(self) -> None:
         self.tracker = WandbTracker()
@@ -70,6 +74,9 @@ class WandbRelay:
     def _flushing(self, calls: Iterable[Call]) -> Iterator[Call]:
         for call in calls:
             yield call
+            if not self.saved:
+                self.saved = _copy(self._state)  # behind `open`
+                self._marks = [(self.safe, self.saved)]
             self._flush(max(call.seq, self.given))
 
     def _flush(self, given: int) -> int | None:

@@ -378,6 +378,10 @@ class WandbStandIn:
 
     def _run_files(self, given: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[given["entity"], given["project"], given["name"]]
+
+        def md5(name: str) -> str:  # as W&B's own `restore` has it: "if the file does not exist, … an md5 of 0"
+            return base64.b64encode(hashlib.md5(run.files[name]).digest()).decode() if name in run.files else "0"
+
         edges = [
             {
                 "node": {
@@ -388,8 +392,7 @@ class WandbStandIn:
                     "sizeBytes": str(len(run.files.get(name, b""))),
                     "mimetype": None,
                     "updatedAt": None,
-                    # As W&B's own `restore` has it: "if the file does not exist, the file has an md5 of 0".
-                    "md5": base64.b64encode(hashlib.md5(run.files[name]).digest()).decode() if name in run.files else "0",
+                    "md5": md5(name),
                 },
                 "cursor": name,
             }
@@ -398,10 +401,18 @@ class WandbStandIn:
         files = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
         return {"project": {"internalId": "p", "run": {"fileCount": len(run.files), "files": files}}}
 
-    def _history(self, given: dict[str, Any]) -> dict[str, Any]:
-        run = self.runs[given["entity"], given["project"], given["runName"]]
-        live = [row for row in run.history if set(given["liveKeys"]) <= set(row)]
-        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+    def _parquet_history(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}  # nothing is exported yet
+
+    def _history_page(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs[given["entity"], given["project"], given["run"]]
+        asked = json.loads(given["spec"])
+        rows = [
+            {key: row[key] for key in asked["keys"]}
+            for row in run.history
+            if asked["minStep"] <= row["_step"] <= asked["maxStep"] and set(asked["keys"]) <= set(row)
+        ]
+        return {"project": {"run": {"sampledHistory": [rows]}}}
 
     def _organization(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
@@ -422,7 +433,8 @@ _OPERATIONS: dict[str, Callable[[WandbStandIn, dict[str, Any]], dict[str, Any]]]
     "Run": WandbStandIn._run_info,
     "RunHistoryKeys": WandbStandIn._run_info,
     "RunFiles": WandbStandIn._run_files,
-    "RunParquetHistory": WandbStandIn._history,
+    "RunParquetHistory": WandbStandIn._parquet_history,
+    "SampledHistoryPage": WandbStandIn._history_page,
     "CommitArtifact": WandbStandIn._commit_artifact,
     "UseArtifact": WandbStandIn._use_artifact,
     "NotifyScriptableRunAlert": WandbStandIn._alert,

@@ -32,6 +32,11 @@ class Start(NamedTuple):
     exit_code: int | None
     """Of a run that has ended."""
 
+    @property
+    def journal(self) -> tuple[str, float]:
+        """What tells the journal from others: two machines may have one each of a run."""
+        return self.run.uid, self.time
+
 
 class Client:
     """A run, and what was given to it. Subclasses differ in when that is safe: see ``confirm`` and ``finish``.
@@ -41,8 +46,10 @@ class Client:
 
     mode: Literal["online", "offline", "shared", "disabled"] = "disabled"
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+        """Prepare; see ``open``."""
         self.destination = destination
+        self.journal = journal
         self.where = f"W&B at {destination['base_url']}" if destination.get("base_url") else "W&B"
         self.stop_asked = threading.Event()
         self.base = 0  # the step of our first event, minus one; more than 0 in a run that others have written to
@@ -271,8 +278,9 @@ class Client:
     def close(self) -> None:
         """Forget the run, and what is not safe."""
         self.memory.lose()
-        self._run = None
-        self._clean_up()
+        if self._run is not None:
+            self._run = None
+            self._clean_up()
 
     @contextmanager
     def _client(self) -> Iterator[wandb.Run]:

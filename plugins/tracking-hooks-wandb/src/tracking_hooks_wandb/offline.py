@@ -39,9 +39,9 @@ class OfflineClient(Client):
 
     mode = "offline"
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
         """Prepare; see ``open``."""
-        super().__init__(destination)
+        super().__init__(destination, journal)
         self._folder: OfflineFolder | None = None
         self._is_finished = False
         self._safe = 0  # the last event in the folder, and …

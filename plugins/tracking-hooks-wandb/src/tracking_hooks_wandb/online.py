@@ -40,9 +40,9 @@ class OnlineClient(Client):
 
     mode: Literal["online", "offline", "shared", "disabled"] = "online"
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
         """Prepare; see ``open``."""
-        super().__init__(destination)
+        super().__init__(destination, journal)
         self._uploads = Uploads(self.where)
         self._files: dict[int, set[str]] = {}  # what goes with an event, in the run's folder
         self._media: set[str] = set()
@@ -114,6 +114,11 @@ class OnlineClient(Client):
         if not self._safe_before < seq <= self._found:
             super().print(text, seq)
 
+    def alert(self, title: str, text: str, level: str, seq: int) -> None:
+        """Send an alert, after the earlier ones."""
+        self._send_alerts(seq - 1)
+        super().alert(title, text, level, seq)
+
     def alert_when_safe(self, title: str, text: str, level: str, seq: int) -> None:
         """Send an alert when the service has a later row."""
         if self.memory.is_new("alert", seq):
@@ -122,7 +127,7 @@ class OnlineClient(Client):
 
     def _send_alerts(self, upto: int) -> None:
         for seq in [seq for seq in self._alerts if seq <= upto]:
-            self.alert(*self._alerts[seq], seq)
+            super().alert(*self._alerts[seq], seq)
             del self._alerts[seq], self.memory.unsafe["alert", seq]
 
     def _save(self, write: Callable[[Path], Any], name: str, seq: int) -> None:

@@ -71,8 +71,9 @@ class WandbTracker:
         # A training that is resumed on another machine has a new journal, whose numbers start again.
         is_joined = bool(destination.get("joined")) or (resumed and not state)
         exit_code = None if status is None else _EXIT_CODES[status]
-        self._client = _clients.setdefault(key(destination), _KINDS[destination["mode"]](destination))
-        self._client.open(Start(run, params, environment, time, is_joined, exit_code), state)
+        start = Start(run, params, environment, time, is_joined, exit_code)
+        self._client = _client(start, destination)
+        self._client.open(start, state)
 
     @hookimpl
     def on_run_start(self, params: Params, environment: Environment, resumed: bool, seq: int) -> None:
@@ -221,3 +222,14 @@ class WandbTracker:
             return None
         client.stop_asked.clear()
         return Stop(reason="stopped on W&B's page")
+
+
+def _client(start: Start, destination: Destination) -> Client:
+    """Return the client of a run; a new one for another journal, whose numbers are others."""
+    found = _clients.get(key(destination))
+    if found is not None and found.journal == start.journal:
+        return found
+    if found is not None:
+        found.close()
+    client = _clients[key(destination)] = _KINDS[destination["mode"]](destination, start.journal)
+    return client
