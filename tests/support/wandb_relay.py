@@ -84,7 +84,9 @@ class WandbRelay:
         answer = self.tracker.flush(state=self._state)
         self._marks.append((given, _copy(self._state)))
         safe = given if answer is None else answer
-        self.safe, self.saved = max((mark for mark in self._marks if mark[0] <= safe), key=lambda mark: mark[0])
+        for mark, state in self._marks:
+            if self.safe <= mark <= safe:
+                self.safe, self.saved = mark, state
         return answer
 
 
