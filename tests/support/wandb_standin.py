@@ -107,6 +107,7 @@ class WandbStandIn:
         self.unknown: list[str] = []  # what it was asked and did not understand
         self.requests: list[tuple[str, str]] = []  # method and path
         self.failing: Callable[[str], int | None] = lambda _path: None  # status to answer with instead
+        self.refusal: dict[str, Any] = {}  # what it says with that status
         self._uploads: dict[str, Callable[[bytes], None]] = {}
         self._lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
@@ -510,7 +511,7 @@ def _handler(standin: WandbStandIn) -> type[BaseHTTPRequestHandler]:
             standin.requests.append((self.command, self.path))
             status = standin.failing(self.path)
             if status is not None:
-                self._answer({}, status)
+                self._answer(standin.refusal, status)
             return status is not None
 
         def _body(self) -> bytes:

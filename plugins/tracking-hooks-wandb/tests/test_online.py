@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -248,6 +249,42 @@ def test_an_upload_that_fails_is_made_again(service, online, save_dir):
 
 
 @pytest.mark.usefixtures("quick")
+def test_nothing_is_uploaded_twice_because_of_a_hiccup(service, online, run, save_dir):
+    calls = recorded_run(save_dir)
+    relay = WandbRelay(calls, run, online)
+    (save_dir / "results.png").rename(save_dir / "away.png")
+    for _ in range(3):  # the table, the configuration and the weights are given each time
+        with pytest.raises(Rejected, match="is gone"):
+            relay.deliver()
+    (save_dir / "away.png").rename(save_dir / "results.png")
+    relay.deliver()
+    check_complete(service, calls)
+    uploads = Counter(path for method, path in service.requests if method == "PUT" and "manifest" not in path)
+    named = [path for path in uploads if path.endswith(("results.csv", "args.yaml", "best.pt", "last.pt"))]
+    assert len(named) == 4
+    assert set(uploads.values()) == {1}, uploads
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_flush_does_not_wait_for_the_service(service, online, run, save_dir, monkeypatch):
+    asked, answered = threading.Event(), threading.Event()
+    received = service_module.Service.received
+
+    def slow(*args, **options):
+        asked.set()
+        answered.wait()
+        return received(*args, **options)
+
+    monkeypatch.setattr(service_module.Service, "received", slow)
+    relay = WandbRelay(recorded_run(save_dir), run, online).deliver(upto=14, settle=False)
+    assert asked.wait(10)
+    assert relay.flush() == 0
+    answered.set()
+    relay.settle()
+    assert relay.safe == 14
+
+
+@pytest.mark.usefixtures("quick")
 def test_an_upload_that_takes_long_goes_on_meanwhile(service, online, save_dir, monkeypatch):
     monkeypatch.setattr(uploads_module, "PATIENCE", 1)
     calls = recorded_run(save_dir)
@@ -322,6 +359,36 @@ def test_nobody_is_alerted_once_for_each_try(service, online, save_dir):
     service.failing = lambda _: None
     deliver(calls, online)
     assert [alert["title"] for alert in service.run().alerts] == ["train failed"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_alert_is_sent_once_when_a_relay_dies(service, online, run, save_dir, die, monkeypatch):
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 60.0)
+    calls = recorded_run(save_dir)
+    action = {"action": Stop(reason="enough"), "plugin": "keeper", "outcome": "done"}
+    calls[12] = Call(13, STARTED, "on_action", action)  # in the place of an early view
+    relay = WandbRelay(calls, run, online).deliver(upto=15, settle=False)
+    die()  # its client had the rows, W&B did not
+    assert relay.safe < 13
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.5)
+    relay.deliver(upto=20)
+    die()
+    relay.deliver()
+    assert [alert["title"] for alert in service.run().alerts] == ["Stop of train"]
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_end_is_alerted_once_though_the_relay_dies_before_it_is_confirmed(service, online, run, save_dir, die):
+    calls = recorded_run(save_dir, status="failed")
+    relay = WandbRelay(calls, run, online).deliver(upto=calls[-2].seq)
+    before = relay.safe, relay.saved
+    relay.deliver()
+    die()
+    relay.safe, relay.saved = before
+    relay.deliver()
+    assert [alert["title"] for alert in service.run().alerts] == ["train failed"]
+    assert service.run().exit_code == 1
 
 
 def test_lines_of_the_log(service, online, save_dir):
@@ -449,6 +516,34 @@ def test_a_service_that_refuses_is_waited_for(service, online, save_dir, status)
     for _ in range(2):
         with pytest.raises(Unavailable, match=f"{service.url} is not available: .*{status}"):
             deliver(calls, online)
+    service.failing = lambda _: None
+    deliver(calls, online)
+    check_complete(service, calls)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "advice"),
+    [
+        (401, "user is not logged in", "Check WANDB_API_KEY"),
+        (403, "permission denied", "another WANDB_API_KEY, or elsewhere: `tracking-hooks sync --to wandb --set entity"),
+        (404, "project not found", "Create what is missing"),
+        (409, "run one was previously created and deleted; try a new run name", "--set id=NEW"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_a_refusal_that_all_events_meet_comes_from_open_and_says_what_to_do(
+    service, online, run, save_dir, status, message, advice
+):
+    service.failing = lambda _: status
+    service.refusal = {"errors": [{"message": message}]}
+    calls = recorded_run(save_dir)
+    start = {**calls[0].args, "run": run, "state": {}, "destination": online, "time": STARTED}
+    start = {**start, "epoch": 0, "status": None}
+    del start["plan"]
+    with pytest.raises(Unavailable) as told:
+        WandbTracker().open(**start)
+    assert message in str(told.value)
+    assert advice in str(told.value)
     service.failing = lambda _: None
     deliver(calls, online)
     check_complete(service, calls)
