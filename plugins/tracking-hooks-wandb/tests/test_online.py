@@ -439,6 +439,20 @@ def test_a_resumed_training_goes_on_in_its_run(service, online, save_dir):
 
 
 @pytest.mark.usefixtures("quick")
+def test_an_end_that_is_given_again_does_not_end_the_resumed_run(service, online, run, save_dir):
+    killed = recorded_run(save_dir, status="killed")
+    calls = [*killed, *resumed(recorded_run(save_dir), len(killed) + 1)]
+    relay = WandbRelay(calls, run, online)
+    nothing = relay.safe, relay.saved
+    relay.deliver(upto=len(killed) + 4)
+    relay.safe, relay.saved = nothing  # the disk was full for a moment
+    relay.deliver(upto=len(killed) + 4)
+    assert service.run().exit_code == 255, "of the part that was killed"
+    relay.deliver()
+    check_complete(service, recorded_run(save_dir))
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_training_that_is_resumed_on_another_machine_goes_on_in_its_run(service, online, run, save_dir, die):
     calls = recorded_run(save_dir)
     deliver(recorded_run(save_dir, status="killed"), online)

@@ -56,7 +56,6 @@ class Client:
         self.last = 0  # the last event whose row the run has
         self.exit_code: int | None = None  # of a run that has ended
         self.memory = Memory()
-        self._added: set[tuple[str, ...]] = set()  # artifacts
         self._run: wandb.Run | None = None
 
     def open(self, start: Start, state: State) -> None:
@@ -99,14 +98,7 @@ class Client:
         return run
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        stop_asked = self.stop_asked
-
-        def stop() -> None:  # a plain function, since settings are copied, and an Event cannot be
-            stop_asked.set()
-
-        sweep = self.destination.get("sweep") or None
-        settings = {**process.SETTINGS, "stop_fn": stop, "sweep_id": sweep, **settings}
-        known = {name: value for name, value in settings.items() if name in wandb.Settings.model_fields}
+        settings = {"sweep_id": self.destination.get("sweep") or None, **settings}
         with told_to_relay(self.where):
             return wandb.init(
                 dir=str(self._scratch),
@@ -115,7 +107,7 @@ class Client:
                 project=self.destination["project"],
                 id=self.destination["id"],
                 reinit="create_new",
-                settings=wandb.Settings(**known),
+                settings=process.settings(self.stop_asked, settings),
                 **more,
             )
 
@@ -198,14 +190,12 @@ class Client:
 
     def add(self, artifact: wandb.Artifact, aliases: list[str], seq: int, *, is_input: bool = False) -> None:
         """Add a version of an artifact, unless it is there."""
-        content_and_names = (artifact.type, artifact.name, artifact.digest, *aliases)
-        if self.memory.is_new("artifact", seq) and content_and_names not in self._added:
+        if self.memory.is_new("artifact", seq):
             with self._client() as run:
                 added = self._add(run, artifact, aliases)
                 if is_input:
                     self._use(run, added)
-            self._added.add(content_and_names)
-        self._gave("artifact", seq)
+            self._gave("artifact", seq)
 
     def _add(self, run: wandb.Run, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
         return run.log_artifact(artifact, aliases=aliases)

@@ -41,6 +41,14 @@ def about(environment: Environment) -> dict[str, Any]:
     return found
 
 
+def labels(destination: Destination) -> dict[str, Any]:
+    """Return what a new run is called and filed under."""
+    return {
+        **{name: destination.get(name) or None for name in ("name", "group", "job_type", "notes")},
+        "tags": [tag for tag in destination.get("tags", "").split(",") if tag] or None,
+    }
+
+
 def source(
     run: Run, environment: Environment, destination: Destination, started: float, first_step: int
 ) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import wandb
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
-from tracking_hooks_wandb import translog
+from tracking_hooks_wandb import content, translog
 from tracking_hooks_wandb.client import Client, Start
 
 logger = logging.getLogger("tracking_hooks.wandb")
@@ -60,16 +60,11 @@ class OfflineClient(Client):
         super().open(start, state)
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        destination = self.destination
         run = super()._init(
             {**settings, "x_transaction_log_flush_interval": 0.1},
             # In a run that others have written to, `wandb sync` must number our rows after theirs.
             resume="allow" if self._start.is_joined else None,
-            name=destination.get("name") or None,
-            group=destination.get("group") or None,
-            job_type=destination.get("job_type") or None,
-            tags=[tag for tag in destination.get("tags", "").split(",") if tag] or None,
-            notes=destination.get("notes") or None,
+            **content.labels(self.destination),
             **more,
         )
         self._log = Path(run.settings.sync_file)

@@ -18,6 +18,7 @@ from wandb.plot.custom_chart import CustomChart
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
+from tracking_hooks_wandb import content
 from tracking_hooks_wandb.client import Client, Start
 from tracking_hooks_wandb.errors import told_to_relay
 from tracking_hooks_wandb.service import Inquiry, Received, Service
@@ -62,17 +63,12 @@ class OnlineClient(Client):
             state["first_step"] = self._first_step
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        # Later changes on W&B's page stay as they are.
-        given = {} if self._is_known else self.destination
         return super()._init(
             # The journal replaces the client's own log, whose records would be duplicates.
             {**settings, "x_skip_transaction_log": True},
             resume="allow",
-            name=given.get("name") or None,
-            group=given.get("group") or None,
-            job_type=given.get("job_type") or None,
-            tags=[tag for tag in given.get("tags", "").split(",") if tag] or None,
-            notes=given.get("notes") or None,
+            # Later changes on W&B's page stay as they are.
+            **content.labels({} if self._is_known else self.destination),
             **more,
         )
 
@@ -162,7 +158,8 @@ class OnlineClient(Client):
     def _take(self, answer: Received) -> None:
         last = answer.step - self.base
         self._send_alerts(last)
-        self._files = {seq: left for seq, files in self._files.items() if (left := files - self._arrived(answer))}
+        arrived = self._arrived(answer)
+        self._files = {seq: left for seq, files in self._files.items() if (left := files - arrived)}
         self.memory.save({(what, seq) for what, seq in self.memory.unsafe if seq <= last and seq not in self._files})
 
     def _arrived(self, answer: Received) -> set[str]:

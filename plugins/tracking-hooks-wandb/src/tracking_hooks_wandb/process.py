@@ -7,10 +7,13 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+import wandb
 
 from tracking_hooks.events import Destination
 
@@ -44,6 +47,19 @@ SETTINGS: dict[str, Any] = {
     "x_graphql_retry_wait_max_seconds": 15.0,
 }
 """The client collects nothing about this process. Settings that a release lacks are left out."""
+
+
+def settings(stop_asked: threading.Event, more: Mapping[str, Any]) -> wandb.Settings:
+    """Return the client's settings.
+
+    :param stop_asked: is set when somebody presses "Stop run" on W&B's page
+    """
+
+    def stop() -> None:  # a plain function, since settings are copied, and an Event cannot be
+        stop_asked.set()
+
+    given = {**SETTINGS, "stop_fn": stop, **more}
+    return wandb.Settings(**{name: value for name, value in given.items() if name in wandb.Settings.model_fields})
 
 
 def new_scratch(key: str) -> Path:

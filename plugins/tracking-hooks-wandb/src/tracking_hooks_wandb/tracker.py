@@ -118,10 +118,10 @@ class WandbTracker:
     def on_log(self, metrics: Metrics, step: int | None, time: float, seq: int) -> None:
         """Record the user's own metrics, over the user's own steps if there are any."""
         row: dict[str, float] = {names.metric(name): value for name, value in metrics.items()}
-        if step is not None:
+        axis = {} if step is None else {"log_step": step}
+        self._client.log({**row, **axis}, seq, time)
+        if axis:
             self._client.x_axis("log_step", *row)
-            row["log_step"] = step
-        self._client.log(row, seq, time)
 
     @hookimpl
     def on_console(self, lines: list[str], seq: int) -> None:
@@ -197,6 +197,8 @@ class WandbTracker:
     def on_run_end(self, status: Status, error: Error | None, run: Run, time: float, seq: int) -> None:
         """Record the status and the error. A run that the user's process has opened is left open."""
         client = self._client
+        if not client.memory.is_new("end", seq):
+            return
         summary: dict[str, str] = {"status": status}
         if error is not None:
             summary["error"] = f"{error.type}: {error.message}"
@@ -208,6 +210,7 @@ class WandbTracker:
         # The last row: if the service has it, it has all of them.
         client.log({"epoch": self._epoch}, seq, time)
         client.finish(_EXIT_CODES[status])
+        client.memory.gave("end", seq, safe=True)
 
     @hookimpl
     def flush(self, state: State) -> int | None:
