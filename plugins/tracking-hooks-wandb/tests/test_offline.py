@@ -338,6 +338,21 @@ def test_a_relay_that_died_costs_nothing(offline, save_dir, die, cut):
     assert without_chance(read(undisturbed)) == restarted
 
 
+def test_what_is_not_given_again_before_a_relay_dies_is_there_once(offline, save_dir, run, die):
+    calls = recorded_run(save_dir)
+    state = saved(deliver(calls[:10], offline))
+    deliver(calls[10:18], offline, saved(state), before=calls[:10], flush=False)  # and then there was an error
+    again, tracker = saved(state), WandbTracker()
+    play(tracker, calls[10:12], run, destination=offline, state=again, before=calls[:10], flush=False)
+    given = 12 if tracker.flush(state=again) is None else 10
+    die()
+    deliver(calls[given:], offline, again if given == 12 else state, before=calls[:given])
+    found = read(offline)
+    check_epochs(found, calls)
+    steps = [row["_step"] for row in found.history]
+    assert steps == sorted(set(steps))
+
+
 def test_what_is_acknowledged_is_on_disk(offline, save_dir, die):
     calls = recorded_run(save_dir)
     deliver(calls[:10], offline)

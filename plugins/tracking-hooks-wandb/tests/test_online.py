@@ -252,10 +252,13 @@ def test_an_upload_that_fails_is_made_again(service, online, save_dir):
 def test_nothing_is_uploaded_twice_because_of_a_hiccup(service, online, run, save_dir):
     calls = recorded_run(save_dir)
     relay = WandbRelay(calls, run, online)
+    nothing = relay.safe, relay.saved
     (save_dir / "results.png").rename(save_dir / "away.png")
     for _ in range(3):  # the table, the configuration and the weights are given each time
         with pytest.raises(Rejected, match="is gone"):
             relay.deliver()
+        wait_for(lambda: "args.yaml" in service.run().files)
+        relay.safe, relay.saved = nothing
     (save_dir / "away.png").rename(save_dir / "results.png")
     relay.deliver()
     check_complete(service, calls)
@@ -263,6 +266,7 @@ def test_nothing_is_uploaded_twice_because_of_a_hiccup(service, online, run, sav
     named = [path for path in uploads if path.endswith(("results.csv", "args.yaml", "best.pt", "last.pt"))]
     assert len(named) == 4
     assert set(uploads.values()) == {1}, uploads
+    assert service.operations["CreateArtifact"] == len(service.artifacts), "one is offered again"
 
 
 @pytest.mark.usefixtures("quick")
