@@ -5,6 +5,8 @@ Nothing of tracking-hooks is imported here but the stand-in.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import socket
 import subprocess
@@ -134,3 +136,23 @@ def test_a_plain_script_over_an_outage(standin, plain, tmp_path):
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
     check(standin.run(), steps=22)
+
+
+ASK = """
+import wandb
+
+run = wandb.Api({"entity": "somebody"}).run("somebody/plain/one")
+print("last", run.lastHistoryStep)
+print("rows", [row["_step"] for row in run.scan_history(keys=["_step"], min_step=18)])
+print("files", [(file.name, file.size, file.md5) for file in run.files(names=["config.yaml", "nothing"])])
+"""
+
+
+def test_wandbs_public_interface_reads_a_run(standin, plain):
+    plain("script.py", "online")
+    output = plain("-c", ASK)
+    content = standin.run().files["config.yaml"]
+    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+    assert "last 21" in output
+    assert "rows [18, 19, 20, 21]" in output
+    assert f"files {[('config.yaml', len(content), md5), ('nothing', 0, '0')]}" in output

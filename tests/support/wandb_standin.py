@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import socket
@@ -106,6 +107,7 @@ class WandbStandIn:
         self.unknown: list[str] = []  # what it was asked and did not understand
         self.requests: list[tuple[str, str]] = []  # method and path
         self.failing: Callable[[str], int | None] = lambda _path: None  # status to answer with instead
+        self.refusal: dict[str, Any] = {}  # what it says with that status
         self._uploads: dict[str, Callable[[bytes], None]] = {}
         self._lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
@@ -375,6 +377,44 @@ class WandbStandIn:
         }
         return {"project": {"internalId": "p", "run": found}}
 
+    def _run_files(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs[given["entity"], given["project"], given["name"]]
+
+        def md5(name: str) -> str:  # as W&B's own `restore` has it: "if the file does not exist, … an md5 of 0"
+            return base64.b64encode(hashlib.md5(run.files[name]).digest()).decode() if name in run.files else "0"
+
+        edges = [
+            {
+                "node": {
+                    "id": name,
+                    "name": name,
+                    "url": None,
+                    "directUrl": None,
+                    "sizeBytes": str(len(run.files.get(name, b""))),
+                    "mimetype": None,
+                    "updatedAt": None,
+                    "md5": md5(name),
+                },
+                "cursor": name,
+            }
+            for name in given["fileNames"] or run.files
+        ]
+        files = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "p", "run": {"fileCount": len(run.files), "files": files}}}
+
+    def _parquet_history(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}  # nothing is exported yet
+
+    def _history_page(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs[given["entity"], given["project"], given["run"]]
+        asked = json.loads(given["spec"])
+        rows = [
+            {key: row[key] for key in asked["keys"]}
+            for row in run.history
+            if asked["minStep"] <= row["_step"] <= asked["maxStep"] and set(asked["keys"]) <= set(row)
+        ]
+        return {"project": {"run": {"sampledHistory": [rows]}}}
+
     def _organization(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
 
@@ -393,6 +433,9 @@ _OPERATIONS: dict[str, Callable[[WandbStandIn, dict[str, Any]], dict[str, Any]]]
     "ArtifactByID": WandbStandIn._describe_artifact,
     "Run": WandbStandIn._run_info,
     "RunHistoryKeys": WandbStandIn._run_info,
+    "RunFiles": WandbStandIn._run_files,
+    "RunParquetHistory": WandbStandIn._parquet_history,
+    "SampledHistoryPage": WandbStandIn._history_page,
     "CommitArtifact": WandbStandIn._commit_artifact,
     "UseArtifact": WandbStandIn._use_artifact,
     "NotifyScriptableRunAlert": WandbStandIn._alert,
@@ -468,7 +511,7 @@ def _handler(standin: WandbStandIn) -> type[BaseHTTPRequestHandler]:
             standin.requests.append((self.command, self.path))
             status = standin.failing(self.path)
             if status is not None:
-                self._answer({}, status)
+                self._answer(standin.refusal, status)
             return status is not None
 
         def _body(self) -> bytes:

@@ -7,7 +7,7 @@ import wandb
 
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.testing import sample_run
-from tracking_hooks_wandb import client, online
+from tracking_hooks_wandb import tracker
 from tracking_hooks_wandb.trainer import capture
 
 
@@ -33,8 +33,7 @@ def forget_process():
         if child.name() == "wandb-core":
             child.kill()
             child.wait()
-    client._clients.clear()
-    online._alerted.clear()
+    tracker._clients.clear()
     with suppress(Exception):  # it speaks to the process that is gone
         wandb.teardown()
     os.environ.pop("WANDB_SERVICE", None)

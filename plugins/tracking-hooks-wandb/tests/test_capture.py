@@ -172,6 +172,18 @@ def test_the_start_line_of_an_offline_run_says_how_to_deliver_it(capture, run, m
     assert capture(run).summary == "switched off by WANDB_MODE"
 
 
+def test_runs_of_one_service_or_one_folder_have_one_place(capture, run, theirs, monkeypatch, tmp_path):
+    assert capture(run).place == "https://api.wandb.ai"
+    monkeypatch.setenv("WANDB_BASE_URL", "http://ada:secret@wandb.example/")
+    assert capture(run).place == "http://wandb.example"
+    theirs("shared")
+    assert capture(run).place == "http://wandb.example"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert capture(run).place == (tmp_path / "wandb").as_uri()
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert capture(run).place == ""
+
+
 def test_a_run_named_in_the_environment_is_joined(capture, run, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")

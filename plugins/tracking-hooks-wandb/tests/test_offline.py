@@ -318,7 +318,7 @@ def test_a_replay_adds_nothing(offline, save_dir, status):
     once = without_chance(read(offline))
     state = deliver(calls, offline)  # the old one is lost
     assert without_chance(read(offline)) == once
-    deliver(calls[-1:], offline, saved(state))
+    deliver(calls[-1:], offline, saved(state), before=calls[:-1])
     assert read(offline).exits == [once[4][0]]
 
 
@@ -326,15 +326,31 @@ def test_a_replay_adds_nothing(offline, save_dir, status):
 def test_a_relay_that_died_costs_nothing(offline, save_dir, die, cut):
     calls = recorded_run(save_dir)
     state = saved(deliver(calls[:cut], offline))
-    deliver(calls[cut:][:4], offline, saved(state), flush=False)  # given to the client, and not acknowledged
+    # Given to the client, and not acknowledged:
+    deliver(calls[cut:][:4], offline, saved(state), before=calls[:cut], flush=False)
     die()
-    deliver(calls[cut:], offline, state)
+    deliver(calls[cut:], offline, state, before=calls[:cut])
     found = read(offline)
     check_epochs(found, calls)
     restarted = without_chance(found)
     undisturbed = {**offline, "folder": f"{offline['folder']}-undisturbed"}
     deliver(calls, undisturbed)
     assert without_chance(read(undisturbed)) == restarted
+
+
+def test_what_is_not_given_again_before_a_relay_dies_is_there_once(offline, save_dir, run, die):
+    calls = recorded_run(save_dir)
+    state = saved(deliver(calls[:10], offline))
+    deliver(calls[10:18], offline, saved(state), before=calls[:10], flush=False)  # and then there was an error
+    again, tracker = saved(state), WandbTracker()
+    play(tracker, calls[10:12], run, destination=offline, state=again, before=calls[:10], flush=False)
+    given = 12 if tracker.flush(state=again) is None else 10
+    die()
+    deliver(calls[given:], offline, again if given == 12 else state, before=calls[:given])
+    found = read(offline)
+    check_epochs(found, calls)
+    steps = [row["_step"] for row in found.history]
+    assert steps == sorted(set(steps))
 
 
 def test_what_is_acknowledged_is_on_disk(offline, save_dir, die):
@@ -350,9 +366,9 @@ def test_an_error_does_not_close_the_run(offline, save_dir):
     (save_dir / "results.png").write_bytes(b"no picture")
     for _ in range(2):
         with pytest.raises(Rejected, match=r"results\.png cannot be shown in W&B: "):
-            deliver(calls[5:], offline, saved(state))  # a new instance each time, as the relay does
+            deliver(calls[5:], offline, saved(state), before=calls[:5])  # a new instance each time, as the relay does
     good = [call for call in calls[5:] if "results.png" not in repr(call.args)]
-    deliver(good, offline, state)
+    deliver(good, offline, state, before=calls[:5])
     found = read(offline)
     check_epochs(found, calls)
     assert found.exits == [0]
@@ -370,8 +386,8 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(offline, save_dir, monkey
         patch.setattr(offline_module.OfflineFolder, "_bring", full)
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
-                deliver(calls[5:], offline, saved(state))
-    deliver(calls[5:], offline, state)
+                deliver(calls[5:], offline, saved(state), before=calls[:5])
+    deliver(calls[5:], offline, state, before=calls[:5])
     found = read(offline)
     check_epochs(found, calls)
     assert found.exits == [0]
@@ -386,8 +402,8 @@ def test_the_clients_own_process_may_die(offline, save_dir):
     core.kill()
     core.wait()
     with pytest.raises(Unavailable, match="W&B's own process has ended"):
-        deliver(calls[5:], offline, saved(state))
-    deliver(calls[5:], offline, state)
+        deliver(calls[5:], offline, saved(state), before=calls[:5])
+    deliver(calls[5:], offline, state, before=calls[:5])
     check_epochs(read(offline), calls)
 
 
@@ -404,7 +420,7 @@ def test_a_resumed_training_goes_on_in_the_same_folder(offline, save_dir):
     more = resumed(save_dir, calls)
     state = deliver(calls, offline)
     assert read(offline).exits == [255]
-    deliver(more, offline, saved(state))
+    deliver(more, offline, saved(state), before=calls)
     found = read(offline)
     assert found.exits == [0]
     assert found.points("train/box_loss", "epoch") == [(1, 2), (2, 1), (3, pytest.approx(2 / 3))]
@@ -421,7 +437,7 @@ def test_a_folder_that_has_lost_data_is_not_written_to(offline, save_dir, die):
     (log,) = Path(offline["folder"]).glob("*.wandb")
     log.write_bytes(b"short")
     with pytest.raises(Unavailable, match="has lost data"):
-        deliver(calls[5:], offline, state)
+        deliver(calls[5:], offline, state, before=calls[:5])
     assert log.read_bytes() == b"short"
 
 
@@ -502,7 +518,7 @@ def test_wandb_sync_takes_what_a_resumed_training_adds(offline, save_dir, servic
     if in_between:
         sync(offline["folder"], service)
         assert service.run().exit_code == 255
-    deliver(resumed(save_dir, calls), offline, saved(state))
+    deliver(resumed(save_dir, calls), offline, saved(state), before=calls)
     sync(Path(offline["folder"]).parent, service)
     run = service.run()
     check_resumed(run)
@@ -513,9 +529,9 @@ def test_wandb_sync_of_a_run_that_is_still_going_on(offline, save_dir, service, 
     calls = recorded_run(save_dir)
     state = deliver(calls[:10], offline)
     sync(offline["folder"], service)
-    state = saved(deliver(calls[10:15], offline, saved(state)))
+    state = saved(deliver(calls[10:15], offline, saved(state), before=calls[:10]))
     die()
-    deliver(calls[15:], offline, state)
+    deliver(calls[15:], offline, state, before=calls[:15])
     sync(Path(offline["folder"]).parent, service)
     run = service.run()
     check_epochs(run, calls)

@@ -5,8 +5,8 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,14 +17,15 @@ from msgspec.structs import replace
 from wandb.sdk.lib import run_stopping
 
 from tests.support.processes import wait_for
-from tests.support.runs import write_run
+from tests.support.wandb_relay import WandbRelay
 from tests.support.wandb_standin import ENTITY
-from tracking_hooks.events import Stop, Unavailable
-from tracking_hooks.metricrules import MetricRules
+from tracking_hooks.events import Rejected, Stop, Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
-from tracking_hooks_wandb import client as client_module
 from tracking_hooks_wandb import online as online_module
+from tracking_hooks_wandb import process
+from tracking_hooks_wandb import service as service_module
+from tracking_hooks_wandb import uploads as uploads_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
 pytestmark = pytest.mark.e2e
@@ -43,19 +44,14 @@ def saved(state):
 @pytest.fixture
 def quick(monkeypatch):
     """Let the client send, and give up, within a second or two."""
-    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
-    monkeypatch.setitem(client_module._SETTINGS, "init_timeout", 3.0)
-    monkeypatch.setitem(client_module._SETTINGS, "finish_timeout", 3.0)
-    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_timeout_seconds", 2.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "init_timeout", 3.0)
+    monkeypatch.setitem(process.SETTINGS, "finish_timeout", 3.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_timeout_seconds", 2.0)
     monkeypatch.setattr(online_module, "_HICCUP", 0.5)
     monkeypatch.setattr(online_module, "_CONFIRMATION", 2.0)
-    monkeypatch.setattr(online_module, "UPLOAD_PATIENCE", 5)
-
-
-@pytest.fixture
-def journal(run):
-    """Write calls to the run's journal, as the recorder does before any relay has them."""
-    return partial(write_run, run, created=STARTED)
+    monkeypatch.setattr(uploads_module, "PATIENCE", 5)
+    monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 
 def check_epochs(run, calls):
@@ -67,6 +63,13 @@ def check_epochs(run, calls):
         ], name
     steps = [row["_step"] for row in run.history]
     assert steps == sorted(set(steps)), "a row stands twice"
+
+
+def check_confirmed(service, relay):
+    """What counts as safe has arrived."""
+    rows = {"on_train_start", "on_batch_end", "on_epoch_end", "on_system_metrics", "on_final_validation"}
+    expected = [call.seq for call in relay.calls if call.hook in rows and call.seq <= relay.safe]
+    assert set(expected) <= {row["_step"] for row in service.run().history}
 
 
 def check_complete(service, calls):
@@ -123,77 +126,61 @@ def test_a_replay_adds_nothing(service, online, save_dir):
 
 @pytest.mark.parametrize("cut", [1, 14, 24, 29])
 @pytest.mark.usefixtures("quick")
-def test_what_a_relay_that_died_had_not_sent_is_sent_again(service, online, save_dir, die, journal, cut, monkeypatch):
-    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 60.0)
+def test_what_a_relay_that_died_had_not_sent_is_sent_again(service, online, run, save_dir, die, cut, monkeypatch):
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 60.0)
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:cut], online))
-    assert state["sent"] <= cut
-    assert len(service.run().history) <= 1  # next to nothing was sent, and all of it acknowledged
+    relay = WandbRelay(calls, run, online).deliver(upto=cut, settle=False)
+    assert len(service.run().history) <= 1  # next to nothing was sent, and as little is confirmed
+    check_confirmed(service, relay)
     die()
-    deliver(calls[cut:], online, state)
+    relay.deliver()
     check_complete(service, calls)
 
 
 @pytest.mark.usefixtures("quick")
-def test_of_a_trial_only_the_metrics_are_sent_again_that_are_wanted(service, online, tmp_path, save_dir, die, journal):
+def test_what_a_relay_that_died_had_sent_is_not_sent_again(service, online, run, save_dir, die):
     calls = recorded_run(save_dir)
-    journal(calls, home=tmp_path / ".tracking-hooks", metrics="-lr/*")  # further up: beside the tuning
-    wanted = [replace(c, args=MetricRules("-lr/*").apply_to_call(c.args)) for c in calls]
-    service.failing = lambda path: 500 if path.endswith("file_stream") else None
-    state = saved(deliver(wanted[:14], online))
-    die()
-    service.failing = lambda _: None
-    deliver(wanted[14:], online, state)
-    assert service.run().points("lr/pg0") == []
-    check_complete(service, wanted)
-
-
-@pytest.mark.usefixtures("quick")
-def test_what_a_relay_that_died_had_sent_is_not_sent_again(service, online, save_dir, die, journal):
-    calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:14], online))
-    deliver(calls[14:20], online, saved(state), flush=False)  # given to the client, and not acknowledged
+    relay = WandbRelay(calls, run, online).deliver(upto=14)
+    before = relay.safe, relay.saved
+    relay.deliver(upto=20, settle=False)
     wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] >= 18)
     die()
-    deliver(calls[14:], online, state)
+    relay.safe, relay.saved = before  # it had not written down what was confirmed
+    relay.deliver()
     check_complete(service, calls)
 
 
 @pytest.mark.usefixtures("quick")
-def test_pictures_that_did_not_arrive_with_their_row_are_sent_again(service, online, save_dir, die, journal):
+def test_pictures_that_did_not_arrive_with_their_row_are_sent_again(service, online, run, save_dir, die, monkeypatch):
+    monkeypatch.setattr(online_module, "_HICCUP", 60.0)
     calls = recorded_run(save_dir)
-    journal(calls)
     service.failing = lambda path: 500 if "media" in path else None
-    state = saved(deliver(calls[:-1], online))
+    relay = WandbRelay(calls, run, online).deliver(upto=29, settle=False)
     wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] == 29)
+    wait_for(lambda: relay.flush() == 23, "the confirmation of the rows without pictures")
     die()
     service.failing = lambda _: None
     assert not [name for name in service.run().files if "media" in name]
-    deliver(calls[-1:], online, state)
+    assert relay.safe == 23, "the tables of the final validation have not arrived"
+    relay.deliver()
     check_complete(service, calls)
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_cannot_be_sent_again_does_not_keep_the_rest_back(service, online, save_dir, die, journal):
+def test_what_cannot_be_sent_again_does_not_keep_the_rest_back(service, online, run, save_dir, die, monkeypatch):
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 60.0)
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:-1], online))
+    relay = WandbRelay(calls, run, online).deliver(upto=29, settle=False)
     die()
     (save_dir / "results.csv").unlink()
     (save_dir / "results.png").write_bytes(b"no picture")
-    deliver(calls[-1:], online, state)
+    gone = [call.seq for call in calls if "results." in repr(call.args) and call.hook == "on_artifact"]
+    for aside in range(len(gone)):
+        with pytest.raises(Rejected, match=r"results\.(csv is gone|png cannot be shown)"):
+            relay.deliver(skip=gone[:aside])
+    relay.deliver(skip=gone)
     assert service.run().exit_code == 0
     check_epochs(service.run(), calls)
-
-
-def test_without_a_journal_the_rest_is_delivered(service, online, save_dir, die):
-    calls = recorded_run(save_dir)
-    state = saved(deliver(calls[:5], online))
-    die()
-    deliver(calls[5:], online, state)
-    assert [x for x, _ in service.run().points("train/box_loss", "epoch")] == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("quick")
@@ -206,7 +193,7 @@ def test_an_outage_in_the_middle(service, online, save_dir):
     def outage():
         nonlocal state
         try:
-            state = deliver(calls[10:14], online, saved(state))
+            state = deliver(calls[10:14], online, saved(state), before=calls[:10])
         except Unavailable as error:
             return str(error)
 
@@ -216,7 +203,7 @@ def test_an_outage_in_the_middle(service, online, save_dir):
 
     def delivered():
         with suppress(Unavailable):
-            deliver(calls[10:], online, saved(state))
+            deliver(calls[10:], online, saved(state), before=calls[:10])
             return True
 
     wait_for(delivered, "the delivery after the outage")
@@ -224,31 +211,29 @@ def test_an_outage_in_the_middle(service, online, save_dir):
 
 
 @pytest.mark.usefixtures("quick")
-def test_an_outage_at_the_end(service, online, save_dir, journal):
+def test_an_outage_at_the_end(service, online, run, save_dir):
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:-1], online))
+    relay = WandbRelay(calls, run, online).deliver(upto=29, settle=False)
     wait_for(lambda: service.run().history[-1:] and service.run().history[-1]["_step"] == 29)
     service.stop()
     for _ in range(2):
         with pytest.raises(Unavailable):
-            deliver(calls[-1:], online, saved(state))
+            relay.deliver()
     service.start()
-    deliver(calls[-1:], online, state)
+    relay.deliver()
     check_complete(service, calls)
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_the_client_gives_up_is_sent_again(service, online, save_dir, journal):
+def test_what_the_client_gives_up_is_sent_again(service, online, run, save_dir):
     """On such an answer W&B's client stops to send for good, and finishes the run as if nothing were."""
     calls = recorded_run(save_dir)
-    journal(calls)
     service.failing = lambda path: 404 if path.endswith("file_stream") else None
-    state = saved(deliver(calls[:-1], online))
+    relay = WandbRelay(calls, run, online).deliver(upto=29, settle=False)
     with pytest.raises(Unavailable, match=r"has the run up to step -1 of 30 only"):
-        deliver(calls[-1:], online, saved(state))
+        relay.deliver()
     service.failing = lambda _: None
-    deliver(calls[-1:], online, state)
+    relay.deliver()
     check_complete(service, calls)
 
 
@@ -264,8 +249,48 @@ def test_an_upload_that_fails_is_made_again(service, online, save_dir):
 
 
 @pytest.mark.usefixtures("quick")
+def test_nothing_is_uploaded_twice_because_of_a_hiccup(service, online, run, save_dir):
+    calls = recorded_run(save_dir)
+    relay = WandbRelay(calls, run, online)
+    nothing = relay.safe, relay.saved
+    (save_dir / "results.png").rename(save_dir / "away.png")
+    for _ in range(3):  # the table, the configuration and the weights are given each time
+        with pytest.raises(Rejected, match="is gone"):
+            relay.deliver()
+        wait_for(lambda: "args.yaml" in service.run().files)
+        relay.safe, relay.saved = nothing
+    (save_dir / "away.png").rename(save_dir / "results.png")
+    relay.deliver()
+    check_complete(service, calls)
+    uploads = Counter(path for method, path in service.requests if method == "PUT" and "manifest" not in path)
+    named = [path for path in uploads if path.endswith(("results.csv", "args.yaml", "best.pt", "last.pt"))]
+    assert len(named) == 4
+    assert set(uploads.values()) == {1}, uploads
+    assert service.operations["CreateArtifact"] == len(service.artifacts), "one is offered again"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_flush_does_not_wait_for_the_service(service, online, run, save_dir, monkeypatch):
+    asked, answered = threading.Event(), threading.Event()
+    received = service_module.Service.received
+
+    def slow(*args, **options):
+        asked.set()
+        answered.wait()
+        return received(*args, **options)
+
+    monkeypatch.setattr(service_module.Service, "received", slow)
+    relay = WandbRelay(recorded_run(save_dir), run, online).deliver(upto=14, settle=False)
+    assert asked.wait(10)
+    assert relay.flush() == 0
+    answered.set()
+    relay.settle()
+    assert relay.safe == 14
+
+
+@pytest.mark.usefixtures("quick")
 def test_an_upload_that_takes_long_goes_on_meanwhile(service, online, save_dir, monkeypatch):
-    monkeypatch.setattr(online_module, "UPLOAD_PATIENCE", 1)
+    monkeypatch.setattr(uploads_module, "PATIENCE", 1)
     calls = recorded_run(save_dir)
     uploads = []
     go_on = threading.Event()
@@ -287,21 +312,20 @@ def test_an_upload_that_takes_long_goes_on_meanwhile(service, online, save_dir, 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # a thread of the client's
 @pytest.mark.usefixtures("quick")
-def test_the_clients_own_process_may_die(service, online, save_dir, journal):
+def test_the_clients_own_process_may_die(service, online, run, save_dir):
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:10], online))
+    relay = WandbRelay(calls, run, online).deliver(upto=10, settle=False)
     (core,) = [child for child in psutil.Process().children() if child.name() == "wandb-core"]
     core.kill()
     core.wait()
     with pytest.raises(Unavailable, match="W&B's own process"):
-        deliver(calls[10:], online, saved(state))
-    deliver(calls[10:], online, state)
+        relay.deliver()
+    relay.deliver()
     check_complete(service, calls)
 
 
 def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeypatch):
-    monkeypatch.setitem(client_module._SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
     monkeypatch.setattr(run_stopping.RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # not 15 s
     calls = recorded_run(save_dir)
     tracker, state = WandbTracker(), {}
@@ -309,12 +333,12 @@ def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeyp
     play(tracker, calls[:10], run, destination=online, state=state)
     assert tracker.poll(online) is None
     service.run().stop = True
-    play(tracker, calls[10:15], run, destination=online, state=state)
+    play(tracker, calls[10:15], run, destination=online, state=state, before=calls[:10])
     asked = []
     wait_for(lambda: asked.append(WandbTracker().poll(online)) or asked[-1])  # also of another instance
     assert asked[-1] == Stop(reason="stopped on W&B's page")
     assert tracker.poll(online) is None
-    play(tracker, calls[15:], run, destination=online, state=state)
+    play(tracker, calls[15:], run, destination=online, state=state, before=calls[:15])
     assert service.run().exit_code == 0
 
 
@@ -341,6 +365,36 @@ def test_nobody_is_alerted_once_for_each_try(service, online, save_dir):
     assert [alert["title"] for alert in service.run().alerts] == ["train failed"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_an_alert_is_sent_once_when_a_relay_dies(service, online, run, save_dir, die, monkeypatch):
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 60.0)
+    calls = recorded_run(save_dir)
+    action = {"action": Stop(reason="enough"), "plugin": "keeper", "outcome": "done"}
+    calls[12] = Call(13, STARTED, "on_action", action)  # in the place of an early view
+    relay = WandbRelay(calls, run, online).deliver(upto=15, settle=False)
+    die()  # its client had the rows, W&B did not
+    assert relay.safe < 13
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.5)
+    relay.deliver(upto=20)
+    die()
+    relay.deliver()
+    assert [alert["title"] for alert in service.run().alerts] == ["Stop of train"]
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_end_is_alerted_once_though_the_relay_dies_before_it_is_confirmed(service, online, run, save_dir, die):
+    calls = recorded_run(save_dir, status="failed")
+    relay = WandbRelay(calls, run, online).deliver(upto=calls[-2].seq)
+    before = relay.safe, relay.saved
+    relay.deliver()
+    die()
+    relay.safe, relay.saved = before
+    relay.deliver()
+    assert [alert["title"] for alert in service.run().alerts] == ["train failed"]
+    assert service.run().exit_code == 1
+
+
 def test_lines_of_the_log(service, online, save_dir):
     calls = recorded_run(save_dir)
     lines = Call(3, STARTED, "on_console", {"lines": ["first", "second"]})
@@ -348,16 +402,16 @@ def test_lines_of_the_log(service, online, save_dir):
     assert [line.split(" ", 1)[1] for line in service.run().output] == ["first", "second"]
 
 
-def test_a_run_named_by_the_user_is_joined_behind_what_it_has(service, online, save_dir, die, journal):
+@pytest.mark.usefixtures("quick")
+def test_a_run_named_by_the_user_is_joined_behind_what_it_has(service, online, run, save_dir, die):
     theirs = {**online, "id": "theirs", "joined": True}
     rows = {step: json.dumps({"_step": step, "mine": 1}) for step in range(40)}
     service._run(ENTITY, "shapes", "theirs").streams["wandb-history.jsonl"] = rows
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:14], theirs))
-    assert state["first_step"] == 40
+    relay = WandbRelay(calls, run, theirs).deliver(upto=14)
+    assert relay.saved["first_step"] == 40
     die()
-    deliver(calls[14:], theirs, state)
+    relay.deliver()
     deliver(calls, theirs)  # the state lost: the run itself tells
     found = service.run("theirs")
     assert [row["_step"] for row in found.history[:40]] == list(range(40))
@@ -383,20 +437,33 @@ def test_a_resumed_training_goes_on_in_its_run(service, online, save_dir):
     state = saved(deliver(killed, online))
     assert service.run().exit_code == 255
     assert [alert["title"] for alert in service.run().alerts] == ["train killed"]
-    deliver(resumed(calls, len(killed) + 1), online, state)
+    deliver(resumed(calls, len(killed) + 1), online, state, before=killed)
     check_complete(service, calls)
     assert [alert["title"] for alert in service.run().alerts] == ["train killed"]
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_training_that_is_resumed_on_another_machine_goes_on_in_its_run(service, online, save_dir, die, journal):
+def test_an_end_that_is_given_again_does_not_end_the_resumed_run(service, online, run, save_dir):
+    killed = recorded_run(save_dir, status="killed")
+    calls = [*killed, *resumed(recorded_run(save_dir), len(killed) + 1)]
+    relay = WandbRelay(calls, run, online)
+    nothing = relay.safe, relay.saved
+    relay.deliver(upto=len(killed) + 4)
+    relay.safe, relay.saved = nothing  # the disk was full for a moment
+    relay.deliver(upto=len(killed) + 4)
+    assert service.run().exit_code == 255, "of the part that was killed"
+    relay.deliver()
+    check_complete(service, recorded_run(save_dir))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_that_is_resumed_on_another_machine_goes_on_in_its_run(service, online, run, save_dir, die):
     calls = recorded_run(save_dir)
     deliver(recorded_run(save_dir, status="killed"), online)
     more = resumed(calls, 1)
-    journal(more)
-    state = saved(deliver(more[:6], online))
+    relay = WandbRelay(more, run, online).deliver(upto=6)
     die()
-    deliver(more[6:], online, state)
+    relay.deliver()
     deliver(more, online)  # the state lost: the run itself tells
     check_complete(service, calls)
 
@@ -416,14 +483,13 @@ def test_a_run_of_a_sweep_is_joined_and_keeps_what_it_has(service, online, save_
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_was_changed_on_wandbs_page_stays(service, online, save_dir, die, journal):
+def test_what_was_changed_on_wandbs_page_stays(service, online, run, save_dir, die):
     calls = recorded_run(save_dir)
-    journal(calls)
-    state = saved(deliver(calls[:10], {**online, "tags": "a"}))
+    relay = WandbRelay(calls, run, {**online, "tags": "a"}).deliver(upto=10, settle=False)
     wait_for(lambda: service.run().history)
     service.run().fields |= {"displayName": "my best", "tags": ["a", "b"]}
     die()
-    deliver(calls[10:], {**online, "tags": "a"}, state)
+    relay.deliver()
     assert service.run().fields["displayName"] == "my best"
     assert service.run().fields["tags"] == ["a", "b"]
 
@@ -438,15 +504,14 @@ def test_a_run_shared_with_the_users_own_process_is_not_ended(service, online, s
     assert found.config["lr0"] == 0.01
 
 
-def test_a_shared_run_is_not_sent_again_as_a_whole(service, online, save_dir, die, journal, monkeypatch):
+def test_a_shared_run_is_not_sent_again_as_a_whole(service, online, run, save_dir, die, monkeypatch):
     monkeypatch.setattr(online_module, "_INTERVAL", 1.0)
     calls = recorded_run(save_dir)
-    journal(calls)
     shared = {**online, "mode": "shared", "id": "theirs", "joined": True}
-    state = saved(deliver(calls[:15], shared))
+    relay = WandbRelay(calls, run, shared).deliver(upto=15)
     assert len(service.run("theirs").points("train/box_loss")) == 2  # sent, when it was acknowledged
     die()
-    deliver(calls[15:], shared, state)
+    relay.deliver()
     assert [x for x, _ in service.run("theirs").points("train/box_loss", "epoch")] == [1, 2, 3]
 
 
@@ -469,6 +534,34 @@ def test_a_service_that_refuses_is_waited_for(service, online, save_dir, status)
     for _ in range(2):
         with pytest.raises(Unavailable, match=f"{service.url} is not available: .*{status}"):
             deliver(calls, online)
+    service.failing = lambda _: None
+    deliver(calls, online)
+    check_complete(service, calls)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "advice"),
+    [
+        (401, "user is not logged in", "Check WANDB_API_KEY"),
+        (403, "permission denied", "another WANDB_API_KEY, or elsewhere: `tracking-hooks sync --to wandb --set entity"),
+        (404, "project not found", "Create what is missing"),
+        (409, "run one was previously created and deleted; try a new run name", "--set id=NEW"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_a_refusal_that_all_events_meet_comes_from_open_and_says_what_to_do(
+    service, online, run, save_dir, status, message, advice
+):
+    service.failing = lambda _: status
+    service.refusal = {"errors": [{"message": message}]}
+    calls = recorded_run(save_dir)
+    start = {**calls[0].args, "run": run, "state": {}, "destination": online, "time": STARTED}
+    start = {**start, "epoch": 0, "status": None}
+    del start["plan"]
+    with pytest.raises(Unavailable) as told:
+        WandbTracker().open(**start)
+    assert message in str(told.value)
+    assert advice in str(told.value)
     service.failing = lambda _: None
     deliver(calls, online)
     check_complete(service, calls)

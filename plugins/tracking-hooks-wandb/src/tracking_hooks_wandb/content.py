@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,66 @@ from typing import Any
 import wandb
 from wandb.plot.custom_chart import CustomChart
 
-from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve, Dataset, PerClass, Rejected, Run
+from tracking_hooks.events import (
+    Checkpoint,
+    ConfusionMatrix,
+    Curve,
+    Dataset,
+    Destination,
+    Environment,
+    PerClass,
+    Rejected,
+    Run,
+)
 from tracking_hooks_wandb import names
+
+X_AXES = {
+    "epoch": ("train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "per_class/*", "fitness"),
+    "global_step": ("batch/*",),
+    "seconds": ("system/*",),
+}
+"""Metric to those whose charts are drawn over it."""
+
+
+def about(environment: Environment) -> dict[str, Any]:
+    """Return the properties for which W&B has a field of its own, as settings of its client."""
+    found: dict[str, Any] = {"host": environment.host, "program": next(iter(environment.argv), None)}
+    if git := environment.git:
+        found |= {"git_commit": git.commit, "git_remote_url": git.remote}
+    return found
+
+
+def labels(destination: Destination) -> dict[str, Any]:
+    """Return what a new run is called and filed under."""
+    return {
+        **{name: destination.get(name) or None for name in ("name", "group", "job_type", "notes")},
+        "tags": [tag for tag in destination.get("tags", "").split(",") if tag] or None,
+    }
+
+
+def source(
+    run: Run, environment: Environment, destination: Destination, started: float, first_step: int
+) -> dict[str, Any]:
+    """Return the other properties, for the config."""
+    git = environment.git
+    found = {
+        "run_uid": run.uid,
+        "save_dir": str(run.save_dir),
+        "command": shlex.join(environment.argv),
+        "cwd": str(environment.cwd),
+        "host": environment.host,
+        "user": environment.user,
+        "devices": environment.devices,
+        "python": environment.python,
+        "platform": environment.platform,
+        "versions": environment.versions,
+        "git": git and {"commit": git.commit, "branch": git.branch, "dirty": git.dirty, "remote": git.remote},
+        "parent": run.parent,
+        "beside": destination.get("beside"),
+        "started": started,
+        "first_step": first_step or None,
+    }
+    return {name: value for name, value in found.items() if value not in (None, "", [], {})}
 
 
 def picture(path: Path) -> wandb.Image:

@@ -14,6 +14,19 @@ from tracking_hooks.events import Unavailable
 _PROCESS_IS_GONE = {"HandleAbandonedError", "MailboxClosedError", "ServerResponseError", "WandbServiceConnectionError"}
 
 
+_ELSEWHERE = "`tracking-hooks sync --to wandb --set entity=… --set project=… PATH`"
+
+# Refusals of the service, and what to do.
+_ADVICE = {
+    r"previously created and deleted": "That id cannot be used again. Deliver to a new run: "
+    "`tracking-hooks sync --to wandb --set id=NEW PATH`.",
+    r"not logged in|\b401\b|unauthorized|api key": "Check WANDB_API_KEY, or `wandb login`.",
+    r"permission denied|forbidden|\b403\b": "The key's user may not write there. Let the owner admit them, or deliver "
+    f"with another WANDB_API_KEY, or elsewhere: {_ELSEWHERE}.",
+    r"not found|\b404\b": f"Create what is missing, or deliver elsewhere: {_ELSEWHERE}.",
+}
+
+
 class ClientDied(Unavailable):
     """W&B's own process, ``wandb-core``, is gone and cannot be used any more."""
 
@@ -33,7 +46,7 @@ def told_to_relay(where: str) -> Iterator[None]:
             raise
         raise Unavailable(f"{where}: {reason(error)} Or set WANDB_API_KEY in the environment that delivers.") from None
     except Error as error:
-        raise Unavailable(f"{where} is not available: {reason(error)}") from None
+        raise Unavailable(f"{where} is not available: {reason(error)}{_advice(str(error))}") from None
     except ConnectionError as error:
         raise ClientDied(f"W&B's own process has ended: {reason(error)}") from None
     except Exception as error:
@@ -42,6 +55,10 @@ def told_to_relay(where: str) -> Iterator[None]:
         if type(error).__name__ in _PROCESS_IS_GONE:
             raise ClientDied(f"W&B's own process does not answer: {reason(error)}") from None
         raise
+
+
+def _advice(text: str) -> str:
+    return next((f". {advice}" for sign, advice in _ADVICE.items() if re.search(sign, text, re.IGNORECASE)), "")
 
 
 def reason(error: BaseException) -> str:

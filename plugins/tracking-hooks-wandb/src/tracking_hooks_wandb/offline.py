@@ -22,8 +22,8 @@ import wandb
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
-from tracking_hooks_wandb import translog
-from tracking_hooks_wandb.client import Client, Mark
+from tracking_hooks_wandb import content, translog
+from tracking_hooks_wandb.client import Client, Start
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -39,47 +39,78 @@ class OfflineClient(Client):
 
     mode = "offline"
 
-    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+        """Prepare; see ``open``."""
+        super().__init__(destination, journal)
+        self._folder: OfflineFolder | None = None
+        self._is_finished = False
+        self._safe = 0  # the last event in the folder, and …
+        self._last_safe = 0  # … the last row
+
+    def open(self, start: Start, state: State) -> None:
         """Open the run again; the content of its folder stays.
 
         :raises Unavailable: if the folder lacks data
         """
-        part, size = state.get("part", 1), state.get("size", 0)
-        self.folder = OfflineFolder(Path(destination["folder"]), destination["id"], part, size)
-        self._is_joined = mark.is_joined
-        super().__init__(destination, about)
-        self._log = Path(self.run.settings.sync_file)
-        self._read = 0
-        self._flushes = 0
+        if self._folder is None:
+            path = Path(self.destination["folder"])
+            self._folder = OfflineFolder(path, self.destination["id"], state.get("part", 1), state.get("size", 0))
+            self.last = self._last_safe = state.get("row", 0)
+            self._safe = state.get("seq", 0)
+        super().open(start, state)
 
-    def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        return super()._init(
-            destination,
+    def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
+        run = super()._init(
             {**settings, "x_transaction_log_flush_interval": 0.1},
             # In a run that others have written to, `wandb sync` must number our rows after theirs.
-            resume="allow" if self._is_joined else None,
-            name=destination.get("name") or None,
-            group=destination.get("group") or None,
-            job_type=destination.get("job_type") or None,
-            tags=[tag for tag in destination.get("tags", "").split(",") if tag] or None,
-            notes=destination.get("notes") or None,
+            resume="allow" if self._start.is_joined else None,
+            **content.labels(self.destination),
             **more,
         )
+        self._log = Path(run.settings.sync_file)
+        self._read = self._flushes = 0
+        self._is_finished = False
+        return run
 
-    def _use(self, artifact: wandb.Artifact) -> None:
+    def _use(self, run: wandb.Run, artifact: wandb.Artifact) -> None:
         """Leave the input to the folder, since the client refuses it offline."""
 
-    def confirm(self) -> State:
-        """Move new records to the run's folder, and make sure that they are on disk."""
-        if not self.finished:
-            self._flushes += 1
-            self.configure({_BARRIER: self._flushes})
+    def flush(self, state: State) -> int | None:
+        """Move new records to the run's folder, and note how much of it counts."""
+        safe = super().flush(state)
+        if self._folder is not None:
+            state |= {"size": self._folder.size, "part": self._folder.part}
+        return safe
+
+    def confirm(self) -> int | None:
+        """Make sure that all records are on disk, once this instance was given what the client has."""
+        if self.memory.is_behind():
+            return self._safe
+        self._flushes += 1
+        self._configure({_BARRIER: self._flushes})
+        self._move()
+        return None
+
+    def finish(self, exit_code: int) -> None:
+        """End the run in its folder."""
+        if not self._is_finished:
+            self._end(exit_code)
+            self._is_finished = True
+        self._move()
+        self._close_ended(exit_code)
+
+    def close(self) -> None:
+        """Forget the run, and what is not in its folder."""
+        super().close()
+        self.last = self._last_safe
+
+    def _move(self) -> None:
         records, end = self._written()
-        self.folder.add(records, Path(self.run.dir))
+        if self._folder is not None and self._run is not None:
+            self._folder.add(records, Path(self._run.dir))
         self._read = end
-        if self.finished:
-            self.close()
-        return {"size": self.folder.size, "part": self.folder.part}
+        self._last_safe, self._safe = self.last, self.memory.seq
+        self.memory.save(self.memory.unsafe.keys())
 
     def _written(self) -> tuple[list[pb.Record], int]:
         """Return all new records, and the offset of their end."""

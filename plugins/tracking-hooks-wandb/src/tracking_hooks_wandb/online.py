@@ -1,15 +1,16 @@
 """Runs that are sent to the service. The client sends rows every few seconds and does not say what has arrived.
 
-So we do not rely on the client, but ask the service, when the run is opened again and at its end. Missing events are
-read from the journal and sent again (see ``tracker``).
+So we do not rely on the client, but ask the service: now and then, and at the run's end. What it does not have is not
+confirmed, and is given again if this process dies.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import wandb
@@ -17,8 +18,11 @@ from wandb.plot.custom_chart import CustomChart
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
-from tracking_hooks_wandb.client import UPLOAD_PATIENCE, Client, Mark
-from tracking_hooks_wandb.errors import reason, told_to_relay
+from tracking_hooks_wandb import content
+from tracking_hooks_wandb.client import Client, Start
+from tracking_hooks_wandb.errors import told_to_relay
+from tracking_hooks_wandb.service import Inquiry, Received, Service
+from tracking_hooks_wandb.uploads import Uploads
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -31,163 +35,210 @@ _INTERVAL = 2.0
 _CONFIRMATION = 30.0
 """Seconds until the service must have received everything."""
 
-_alerted: dict[str, set[int]] = {}
-# Module state: an alert is sent once, not once for each attempt to deliver the run.
-
 
 class OnlineClient(Client):
     """A run of our own, or a run named by the user that nobody else writes to."""
 
-    mode: Literal["online", "offline", "shared"] = "online"
+    mode: Literal["online", "offline", "shared", "disabled"] = "online"
 
-    def __init__(self, destination: Destination, about: Mapping[str, Any], state: State, mark: Mark) -> None:
-        """Open the run, or continue it."""
-        self._is_new = "url" not in state
-        super().__init__(destination, about)
-        self._alerted = _alerted.setdefault(self.key, set())
-        self._uploads: dict[str, _Upload] = {}
+    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+        """Prepare; see ``open``."""
+        super().__init__(destination, journal)
+        self._uploads = Uploads(self.where)
+        self._files: dict[int, set[str]] = {}  # what goes with an event, in the run's folder
+        self._media: set[str] = set()
+        self._alerts: dict[int, tuple[str, str, str]] = {}  # to be sent when their events are safe
+        self._found = 0  # the last event whose row the run had when it was opened
         self._failing_since: float | None = None
-        self._previous = -1  # the last event that had a row
-        next_step = self.run.starting_step if self.run.resumed else 0
-        if mark.is_joined:
-            found = self.run.config.get("tracking_hooks") or {}
-            is_known = (found.get("run_uid"), found.get("started")) == (mark.uid, mark.started)
-            state.setdefault("first_step", found.get("first_step", 0) if is_known else next_step)
-        self.base = state.get("first_step", 0)
-        self.last = self._found = max(next_step - 1 - self.base, 0)
-        self.behind = state.get("sent", 0) if self.mode == "online" else 0
-        state["url"] = self.run.url
 
-    def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        # Later changes on W&B's page stay as they are.
-        given = destination if self._is_new else {}
+    def open(self, start: Start, state: State) -> None:
+        """Open the run, or continue it."""
+        self._is_known = "url" in state
+        self._first_step: int | None = state.get("first_step")
+        self._safe_before = state.get("seq", 0)
+        super().open(start, state)
+        if self._run is not None:
+            state["url"] = self._run.url
+        if self._first_step is not None:
+            state["first_step"] = self._first_step
+
+    def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         return super()._init(
-            destination,
             # The journal replaces the client's own log, whose records would be duplicates.
             {**settings, "x_skip_transaction_log": True},
             resume="allow",
-            name=given.get("name") or None,
-            group=given.get("group") or None,
-            job_type=given.get("job_type") or None,
-            tags=[tag for tag in given.get("tags", "").split(",") if tag] or None,
-            notes=given.get("notes") or None,
+            # Later changes on W&B's page stay as they are.
+            **content.labels({} if self._is_known else self.destination),
             **more,
         )
 
-    def log(self, row: Any, seq: int, time: float) -> None:
-        """Add the row of an event; if it is there, make sure that its pictures and tables are there, too."""
-        if self._previous < seq <= self._found:
-            step = self.base + self._previous + 1  # the client's step at that time, which is part of the names of files
-            with self._client():
-                for name, value in row.items():
-                    self._upload_again(name, value, step)
-        self._previous = max(self._previous, seq)
-        super().log(row, seq, time)
+    def _look_at(self, run: wandb.Run) -> None:
+        next_step = run.starting_step if run.resumed else 0
+        if self._first_step is None and self._start.is_joined:
+            found = run.config.get("tracking_hooks") or {}
+            is_known = (found.get("run_uid"), found.get("started")) == (self._start.run.uid, self._start.time)
+            self._first_step = found.get("first_step", 0) if is_known else next_step
+        self.base = self._first_step or 0
+        self.last = self._found = max(next_step - 1 - self.base, 0)
+        self._service = Service(run.entity, run.project, run.id)
+        self._inquiry = Inquiry(self._service)
 
-    def _upload_again(self, name: str, value: Any, step: int) -> None:
-        if isinstance(value, CustomChart):
-            value.set_key(name)
-            name, value = value.spec.table_key, value.table
-        if isinstance(value, (wandb.Image, wandb.Table)):
-            value.bind_to_run(self.run, name, step)
+    # -- writing ----------------------------------------------------------------------------------------------
 
-    def _add(self, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
-        """Wait until the artifact is uploaded. If that takes too long, the upload continues and is awaited later."""
-        key = f"{artifact.type}/{artifact.name}/{artifact.digest}"
-        if key not in self._uploads:
-            self._uploads[key] = _Upload(super()._add(artifact, aliases))
-        upload = self._uploads[key]
-        if not upload.is_done(UPLOAD_PATIENCE):
-            raise Unavailable(f"{self.where}: the upload of {artifact.name} takes long and continues")
-        del self._uploads[key]
-        if upload.error is not None:
-            if isinstance(upload.error, ValueError):  # the client reports a failed upload like this
-                raise Unavailable(f"{self.where} did not take {artifact.name}: {reason(upload.error)}")
-            raise upload.error
-        return upload.artifact
+    def has_row(self, seq: int) -> bool:
+        """Return whether the run has the row of an event; of an earlier process, the service knows."""
+        if super().has_row(seq) or seq > self._found:
+            return super().has_row(seq)
+        return self._service.has_step(self.base + seq, last=self.base + self._found)
 
-    def confirm(self) -> State:
-        """Check whether the client reaches the service."""
-        trouble = None if self.finished else self._trouble()
+    def _complete(self, row: Mapping[str, Any], before: int) -> None:
+        """Make sure that the pictures and tables of a row are there, too."""
+        step = self.base + before + 1  # the client's step at that time, which is part of the names of files
+        with self._client() as run:
+            for name, value in row.items():
+                if isinstance(value, CustomChart):
+                    value.set_key(name)
+                    value.table.bind_to_run(run, value.spec.table_key, step)
+                elif isinstance(value, (wandb.Image, wandb.Table)):
+                    value.bind_to_run(run, name, step)
+
+    def _add(self, run: wandb.Run, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
+        return self._uploads.wait(artifact, partial(super()._add, run, artifact, aliases))
+
+    def print(self, text: str, seq: int) -> None:
+        """Add lines to the run's log, unless the rows behind them have arrived: then so have they."""
+        if not self._safe_before < seq <= self._found:
+            super().print(text, seq)
+
+    def alert(self, title: str, text: str, level: str, seq: int) -> None:
+        """Send an alert, after the earlier ones."""
+        self._send_alerts(seq - 1)
+        super().alert(title, text, level, seq)
+
+    def alert_when_safe(self, title: str, text: str, level: str, seq: int) -> None:
+        """Send an alert when the service has a later row."""
+        if self.memory.is_new("alert", seq):
+            self._alerts.setdefault(seq, (title, text, level))
+            self.memory.unsafe.setdefault(("alert", seq), time.monotonic())
+
+    def _send_alerts(self, upto: int) -> None:
+        for seq in [seq for seq in self._alerts if seq <= upto]:
+            super().alert(*self._alerts[seq], seq)
+            del self._alerts[seq], self.memory.unsafe["alert", seq]
+
+    def _save(self, write: Callable[[Path], Any], name: str, seq: int) -> None:
+        super()._save(write, name, seq)
+        if ("file", seq) in self.memory.unsafe:
+            self._files.setdefault(seq, set()).add(name)
+
+    def _gave(self, what: str, seq: int) -> None:
+        # The client has it for good: an upload was waited for, and an alert is sent at once.
+        self.memory.gave(what, seq, safe=what in {"artifact", "alert"})
+        if what == "row" and (media := self._new_media()):
+            self._files.setdefault(seq, set()).update(media)
+
+    def _new_media(self) -> set[str]:
+        run = self._run
+        if run is None:
+            return set()
+        found = {path.relative_to(run.dir).as_posix() for path in Path(run.dir, "media").rglob("*") if path.is_file()}
+        new = found - self._media
+        self._media |= new
+        return new
+
+    # -- confirming -------------------------------------------------------------------------------------------
+
+    def confirm(self) -> int | None:
+        """Return the last event before the first one that the service does not have."""
+        self._check_requests()
+        if self.memory.unsafe and (answer := self._inquiry.answer(set().union(*self._files.values()))):
+            self._take(answer)
+        return self.memory.safe()
+
+    def _take(self, answer: Received) -> None:
+        last = answer.step - self.base
+        self._send_alerts(last)
+        arrived = self._arrived(answer)
+        self._files = {seq: left for seq, files in self._files.items() if (left := files - arrived)}
+        self.memory.save({(what, seq) for what, seq in self.memory.unsafe if seq <= last and seq not in self._files})
+
+    def _arrived(self, answer: Received) -> set[str]:
+        folder = Path(self._run.dir if self._run else "")
+        return {name for name, size in answer.files.items() if (folder / name).stat().st_size == size}
+
+    def finish(self, exit_code: int) -> None:
+        """End the run, and ask the service whether it has received all of it."""
+        if trouble := self._trouble():  # finishing now would abandon the run
+            raise Unavailable(f"{self.where} is not available: {trouble}")
+        self._send_alerts(self.memory.seq)
+        self._end(exit_code)
+        try:
+            self._check_end()
+        except BaseException:
+            self.close()
+            raise
+        self._close_ended(exit_code)
+
+    def _check_end(self) -> None:
+        deadline = time.monotonic() + _CONFIRMATION
+        files = set().union(*self._files.values())
+        with told_to_relay(self.where):
+            while (answer := self._service.received(files, anew=True)).step < self.base + self.last:
+                if time.monotonic() > deadline:
+                    steps = f"{answer.step} of {self.base + self.last}"
+                    raise Unavailable(f"{self.where} has the run up to step {steps} only")
+                time.sleep(0.5)
+        if missing := files - answer.files.keys():
+            logger.warning("%s does not name these files of the run: %s", self.where, ", ".join(sorted(missing)))
+
+    def close(self) -> None:
+        """Forget the run, and what is not safe."""
+        super().close()
+        self._files.clear()
+        self._alerts.clear()
+        self._media.clear()
+        self._uploads.forget()
+
+    def _check_requests(self) -> None:
+        trouble = self._trouble()
         if trouble is None:
             self._failing_since = None
         else:
             self._failing_since = self._failing_since or time.monotonic()
             if time.monotonic() - self._failing_since > _HICCUP:
                 raise Unavailable(f"{self.where} is not available: {trouble}")
-        return {}
-
-    def finish(self, exit_code: int) -> None:
-        """End the run, and ask the service whether it has received all of it."""
-        if trouble := self._trouble():  # finishing now would abandon the run
-            raise Unavailable(f"{self.where} is not available: {trouble}")
-        super().finish(exit_code)
-        try:
-            self._confirm()
-        finally:
-            self.close()
-
-    def _confirm(self) -> None:
-        deadline = time.monotonic() + _CONFIRMATION
-        with told_to_relay(self.where):
-            while (found := self._last_step()) < self.base + self.last:
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"{self.where} has the run up to step {found} of {self.base + self.last} only")
-                time.sleep(0.5)
-
-    def _last_step(self) -> int:
-        """Ask the service for the last row that it has."""
-        path = f"{self.run.entity}/{self.run.project}/runs/{self.run.id}"
-        run = wandb.Api({"entity": self.run.entity}, timeout=20).run(path)
-        return int(max(run.lastHistoryStep, run.summary.get("_step", -1)))
 
     def _trouble(self) -> str | None:
         """Return why the client's requests fail, if it says so."""
+        return next((operation.error_status for operation in self._operations() if operation.error_status), None)
+
+    def _operations(self) -> list[Any]:
+        """Return what the client is doing, if it says so."""
 
         async def ask() -> Any:
             request = pb.Record(request=pb.Request(operations=pb.OperationStatsRequest()))
-            handle = await self.run._interface.deliver_async(request)
+            handle = await self._run._interface.deliver_async(request)  # type: ignore[union-attr]
             return await handle.wait_async(timeout=10)
 
         try:
             # There is no public interface for this.
-            found = self.run._wl.asyncer.run(ask).response.operations_response.operation_stats
-            return next((operation.error_status for operation in found.operations if operation.error_status), None)
+            found = self._run._wl.asyncer.run(ask).response.operations_response.operation_stats  # type: ignore[union-attr]
+            return list(found.operations)
         except Exception as error:  # noqa: BLE001 a release that has no such thing
             logger.debug("what the client is doing is not known: %r", error)
-            return None
-
-
-class _Upload:
-    """Waits for an artifact in a separate thread, since the client allows no second wait after a time-out."""
-
-    def __init__(self, artifact: wandb.Artifact) -> None:
-        self.artifact = artifact
-        self.error: Exception | None = None
-        self._thread = threading.Thread(target=self._wait, name="upload", daemon=True)
-        self._thread.start()
-
-    def is_done(self, timeout: float) -> bool:
-        """Wait for the end of the upload; return whether it has ended, in success or failure."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _wait(self) -> None:
-        try:
-            self.artifact.wait()
-        except Exception as error:  # noqa: BLE001 for whoever waits
-            self.error = error
+            return []
 
 
 class SharedClient(OnlineClient):
     """A run that the user's process has opened in shared mode, in which several processes may write.
 
-    The service numbers the rows, so a row that is sent twice is duplicated. We do not end the run.
+    The service numbers the rows, so it cannot be asked about ours: what was sent without trouble counts as safe, and
+    what is sent again is there twice. A late row is no problem. We do not end the run.
     """
 
     mode = "shared"
 
-    def _init(self, destination: Destination, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
+    def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         settings = {
             **settings,
             "x_label": "tracking-hooks",
@@ -195,26 +246,34 @@ class SharedClient(OnlineClient):
             "x_update_finish_state": False,
             "x_file_stream_transmit_interval": _INTERVAL,
         }
-        return Client._init(self, destination, settings, **more)
+        return Client._init(self, settings, **more)
 
-    def log(self, row: Any, seq: int, time: float) -> None:
+    def _look_at(self, run: wandb.Run) -> None:
+        """What the run has is not ours."""
+
+    def log(self, row: Mapping[str, Any], seq: int, time: float) -> None:
         """Add the row of an event to the run's history."""
-        if seq > self.last:
-            with self._client():
-                self.run.log({**row, "_timestamp": time}, commit=True)
-            self.last = seq
+        if self.memory.is_new("row", seq):
+            with self._client() as run:
+                run.log({**row, "_timestamp": time}, commit=True)
+            self._gave("row", seq)
 
-    def confirm(self) -> State:
-        """Wait until the client has sent everything: later, nobody can tell what has arrived."""
-        deadline = time.monotonic() + UPLOAD_PATIENCE
-        time.sleep(_INTERVAL + 0.5)
-        while trouble := self._trouble():
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{self.where} is not available: {trouble}")
-            time.sleep(0.5)
-        return {}
+    def is_late(self, seq: int) -> bool:  # noqa: ARG002
+        """No row is late."""
+        return False
+
+    def alert_when_safe(self, title: str, text: str, level: str, seq: int) -> None:
+        """Send an alert at once, since nobody knows when it is safe."""
+        self.alert(title, text, level, seq)
+
+    def confirm(self) -> int | None:
+        """Return the last event that was sent without trouble, as far as this is known."""
+        self._check_requests()
+        if not self._operations():
+            sent = time.monotonic() - _INTERVAL - 0.5
+            self.memory.save({event for event, given in self.memory.unsafe.items() if given < sent})
+        return self.memory.safe()
 
     def finish(self, exit_code: int) -> None:
         """Leave the run open: the user's process ends it."""
         Client.finish(self, exit_code)
-        self.close()

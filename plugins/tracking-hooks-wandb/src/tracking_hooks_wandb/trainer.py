@@ -19,6 +19,8 @@ from tracking_hooks_wandb import names
 _MODES = {"": "online", "online": "online", "run": "online", "shared": "online"}
 _MODES |= {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
+_DEFAULT_SERVICE = "https://api.wandb.ai"
+
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
@@ -30,7 +32,9 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     if destination["mode"] == "offline":
         parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
         destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
-    return Capture(destination=destination, disables="wb", summary=_where_to_look(destination))
+    return Capture(
+        destination=destination, disables="wb", summary=_where_to_look(destination), place=_place(destination)
+    )
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
@@ -156,6 +160,14 @@ def _where_to_look(destination: Mapping[str, Any]) -> str:
         where = "/".join(part for part in (destination["entity"], destination["project"], destination["id"]) if part)
         where = f"{destination['base_url'] or 'W&B'}, {where}"
     return f"{where}, beside your own run {destination['beside']}" if "beside" in destination else where
+
+
+def _place(destination: Mapping[str, Any]) -> str:
+    if destination["mode"] == "disabled":
+        return ""
+    if destination["mode"] == "offline":
+        return Path(destination["folder"]).parent.as_uri()
+    return destination["base_url"] or _DEFAULT_SERVICE
 
 
 def _without_user(url: str) -> str:
