@@ -91,6 +91,7 @@ def test_a_killed_training_is_ended_by_its_relay_while_a_forked_worker_lives_on(
     finally:
         os.kill(worker, signal.SIGKILL)
     assert end_of(home)["status"] == "killed"
+    home.wait_for_delivery()
     run = reader.only_run()
     assert [step for step, _ in reader.history(run, "train/box_loss")] == [1]
     assert {"weights/last.pt", "results.csv"} <= reader.artifacts(run)

@@ -26,6 +26,7 @@ def test_a_plain_loop_is_killed_and_resumed_in_one_run(home, loop, scalars, awai
     training.kill()
     training.wait()
     await_(lambda: "KILLED" in {run.info.status for run in home.reader().runs()}, "the end of the killed run")
+    home.wait_for_delivery()
     killed = home.reader().only_run()
     assert home.reader().artifacts(killed) >= {"weights/last.pt"}, "declared after the start, recorded after the death"
     last = max(call.args["epoch"] for call in home.calls() if call.hook == "on_epoch_end")

@@ -13,7 +13,7 @@ from typing import Any
 from tests.support import forking
 from tests.support.mlflow import MLflowReader
 from tests.support.processes import PATIENCE, wait_for
-from tracking_hooks.run import journal, layout
+from tracking_hooks.run import journal, layout, state
 
 BIN = Path(sys.executable).parent
 
@@ -112,6 +112,10 @@ class Home:
             return None
 
         return wait_for(find, f"{hook} {args}")
+
+    def wait_for_delivery(self) -> None:
+        """Wait until every tracker has what it will have of every run."""
+        wait_for(lambda: not list(state.pending(self.runs())), "the delivery of everything")
 
     def results(self, name: str = "train") -> dict[int, dict[str, float]]:
         """Return the rows of results.csv by epoch."""
