@@ -241,8 +241,12 @@ def test_what_the_client_gives_up_is_sent_again(service, online, run, save_dir):
 def test_an_upload_that_fails_is_made_again(service, online, save_dir):
     calls = recorded_run(save_dir)
     service.failing = lambda path: 403 if "best.pt" in path else None
-    with pytest.raises(Unavailable, match=r"did not take run_.*_model"):
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"did not take run_.*_model"):
+            deliver(calls, online)
+    with pytest.raises(Rejected, match=r"did not take run_.*_model") as caught:  # the rest of the run does not wait
         deliver(calls, online)
+    assert caught.value.retry_after == 3600
     service.failing = lambda _: None
     deliver(calls, online)
     check_complete(service, calls)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import wandb
 
-from tracking_hooks.events import Unavailable
+from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks_wandb.errors import reason
 
 PATIENCE = 120
 """Seconds to wait for an upload before the relay is told that it takes long. The upload continues."""
+
+TRIES = 3
+"""How often an upload is made that fails: the client does not say whether the service refuses the file or is down."""
+
+RETRY_AFTER = 3600.0
+"""Seconds after which it is made once more."""
 
 
 class Uploads:
@@ -20,11 +27,13 @@ class Uploads:
     def __init__(self, where: str) -> None:
         self._where = where
         self._under_way: dict[str, _Upload] = {}
+        self._failures: Counter[str] = Counter()
 
     def wait(self, artifact: wandb.Artifact, start: Callable[[], wandb.Artifact]) -> wandb.Artifact:
         """Start an upload, unless it is under way, and wait for its end.
 
         :raises Unavailable: if it takes too long, and is awaited by the next call; or if it failed
+        :raises Rejected: if it failed often enough not to hold up the rest of the run
         """
         key = f"{artifact.type}/{artifact.name}/{artifact.digest}"
         if key not in self._under_way:
@@ -34,7 +43,11 @@ class Uploads:
             raise Unavailable(f"{self._where}: the upload of {artifact.name} takes long and continues")
         del self._under_way[key]
         if isinstance(upload.error, ValueError):  # the client reports a failed upload like this
-            raise Unavailable(f"{self._where} did not take {artifact.name}: {reason(upload.error)}")
+            sentence = f"{self._where} did not take {artifact.name}: {reason(upload.error)}"
+            self._failures[key] += 1
+            if self._failures[key] % TRIES == 0:
+                raise Rejected(sentence, retry_after=RETRY_AFTER)
+            raise Unavailable(sentence)
         if upload.error is not None:
             raise upload.error
         return upload.artifact
