@@ -285,8 +285,9 @@ def test_databricks_is_addressed_by_the_users_profile(trained, expected, server,
             replay(trained, "databricks://mine", "/Shared/shapes")
         finally:
             profile.unlink()
-    (replayed,) = trained.run_folder().replays().values()
-    assert replayed.destination["tracking_uri"] == "databricks://mine"
+    replays = trained.run_folder().replays()
+    assert {replay.plugin for replay in replays.values()} == {"mlflow", "mlflow.files"}
+    assert {replay.destination["tracking_uri"] for replay in replays.values()} == {"databricks://mine"}
     assert contents(reader, only_run(reader, "/Shared/shapes")) == expected
 
 

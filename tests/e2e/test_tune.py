@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking_hooks.run import layout, state
+from tracking_hooks.run import layout
 
 pytestmark = pytest.mark.e2e
 
@@ -135,9 +135,7 @@ def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, awai
     home.run(["yolo", "settings", "raytune=True"])  # what reports to Ray's scheduler
     command = [home.python, str(EXAMPLE), *(f"{name}={value}" for name, value in arguments.items())]
     home.run(command, "mlflow,tensorboard", **ray)
-    for folder in home.runs():
-        for tracker in ("mlflow", "tensorboard"):
-            await_(lambda at=(folder, tracker): state.is_delivered(*at), f"delivery of {folder.uid} to {tracker}")
+    home.wait_for_delivery()
     reader = home.reader()
     parent, trials = family(reader)
     assert parent.info.run_name == "tune"

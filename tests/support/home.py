@@ -106,7 +106,11 @@ class Home:
         def find() -> journal.Call | None:
             if not self.runs():
                 return None
-            for call in self.calls():
+            try:
+                calls = self.calls()
+            except journal.JournalError:
+                return None  # its first line is just being written
+            for call in calls:
                 if call.hook == hook and all(call.args.get(name) == value for name, value in args.items()):
                     return call
             return None

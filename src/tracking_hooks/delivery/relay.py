@@ -143,6 +143,8 @@ class Relay:
             self._inquiry.is_on = running and not self._drain and not self.deliverer.cursor.ended
             if self._is_too_early():
                 if self._drain or not (running or state.has_relay(self.folder, self._first_label)):
+                    why = f"it waits for {self._first_label}, which has to make the run in the tracker"
+                    self._condition.say("down", why, only_this_run=True)
                     return PENDING
                 time.sleep(_POLL)
                 continue

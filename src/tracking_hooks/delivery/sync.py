@@ -75,10 +75,16 @@ def deliver(
             except (journal.JournalError, OSError) as error:
                 yield Delivery(folder=folder, label="-", note=str(error))
                 continue
+            is_busy: set[str] = set()
             for job in jobs:
+                first = plugins.first_label(job.label, job.target.plugin)
+                if first in is_busy:
+                    busy.append(job)  # a further part comes after the first
+                    continue
                 result = round_.deliver(job)
                 if result.busy and busy_wait and state.is_over(folder):
                     busy.append(job)
+                    is_busy.add(first)
                 else:
                     yield result
         deadline = time.monotonic() + busy_wait
