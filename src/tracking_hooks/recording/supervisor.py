@@ -18,8 +18,8 @@ _WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation",
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
-_DOWN_WAIT = 2.0
-"""Seconds to wait at exit for a tracker that is known to be down."""
+_DOWN_WAIT, _LONGEST_DOWN_WAIT = 2.0, 10.0
+"""Seconds to wait at exit for a tracker that is down: until it was tried once more, between these two."""
 _POLL = 0.05
 
 
@@ -156,10 +156,9 @@ class Supervisor:
 
     def _is_wanted(self, name: str) -> bool:
         """Whether there is something for a further part, and the first part has begun: it would wait for that."""
-        if self._size is not None:
-            return not self._is_done(name)
-        got = self._cursor(name).seq
-        return got < self._wake and self._cursor(self._firsts[name]).seq > 0
+        if self._cursor(self._firsts[name]).seq == 0:
+            return False
+        return self._cursor(name).seq < self._wake if self._size is None else not self._is_done(name)
 
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
@@ -187,7 +186,10 @@ class Supervisor:
         :param waited: seconds waited already
         """
         names = [name for name, process in self.processes.items() if process.poll() is None and not self._is_done(name)]
-        return names if waited < _DOWN_WAIT else [name for name in names if not self._is_down(name)]
+        if waited < _DOWN_WAIT:
+            return names
+        is_long = waited > _LONGEST_DOWN_WAIT
+        return [name for name in names if not (self._is_down(name) and (is_long or self._was_tried_at_the_end(name)))]
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
@@ -254,6 +256,11 @@ class Supervisor:
     def _is_down(self, name: str) -> bool:
         health = self._health(name)
         return health is not None and health.state == "down"
+
+    def _was_tried_at_the_end(self, name: str) -> bool:
+        """Whether a relay has said how it is since the last event was recorded."""
+        said, recorded = self._folder.relay(name).health, self._folder.journal
+        return said.stat().st_mtime >= recorded.stat().st_mtime
 
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)
