@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
 from tracking_hooks.run import journal, layout, state
@@ -120,7 +120,7 @@ class _Round:
             result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
             return result
         # Another relay may have delivered it meanwhile.
-        is_done = not self._retry and state.is_delivered(folder, label)
+        is_done = state.is_delivered(folder, label) and not _is_tried_again(result.aside, retry=self._retry)
         code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
         owed = state.owed(folder, label)
         result.delivered = owed.delivered - job.before
@@ -130,10 +130,8 @@ class _Round:
         if result.busy:
             result.note = "a relay is at work on it"
         elif not result.done:
-            files = folder.relay(label)
-            reason = _why(files, code)
-            result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
-            self._note_outage(job, reason)
+            result.note = _why(folder.relay(label), code)
+            self._note_outage(job, result.note)
         return result
 
     def _note_outage(self, job: _Job, reason: str) -> None:
@@ -151,9 +149,14 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
     jobs = []
     for label in state.labels(folder):
         owed = state.owed(folder, label)
-        if owed.is_pending or any(retry or event.retry_at is not None for event in owed.aside):
+        if owed.is_pending or _is_tried_again(owed.aside, retry=retry):
             jobs.append(_Job(folder, label, Target.of(folder, label, head), owed.delivered))
     return sorted(jobs, key=lambda job: plugins.first_part(job.target.plugin) != job.target.plugin)
+
+
+def _is_tried_again(aside: Iterable[SetAside], *, retry: bool) -> bool:
+    """Whether something that is set aside is tried again now: what is refused for now, or everything."""
+    return any(retry or event.retry_at is not None for event in aside)
 
 
 class Watcher:
@@ -221,7 +224,9 @@ def _is_allowed(plugin: str) -> bool:
 def _why(files: RelayFolder, code: int) -> str:
     """Return why a relay ended early: its own message, or one derived from its exit code."""
     health = read_json(files.health, Health)
-    return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
+    if health and health.error:
+        return health.error
+    return f"{_ENDS.get(code, f'its relay ended with exit code {code}')} (log: {files.log})"
 
 
 def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:
