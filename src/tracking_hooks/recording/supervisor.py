@@ -167,10 +167,10 @@ class Supervisor:
             if health and health.state == "down" and name not in self._down:
                 self._down.add(name)
                 if self._firsts[name] == name or self._firsts[name] not in self._down:  # one outage, one sentence
-                    yield f"{name} is down, recording continues: {health.error}"
+                    yield f"{name} waits, recording continues: {health.error}"
             elif health and health.state == "ready" and name in self._down:
                 self._down.remove(name)
-                yield f"{name} is back"
+                yield f"{name} goes on"
 
     def finish(self, size: int, events: int) -> None:
         """Note that the journal is complete.
@@ -218,6 +218,9 @@ class Supervisor:
         lines = []
         for name in self._captures:
             owed = state.owed(self._folder, name)
+            first = self._firsts[name]
+            if first != name and self._is_down(first) and not owed.aside:
+                continue  # it waits for the same, which was just said
             if owed.pending or owed.aside or owed.recorded < self._events:
                 lines.append(f"{name}: {self._shortfall(name, owed, sync)}")
             elif name not in self._parts:
@@ -230,7 +233,7 @@ class Supervisor:
         said = []
         if owed.aside:
             said.append(
-                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason}; "
+                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason.rstrip('.')}; "
                 f"all reasons: tracking-hooks status --set-aside {shlex.quote(str(self._folder.path))}; "
                 f"to try them again: {sync} --retry"
             )
@@ -239,11 +242,11 @@ class Supervisor:
             health = self._health(name)
             why = ""
             if health and health.state == "down":
-                why = f": it is down ({health.error})"
+                why = f": {health.error.rstrip('.')}"
             elif code not in (None, DELIVERED, PENDING, IDLE):
                 why = f": its relay died (exit code {code}; log: {self._folder.relay(name).log})"
             said.append(f"{owed.pending} of {self._events} events are not delivered yet{why}")
-            said.append(f"this goes on in the background, or by: {sync}")
+            said.append(f"{'this goes on in the background, or by' if code is None else 'to deliver them'}: {sync}")
         return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
 
     def _is_done(self, name: str) -> bool:
