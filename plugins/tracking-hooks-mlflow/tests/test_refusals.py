@@ -178,6 +178,14 @@ def test_a_request_that_is_too_large_is_set_aside_for_a_while():
             ),
             "413 Client Error: Request Entity Too Large",
         ),
+        (
+            MlflowException(
+                "API request to http://host:5000/api/2.0/mlflow/runs/get failed with exception HTTPConnectionPool("
+                "host='host', port=5000): Max retries exceeded with url: /api/2.0/mlflow/runs/get (Caused by "
+                "ProtocolError('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer')))"
+            ),
+            "connection reset by peer",
+        ),
         (FileNotFoundError(2, "No such file or directory", "/mnt/store"), "No such file or directory: '/mnt/store'"),
     ],
 )

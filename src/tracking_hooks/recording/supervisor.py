@@ -185,7 +185,7 @@ class Supervisor:
 
         :param waited: seconds waited already
         """
-        names = [name for name, process in self.processes.items() if process.poll() is None and not self._is_done(name)]
+        names = [name for name in self.processes if self._has_relay(name) and not self._is_done(name)]
         if waited < _DOWN_WAIT:
             return names
         is_long = waited > _LONGEST_DOWN_WAIT
@@ -239,14 +239,15 @@ class Supervisor:
             )
         if owed.pending:
             code = self.processes[name].poll() if name in self.processes else None
+            goes_on = self._has_relay(name)
             health = self._health(name)
             why = ""
             if health and health.state == "down":
                 why = f": {health.error.rstrip('.')}"
-            elif code not in (None, DELIVERED, PENDING, IDLE):
+            elif not goes_on and code not in (None, DELIVERED, PENDING, BUSY, IDLE):
                 why = f": its relay died (exit code {code}; log: {self._folder.relay(name).log})"
             said.append(f"{owed.pending} of {self._events} events are not delivered yet{why}")
-            said.append(f"{'this goes on in the background, or by' if code is None else 'to deliver them'}: {sync}")
+            said.append(f"{'this goes on in the background, or by' if goes_on else 'to deliver them'}: {sync}")
         return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
 
     def _is_done(self, name: str) -> bool:
@@ -255,6 +256,12 @@ class Supervisor:
     def _cursor(self, name: str) -> Cursor:
         # One that cannot be read counts as being at the start: it is only told about here.
         return read_json(self._folder.relay(name).cursor, Cursor) or Cursor()
+
+    def _has_relay(self, name: str) -> bool:
+        """Whether a relay is at work: ours, or another one that was there before ours."""
+        process = self.processes.get(name)
+        code = process.poll() if process else BUSY
+        return code is None or (code == BUSY and state.has_relay(self._folder, name))
 
     def _is_down(self, name: str) -> bool:
         health = self._health(name)

@@ -30,6 +30,11 @@ _ANSWERS = (  # the same, as requests to MLflow and transfers of files word it
     re.compile(r"API request to endpoint \S+ failed with (error code \d{3}) != \d+\. Response body: '(.*)'", re.DOTALL),
     re.compile(r"(\d{3} \w+ Error: .*?) for url: \S+?(?:\. Response text: (.*))?", re.DOTALL),
 )
+_NO_ANSWER = (
+    "Connection refused", "Connection reset by peer", "Remote end closed connection without response", "Read timed out",
+    "connect timeout", "Name or service not known", "Temporary failure in name resolution", "No route to host",
+    "Network is unreachable", "certificate verify failed",
+)  # fmt: skip
 _SQLALCHEMY = re.compile(r"sqlalche\.me/e/\w+/(\w+)")
 _OF_THE_DATA = {"9h9h", "gkpj"}  # SQLAlchemy's codes of DataError and IntegrityError
 
@@ -81,7 +86,7 @@ def gone(path: Path, uri: str, name: str) -> Rejected:
 def reason(error: Exception) -> str:
     """Return the message of an exception as one line, without credentials."""
     text = str(error)
-    for words in ("Connection refused", "Read timed out", "connect timeout", "Name or service not known"):
+    for words in _NO_ANSWER:
         if words in text:
             return words.lower()  # otherwise urllib3 describes its pools and retries
     line = next(iter(_in_short(text).splitlines()), "") or type(error).__name__
