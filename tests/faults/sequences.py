@@ -414,9 +414,8 @@ class Replay:
             if not is_delivered(self.run, plugin):
                 outcome.pending += max(1, len(calls) - cursor.delivered)
                 outcome.notes.append(f"{plugin}: not settled, sync says {self._said}")
-            if cursor.dead:
-                letters = self.run.relay(plugin).dead_letters.read_text().splitlines()
-                outcome.notes.append(f"{plugin}: dead letters, {letters[0][:300]}")
+            if aside := self.run.relay(plugin).read_aside():
+                outcome.notes.append(f"{plugin}: {len(aside)} set aside, the first for: {aside[0].reason[:300]}")
             clean, found = self._contents(plugin)
             lost, doubled = content.difference(clean, found)
             outcome.events += cursor.delivered
