@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import wait_for
+
 pytestmark = pytest.mark.e2e
 
 SECRETS = {
@@ -156,7 +158,8 @@ def small_disk(home):
     if mount.returncode:
         pytest.skip(f"cannot mount a small disk here: {mount.stderr.decode().strip()}")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    # The relays go on behind the training for a moment.
+    wait_for(lambda: subprocess.run(["umount", folder], check=False).returncode == 0, "the end of the relays")
 
 
 def test_a_full_disk_ends_no_training_and_is_said_once(home, small_disk):
