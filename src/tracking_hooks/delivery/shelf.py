@@ -11,6 +11,9 @@ from tracking_hooks.run.layout import SetAside
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
+_SOONEST = 60.0
+"""Seconds after which an event is tried again at the earliest."""
+
 
 def name_of(call: Call) -> str:
     """Return what an event is about, among those of its hook: a later one of that name replaces it; empty: nothing."""
@@ -113,4 +116,4 @@ class Shelf:
 
 def _retry_at(fault: Exception, now: float) -> float | None:
     after = fault.retry_after if isinstance(fault, Rejected) else None
-    return None if after is None else now + after
+    return None if after is None else now + max(after, _SOONEST)

@@ -82,6 +82,11 @@ class Owed(Struct, frozen=True, kw_only=True):
         return self.pending > 0 or not self.is_over or due
 
     @property
+    def is_worth_a_try(self) -> bool:
+        """Whether somebody who asks for delivery can hope for some: also for what is refused for now."""
+        return self.is_pending or any(event.retry_at is not None for event in self.aside)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the tracker has all of it: nothing is pending, nothing set aside."""
         return not (self.pending or self.aside) and self.is_over
