@@ -59,6 +59,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/tensorboard_writer.py $(ARGS)
 	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
 	$(BIN)/python -m benchmarks.mlflow_delivery $(ARGS)
+	$(BIN)/python -m benchmarks.many_runs $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

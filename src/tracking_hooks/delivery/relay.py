@@ -131,7 +131,9 @@ class Relay:
         )
         if self._retry or self._drain:
             self.deliverer.shelf.retry(everything=self._retry)
-        return self._follow()
+        code = self._follow()
+        self._disk.clear_note()  # to end in good order is no death
+        return code
 
     def _follow(self) -> int:
         """Deliver what is there and what comes, until the run has ended; return the exit code."""

@@ -103,6 +103,7 @@ class _Round:
         self._workers = Workers(settings, retry=retry)
         self._retry = retry
         self._down: dict[tuple[str, str], str] = {}
+        self._hung: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """End the processes."""
@@ -133,13 +134,17 @@ class _Round:
             files = folder.relay(label)
             reason = _why(files, code)
             result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
-            self._note_outage(job, reason)
+            self._note_outage(job, code, reason)
         return result
 
-    def _note_outage(self, job: _Job, reason: str) -> None:
+    def _note_outage(self, job: _Job, code: int, reason: str) -> None:
+        place = job.target.place, job.target.plugin
+        if code == HANGING and place not in self._hung:
+            self._hung.add(place)  # this run may be the reason: the next one is tried, or it would block all for ever
+            return
         health = read_json(job.folder.relay(job.label).health, Health)
         if health and health.state == "down" and not health.only_this_run:
-            self._down[job.target.place, job.target.plugin] = reason
+            self._down[place] = reason
 
 
 def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
