@@ -189,7 +189,7 @@ class Relay:
         """Whether nothing more comes: everything that is there was given."""
         if self._drain or not running or (self.deliverer.cursor.ended and not _is_resumed(self.folder)):
             # Nothing has come since, not even from another relay that has ended this run.
-            return not self._source.read(self.deliverer.offset, 1, None)
+            return self.deliverer.is_waiting or not self._source.read(self.deliverer.offset, 1, None)
         return False
 
     def _life(self) -> Life:
