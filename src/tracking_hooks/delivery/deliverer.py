@@ -87,8 +87,9 @@ class Deliverer:
     @property
     def is_waiting(self) -> bool:
         """Whether nothing more is given until that is safe: if it fails, it is known what has."""
-        is_near = self._batches.is_near(self._ledger.safe.offset, self.offset)
-        return self._late is not None or (is_near and self._ledger.is_unconfirmed)
+        return self.is_unconfirmed and (
+            self._late is not None or self._batches.is_near(self.cursor.offset, self.offset)
+        )
 
     def pause(self) -> None:
         """Do what is done between two events, where none is given at the moment."""
@@ -108,7 +109,7 @@ class Deliverer:
             return False
         entries = self._source.read(self.offset, *self._batches.bounds(self.offset))
         if entries:
-            self._give(self._cut(entries))
+            self._give(_first_batch(entries, self._current.instance.wants))
             return True
         if self.is_unconfirmed:
             return False
@@ -124,24 +125,15 @@ class Deliverer:
         """
         if not self.is_unconfirmed:
             return False
-        before, late, stretch = self._ledger.safe, self._late, self._ledger.on_its_way()
+        before, late, stretch = self.cursor, self._late, self._ledger.on_its_way()
         fault = self._fault(self._flush)
-        if fault is None:
-            return (before, late) != (self._ledger.safe, self._late)
-        if late:
+        if fault and late:
             self._put_off(late, fault)
-        else:
+        elif fault:
             self._blame(stretch, fault)
-        return False
+        return fault is None and (before, late) != (self.cursor, self._late)
 
     # -- giving -----------------------------------------------------------------------------------------------
-
-    def _cut(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Return the first batch of what was read: a file stands alone."""
-        for count, entry in enumerate(entries):
-            if entry.call and file_of(entry.call) and self._current.instance.wants(entry.call.hook):
-                return entries[: max(count, 1)]
-        return entries
 
     def _give(self, batch: Sequence[Entry]) -> None:
         first = batch[0]
@@ -160,14 +152,12 @@ class Deliverer:
         """
         try:
             call()
-        except Down:
+        except Exception as error:
             self._discard()
-            raise
-        except OUTAGE as error:
-            self._discard()
-            raise Down(error) from error
-        except Exception as error:  # noqa: BLE001 a plugin may raise anything
-            self._discard()
+            if isinstance(error, Down):
+                raise
+            if isinstance(error, OUTAGE):
+                raise Down(error) from error
             return error
         return None
 
@@ -199,10 +189,7 @@ class Deliverer:
             self._save()
 
     def _give_one(self, entry: Entry, call: Call, note: Inflight | None) -> bool:
-        """Give an event if the plugin has something to do for it; return whether it was given.
-
-        :param note: what is on its way, if nothing of the batch was given before
-        """
+        """Give an event if it is wanted; return whether it was given. The first of a batch is given with a note."""
         if call.seq in self.shelf or not self._current.instance.wants(call.hook):
             return False
         try:
@@ -220,9 +207,8 @@ class Deliverer:
 
     def _give_late(self, event: SetAside) -> None:
         """Give an event again that was set aside, behind all others."""
-        entry = next(iter(self._source.read(event.start, 1, event.end)), None)
-        call = entry.call if entry else None
-        if entry is None or call is None:
+        call = next((entry.call for entry in self._source.read(event.start, 1, event.end)), None)
+        if call is None:
             self._put_off(event, Rejected("its line in the journal cannot be read any more"))
             return
         try:
@@ -242,7 +228,6 @@ class Deliverer:
         self._flush()
 
     def _put_off(self, event: SetAside, fault: Exception) -> None:
-        log_failure(event, fault)
         self.shelf.put_off(event, fault, self._now)
         self.shelf.save()
 
@@ -290,5 +275,12 @@ class Deliverer:
         self._current.discard()
         self._late = None
         self._ledger.fall_back()
-        self.shelf.fall_back()
         self._disk.clear_note()
+
+
+def _first_batch(entries: Sequence[Entry], wants: Callable[[str], bool]) -> Sequence[Entry]:
+    """Return what is given at once: a file stands alone."""
+    for count, entry in enumerate(entries):
+        if entry.call and file_of(entry.call) and wants(entry.call.hook):
+            return entries[: max(count, 1)]
+    return entries

@@ -97,6 +97,7 @@ class Shelf:
 
     def put_off(self, event: SetAside, fault: Exception, now: float) -> None:
         """Say anew why an event is set aside, which was tried again."""
+        log_failure(event, fault)
         event.reason, event.retry_at = said(fault), _retry_at(fault, now)
         logger.error("%s stays set aside: %s", _shown(event), event.reason)
         self.is_saved = False
@@ -119,16 +120,11 @@ class Shelf:
             del self._newer[old]
             self.drop(old)
 
-    def fall_back(self) -> None:
-        """Forget what has passed and is not settled: it passes again."""
-        self._newer.clear()
-
     def due(self, now: float) -> SetAside | None:
-        """Return the first that is to be tried again by now."""
-        for event in self.events():
-            if event.retry_at is not None and event.retry_at <= now:
-                return event
-        return None
+        """Return the one that has waited longest, of those that are to be tried again by now."""
+        due = [(event.retry_at, seq) for seq, event in self._events.items() if event.retry_at is not None]
+        when, seq = min(due, default=(now + 1, 0))
+        return self._events[seq] if when <= now else None
 
     def retry(self, *, everything: bool) -> None:
         """Have events tried again at once: those that are refused for now, or everything."""
