@@ -20,12 +20,18 @@ from pathlib import Path
 
 import msgspec
 
+from tests.faults import sink
 from tests.faults.reference import Reference, made_up, record_training
 from tests.faults.sequences import REQUEST_TIMEOUT, Lab, Outcome, play
 from tests.support import forking, postgres
 from tracking_hooks_mlflow.store import connect
 
-TRACKERS = {"mlflow": ["mlflow"], "tensorboard": ["tensorboard"], "both": ["tensorboard", "mlflow"]}
+TRACKERS = {
+    "mlflow": ["mlflow"],
+    "tensorboard": ["tensorboard"],
+    "sink": [sink.NAME],
+    "all": ["tensorboard", "mlflow", sink.NAME],
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -81,7 +87,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence; the others count up from it")
     parser.add_argument("--sequences", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no sequence after so long")
-    parser.add_argument("--tracker", choices=TRACKERS, default="both")
+    parser.add_argument("--tracker", choices=TRACKERS, default="all")
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite", help="of the MLflow server")
     parser.add_argument("--jobs", type=int, default=1, help="sequences at a time, each with a server of its own")
     parser.add_argument(
