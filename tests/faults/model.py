@@ -265,14 +265,17 @@ class DelivererModel(RuleBasedStateMachine):
             assert world.content[key] >= seq, f"event {world.content[key]} has overwritten the newer event {seq}"
 
 
-def check_model(examples: int, steps: int = 40) -> None:
-    """Play so many sequences against the deliverer."""
+def check_model(examples: int, *, derandomize: bool = False) -> None:
+    """Play so many sequences against the deliverer.
+
+    :param derandomize: always the same ones
+    """
     logging.disable(logging.CRITICAL)
     try:
         run_state_machine_as_test(
             DelivererModel,
             settings=settings(
-                max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
+                max_examples=examples, stateful_step_count=40, deadline=None, database=None, derandomize=derandomize,
                 suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
             ),
         )  # fmt: skip

@@ -10,4 +10,4 @@ pytestmark = pytest.mark.faults
 
 
 def test_whatever_fails_everything_arrives_or_is_set_aside_with_a_reason():
-    check_model(examples=500)
+    check_model(examples=500, derandomize=True)
