@@ -16,16 +16,6 @@ from tracking_hooks.testing import recorded_run
 COMMAND = [sys.executable, "-c", "from tracking_hooks.cli import main; main()"]
 
 
-@pytest.fixture
-def cli():
-    """Call a command in this process."""
-
-    def call(*arguments):
-        return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(argument) for argument in arguments])
-
-    return call
-
-
 def run(*arguments, **options):
     """Call ``tracking-hooks run`` in a process of its own."""
     command = [*COMMAND, "run", *map(str, arguments)]

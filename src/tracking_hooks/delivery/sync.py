@@ -121,7 +121,7 @@ class _Round:
             result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
             return result
         # Another relay may have delivered it meanwhile.
-        is_done = not self._retry and state.is_delivered(folder, label)
+        is_done = not self._retry and not state.owed(folder, label).is_worth_a_try
         code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
         owed = state.owed(folder, label)
         result.delivered = owed.delivered - job.before
@@ -156,7 +156,7 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
     jobs = []
     for label in state.labels(folder):
         owed = state.owed(folder, label)
-        if owed.is_pending or any(retry or event.retry_at is not None for event in owed.aside):
+        if owed.is_worth_a_try or (retry and owed.aside):
             jobs.append(_Job(folder, label, Target.of(folder, label, head), owed.delivered))
     return sorted(jobs, key=lambda job: plugins.first_part(job.target.plugin) != job.target.plugin)
 
