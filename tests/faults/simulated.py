@@ -398,7 +398,7 @@ class Plugin:
             see(not {other for other in skipped if other not in process.deliverer.shelf}, f"skipped: {skipped}")
             state["last"] = seq
         self.given.append(seq)
-        self._has_late |= is_late
+        self._has_late |= seq < max(self.given)  # nothing else tells a plugin that an event comes late
         self._fail(seq, "give")
         if world.poisoned(seq, "state"):
             state["bad"] = _BAD_STATES[seq % len(_BAD_STATES)]
@@ -455,7 +455,7 @@ class Plugin:
             for seq, _, is_late in ripe:
                 world.send(seq, is_late=bool(is_late))
         self._buffer = self._buffer[len(ripe) :]
-        self._confirmed = max([self._confirmed, *(seq for seq, _, is_late in ripe if not is_late)])
+        self._confirmed = max([self._confirmed, *(seq for seq, _, _ in ripe)])
         self._process.at()
         if self._buffer:
             return self._confirmed

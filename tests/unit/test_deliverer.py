@@ -111,6 +111,15 @@ def test_an_event_that_was_set_aside_is_tried_again_and_its_failure_is_nobody_el
     assert (aside(world), world.has[4]) == ({}, 1)
 
 
+def test_an_event_that_is_tried_again_is_confirmed_by_its_number_too(world):
+    poison(world, 10, "reject")
+    deliver(world)
+    assert list(aside(world)) == [10]
+    world.poison.clear()
+    deliver(world, retry=True)  # nothing tells the plugin that it comes late
+    assert (aside(world), world.has[10]) == ({}, 1)
+
+
 def test_an_event_that_is_refused_for_a_second_again_and_again_keeps_no_other_waiting(world):
     poison(world, 4, "reject", retry_after=0.0)
     poison(world, 6, "reject", retry_after=5.0, times=1)

@@ -235,9 +235,9 @@ class Deliverer:
         answer = self._current.instance.flush(self._ledger.given.state)
         check_state(self._ledger.given.state)
         late = self._late
-        if late and answer is not None:
-            return  # a number tells nothing of it: it has a lower one
-        if self._ledger.flushed(answer):
+        if late and answer not in (None, late.seq):
+            return  # a higher number tells nothing of it
+        if self._ledger.flushed(None if late else answer):
             self._save()
         if late:  # behind its state: to give it twice is better than to forget what came of it
             self._late = None
