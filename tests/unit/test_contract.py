@@ -314,7 +314,7 @@ def test_what_the_tracker_has_not_confirmed_is_given_again_after_a_death(record_
 
             @hookimpl
             def flush(self):
-                return None if self.last == 10 else min(self.last, 4)
+                return None if Path({str(tmp_path / "died")!r}).exists() else min(self.last, 4)
         """
     )
     path = tmp_path / "project/train/file.bin"

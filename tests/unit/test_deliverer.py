@@ -202,3 +202,35 @@ def test_a_plugin_is_not_opened_for_a_file_that_is_gone():
     process = deliver(world)
     assert aside(world) == {seq: "the file is gone"}
     assert not any(plugin.is_open for plugin in process.instances)
+
+
+def test_behind_a_death_a_tracker_that_confirms_at_the_end_only_keeps_nothing_back_for_ever():
+    world = make_world(lag=10**6)
+    poison(world, 4, "kill", times=1)
+    with pytest.raises(Crash):
+        Process(world).deliverer.step(world.now)
+    process = Process(world)
+    for _ in range(1000):
+        if process.deliverer.offset == world.end:
+            break
+        if not process.deliverer.step(world.now):
+            world.now += 3
+            process.deliverer.confirm()
+    assert process.deliverer.offset == world.end
+    assert not aside(world)
+
+
+def test_an_event_that_is_tried_again_and_not_confirmed_keeps_no_new_one_back():
+    world = make_world(lag=1)
+    poison(world, 4, "reject")
+    deliver(world)
+    world.poison.clear()
+    world.traits = world.traits._replace(lag=10**6)
+    process = Process(world, retry=True)
+    process.deliverer.step(world.now)
+    last = world.append("on_epoch_end", {"epoch": 10, "metrics": {}})
+    for _ in range(50):
+        process.deliverer.step(world.now)
+        world.now += 3
+    assert process.deliverer.cursor.seq <= last
+    assert process.deliverer.offset == world.end

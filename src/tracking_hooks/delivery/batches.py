@@ -15,6 +15,9 @@ TRIES = 3
 MOST = 2000
 """How many events are given at once where nothing is suspected."""
 
+PATIENCE = 30.0
+"""Seconds in which an event is to be confirmed that others wait for: some trackers confirm at the end of a run only."""
+
 _PARTS = 40
 """Into how many parts a stretch is divided over which a process has died: each death costs a start."""
 
@@ -26,6 +29,7 @@ class Batches:
         """Begin with what an earlier process has left behind, if it died over it."""
         self._suspects = Inflight(0, 0, 0)
         self._size = MOST
+        self._waited_for = ((0, 0), 0.0)
         self._failures: dict[int, int] = {}  # by where an event ends
         if left:
             self._suspects = structs.replace(left, deaths=left.deaths + 1)
@@ -39,13 +43,18 @@ class Batches:
             return MOST, self._suspects.start
         return self._size, self._suspects.end
 
-    def is_near(self, safe: int, given: int) -> bool:
+    def is_near(self, safe: int, given: int, now: float) -> bool:
         """Whether what was given has to be confirmed first: else nobody could tell which event is at fault.
 
         :param safe: the offset behind what is confirmed
         :param given: the offset behind what was given
+        :param now: seconds since 1970
         """
-        return given >= self._suspects.start and safe < self._suspects.end
+        if not (given >= self._suspects.start and safe < self._suspects.end):
+            return False
+        if (safe, given) != self._waited_for[0]:
+            self._waited_for = (safe, given), now
+        return now - self._waited_for[1] <= PATIENCE
 
     def note(self, stretch: Inflight) -> Inflight:
         """Return what is noted while a stretch is on its way."""

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracking_hooks.delivery.batches import TRIES, Batches
+from tracking_hooks.delivery.batches import PATIENCE, TRIES, Batches
 from tracking_hooks.delivery.current import OUTAGE, Current, Down
 from tracking_hooks.delivery.ledger import Ledger
 from tracking_hooks.delivery.ports import Disk, Inflight, Instance, Source
@@ -28,6 +28,9 @@ from tracking_hooks.run.layout import Cursor, SetAside
 from tracking_hooks.run.plain import check_state
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
+
+_RETRY = 3600.0
+"""Seconds after which an event is tried again that was given late and not confirmed."""
 
 
 class Deliverer:
@@ -61,6 +64,7 @@ class Deliverer:
         self._between = between
         self._ledger = Ledger(cursor)
         self._late: SetAside | None = None  # given again, and not confirmed
+        self._late_since = 0.0
         self._is_saved = True
         self._now = 0.0
         if left and left.late:
@@ -88,7 +92,7 @@ class Deliverer:
     def is_waiting(self) -> bool:
         """Whether nothing more is given until that is safe: if it fails, it is known what has."""
         return self.is_unconfirmed and (
-            self._late is not None or self._batches.is_near(self.cursor.offset, self.offset)
+            self._late is not None or self._batches.is_near(self.cursor.offset, self.offset, self._now)
         )
 
     def pause(self) -> None:
@@ -105,6 +109,9 @@ class Deliverer:
         self._now = now
         if not (self._is_saved and self.shelf.is_saved):
             self._save()
+        if self._late and now - self._late_since > PATIENCE:
+            self._put_off(self._late, Rejected("the tracker has not confirmed it", retry_after=_RETRY))
+            self._late = None
         if self.is_waiting:
             return False
         entries = self._source.read(self.offset, *self._batches.bounds(self.offset))
@@ -222,7 +229,7 @@ class Deliverer:
     def _give_once_more(self, event: SetAside, call: Call, args: Mapping[str, Any]) -> None:
         self._open(None, self.offset)
         self._disk.note(Inflight(event.start, event.end, deaths=event.deaths, late=True))
-        self._late = event
+        self._late, self._late_since = event, self._now
         self._current.instance.give(call, args, self._ledger.given.state)
         self.given_at_all += 1
         self._flush()
