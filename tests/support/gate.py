@@ -25,6 +25,7 @@ class Gate:
         self.allows = allows
         self.status = 401
         """The answer to a request that may not pass."""
+        self.answer = b"not without a pass"
         self.passed: list[str] = []
         self.refused: list[str] = []
         self._upstream = upstream.removeprefix("http://")
@@ -59,7 +60,7 @@ class Gate:
                 body = self._body()
                 if not gate.allows(self):
                     gate.refused.append(self.path)
-                    self._answer(gate.status, {"Content-Type": "text/plain"}, b"not without a pass")
+                    self._answer(gate.status, {"Content-Type": "text/plain"}, gate.answer)
                     return
                 gate.passed.append(self.path)
                 connection = http.client.HTTPConnection(gate._upstream)

@@ -25,7 +25,7 @@ import torch  # noqa: E402 Ultralytics has it
 from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
 from ultralytics.utils import LOGGER  # noqa: E402
 
-from tracking_hooks.hosts.ultralytics import data, weights  # noqa: E402
+from tracking_hooks.hosts.ultralytics import actions, data, weights  # noqa: E402
 
 STOP = Stop(reason="enough")
 SAVE = SaveCheckpoint(name="good", reason="it is good")
@@ -312,6 +312,15 @@ def test_a_job_that_fails_at_an_epochs_end_leaves_out_nothing_but_itself(
     for told in warnings:
         assert told.startswith(broken)
         assert told.endswith("failed and is left out: RuntimeError: could not be foreseen")
+
+
+def test_an_epoch_may_take_hours_so_relays_are_looked_after_within_it(tracked, monkeypatch):
+    trainer = tracked()
+    monkeypatch.setattr(actions, "_LOOK_EVERY", 0.0)
+    looked_after = []
+    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda _: looked_after.append(trainer.epoch))
+    trainer.train_epoch()
+    assert len(looked_after) == len(trainer.train_loader) + 1
 
 
 def test_one_odd_metric_keeps_neither_rules_nor_actions_from_their_work(tracked, rule, warnings):

@@ -59,7 +59,7 @@ def test_status_names_outages_and_killed_runs(record_run, make_plugin, tmp_path,
     run.relay(plugin, drain=False, linger=0.0)
     output = cli("status", tmp_path).output
     assert "killed" in output
-    assert "down: nobody answers" in output
+    assert "waits: nobody answers" in output
 
 
 def test_status_counts_what_is_set_aside_and_shows_the_reasons(record_run, make_plugin, cli):
@@ -81,6 +81,28 @@ def test_status_counts_what_is_set_aside_and_shows_the_reasons(record_run, make_
     assert f"{run.folder.uid}  {plugin}  event {events}, on_run_end: not that" in listed
     assert "not tried again by itself" in listed
     assert "1 event set aside. To try all of them again: tracking-hooks sync --retry" in listed
+
+
+@pytest.mark.parametrize("arguments", [(), ("--retry",)])
+def test_what_is_refused_for_now_is_tried_again_by_the_next_sync(
+    record_run, make_plugin, cli, tmp_path, monkeypatch, arguments
+):
+    plugin = make_plugin(
+        f"""
+        import os
+        class Plugin:
+            @hookimpl
+            def on_run_start(self):
+                if not os.path.exists({str(tmp_path / "larger")!r}):
+                    raise Rejected("too large", retry_after=3600)
+        """
+    )
+    run = record_run(plugin)
+    run.relay(plugin)
+    (tmp_path / "larger").touch()
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    assert f"{plugin}: 1 events delivered" in cli("sync", run.save_dir, *arguments).output
+    assert run.set_aside(plugin) == {}
 
 
 def test_status_shows_a_run_that_goes_to_no_tracker(record_run, cli):

@@ -4,6 +4,7 @@ import json
 
 import mlflow
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
@@ -12,7 +13,7 @@ from sqlalchemy import exc
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run
-from tracking_hooks_mlflow.errors import told_to_relay
+from tracking_hooks_mlflow.errors import reason, told_to_relay
 from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 from tracking_hooks_mlflow.trainer import capture
@@ -151,3 +152,34 @@ def test_a_request_that_is_too_large_is_set_aside_for_a_while():
     with pytest.raises(Rejected, match="client_max_body_size") as caught, told_to_relay("http://host:5000"):
         raise MlflowException(answer)
     assert caught.value.retry_after == 3600
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            MlflowException(
+                "API request to endpoint /api/2.0/mlflow/runs/get failed with error code 503 != 200. "
+                "Response body: 'upstream is starting'"
+            ),
+            "error code 503, upstream is starting",
+        ),
+        (
+            MlflowException(
+                "API request to endpoint /api/2.0/mlflow/runs/get failed with error code 502 != 200. "
+                "Response body: '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>'"
+            ),
+            "error code 502",
+        ),
+        (
+            requests.HTTPError(
+                "413 Client Error: Request Entity Too Large for url: http://host:5000/api/2.0/mlflow-artifacts/"
+                "artifacts/1/8a/artifacts/weights/best.pt. Response text: <html>\r\n</html>"
+            ),
+            "413 Client Error: Request Entity Too Large",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "/mnt/store"), "No such file or directory: '/mnt/store'"),
+    ],
+)
+def test_an_answer_is_said_in_short(error, words):
+    assert reason(error) == words

@@ -20,8 +20,8 @@ from tracking_hooks.run.story import Story, read
 _WIDE = 1000
 """Columns of the table outside of a terminal, so that nothing is cut."""
 
-_NOTE = 160
-"""Characters of an error that are shown; the relay's log has all of it."""
+_NOTE = 600
+"""Characters of an error that are shown, with what to do about it; the relay's log has all of it."""
 
 
 class _Delivery(Struct, frozen=True):
@@ -141,7 +141,7 @@ def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
     elif owed.pending:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")
     if health and health.error:
-        notes.append(f"{'refused' if health.state == 'refused' else 'down'}: {_short(health.error)}")
+        notes.append(f"{'refused' if health.state == 'refused' else 'waits'}: {_short(health.error)}")
     if owed.aside:
         notes.append(f"reasons: tracking-hooks status --set-aside {folder.path}")
     return notes

@@ -30,11 +30,11 @@ class Condition:
             write_json(self._files.health, health)
 
     def note_outage(self, error: Exception) -> None:
-        """Say that the tracker is down and why, unless that was said."""
+        """Say that the tracker is down and why; each time, since it was tried again."""
         if self._said != str(error):
             self._is_down, self._said = True, str(error)
             logger.warning("%s is down, trying again until it is back: %s", self._name, error)
-            self.say("down", str(error), only_this_run=getattr(error, "only_this_run", False))
+        self.say("down", str(error), only_this_run=getattr(error, "only_this_run", False))
 
     def note_recovery(self) -> None:
         """Say that the tracker is back, if it was down."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, REFUSED, end_process, start_relay
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
 from tracking_hooks.run import journal, layout, state
@@ -131,10 +131,8 @@ class _Round:
         if result.busy:
             result.note = "a relay is at work on it"
         elif not result.done:
-            files = folder.relay(label)
-            reason = _why(files, code)
-            result.note = reason if code == REFUSED else f"{reason} (log: {files.log})"
-            self._note_outage(job, code, reason)
+            result.note = _why(folder.relay(label), code)
+            self._note_outage(job, code, result.note)
         return result
 
     def _note_outage(self, job: _Job, code: int, reason: str) -> None:
@@ -226,7 +224,9 @@ def _is_allowed(plugin: str) -> bool:
 def _why(files: RelayFolder, code: int) -> str:
     """Return why a relay ended early: its own message, or one derived from its exit code."""
     health = read_json(files.health, Health)
-    return health.error if health and health.error else _ENDS.get(code, f"its relay ended with exit code {code}")
+    if health and health.error:
+        return health.error
+    return f"{_ENDS.get(code, f'its relay ended with exit code {code}')} (log: {files.log})"
 
 
 def _wait_for_relay(folder: RunFolder, label: str, deadline: float) -> None:

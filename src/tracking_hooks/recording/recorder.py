@@ -191,7 +191,7 @@ class Recorder:
     def look_after_relays(self) -> None:
         """Start relays again that died, and say what has changed with the trackers. Never raises.
 
-        A host calls it once an epoch.
+        A host calls it at the end of an epoch, and now and then within one.
         """
         if os.getpid() != self.pid:
             return

@@ -18,8 +18,8 @@ _WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation",
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
-_DOWN_WAIT = 2.0
-"""Seconds to wait at exit for a tracker that is known to be down."""
+_DOWN_WAIT, _LONGEST_DOWN_WAIT = 2.0, 10.0
+"""Seconds to wait at exit for a tracker that is down: until it was tried once more, between these two."""
 _POLL = 0.05
 
 
@@ -156,10 +156,9 @@ class Supervisor:
 
     def _is_wanted(self, name: str) -> bool:
         """Whether there is something for a further part, and the first part has begun: it would wait for that."""
-        if self._size is not None:
-            return not self._is_done(name)
-        got = self._cursor(name).seq
-        return got < self._wake and self._cursor(self._firsts[name]).seq > 0
+        if self._cursor(self._firsts[name]).seq == 0:
+            return False
+        return self._cursor(name).seq < self._wake if self._size is None else not self._is_done(name)
 
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
@@ -168,10 +167,10 @@ class Supervisor:
             if health and health.state == "down" and name not in self._down:
                 self._down.add(name)
                 if self._firsts[name] == name or self._firsts[name] not in self._down:  # one outage, one sentence
-                    yield f"{name} is down, recording continues: {health.error}"
+                    yield f"{name} waits, recording continues: {health.error}"
             elif health and health.state == "ready" and name in self._down:
                 self._down.remove(name)
-                yield f"{name} is back"
+                yield f"{name} goes on"
 
     def finish(self, size: int, events: int) -> None:
         """Note that the journal is complete.
@@ -187,7 +186,10 @@ class Supervisor:
         :param waited: seconds waited already
         """
         names = [name for name, process in self.processes.items() if process.poll() is None and not self._is_done(name)]
-        return names if waited < _DOWN_WAIT else [name for name in names if not self._is_down(name)]
+        if waited < _DOWN_WAIT:
+            return names
+        is_long = waited > _LONGEST_DOWN_WAIT
+        return [name for name in names if not (self._is_down(name) and (is_long or self._was_tried_at_the_end(name)))]
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
@@ -216,6 +218,9 @@ class Supervisor:
         lines = []
         for name in self._captures:
             owed = state.owed(self._folder, name)
+            first = self._firsts[name]
+            if first != name and self._is_down(first) and not owed.aside:
+                continue  # it waits for the same, which was just said
             if owed.pending or owed.aside or owed.recorded < self._events:
                 lines.append(f"{name}: {self._shortfall(name, owed, sync)}")
             elif name not in self._parts:
@@ -228,7 +233,7 @@ class Supervisor:
         said = []
         if owed.aside:
             said.append(
-                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason}; "
+                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason.rstrip('.')}; "
                 f"all reasons: tracking-hooks status --set-aside {shlex.quote(str(self._folder.path))}; "
                 f"to try them again: {sync} --retry"
             )
@@ -237,11 +242,11 @@ class Supervisor:
             health = self._health(name)
             why = ""
             if health and health.state == "down":
-                why = f": it is down ({health.error})"
+                why = f": {health.error.rstrip('.')}"
             elif code not in (None, DELIVERED, PENDING, IDLE):
                 why = f": its relay died (exit code {code}; log: {self._folder.relay(name).log})"
             said.append(f"{owed.pending} of {self._events} events are not delivered yet{why}")
-            said.append(f"this goes on in the background, or by: {sync}")
+            said.append(f"{'this goes on in the background, or by' if code is None else 'to deliver them'}: {sync}")
         return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
 
     def _is_done(self, name: str) -> bool:
@@ -254,6 +259,11 @@ class Supervisor:
     def _is_down(self, name: str) -> bool:
         health = self._health(name)
         return health is not None and health.state == "down"
+
+    def _was_tried_at_the_end(self, name: str) -> bool:
+        """Whether a relay has said how it is since the last event was recorded."""
+        said, recorded = self._folder.relay(name).health, self._folder.journal
+        return said.stat().st_mtime >= recorded.stat().st_mtime
 
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)

@@ -26,6 +26,10 @@ _ONE_FILE = {
 _CLOUDS = ("azure", "boto3", "botocore", "google")  # clients of artifact stores that have exceptions of their own
 
 _IN_WORDS = re.compile(r"failed with error code (\d{3}) ")  # of an answer that is not MLflow's own
+_ANSWERS = (  # the same, as requests to MLflow and transfers of files word it
+    re.compile(r"API request to endpoint \S+ failed with (error code \d{3}) != \d+\. Response body: '(.*)'", re.DOTALL),
+    re.compile(r"(\d{3} \w+ Error: .*?) for url: \S+?(?:\. Response text: (.*))?", re.DOTALL),
+)
 _SQLALCHEMY = re.compile(r"sqlalche\.me/e/\w+/(\w+)")
 _OF_THE_DATA = {"9h9h", "gkpj"}  # SQLAlchemy's codes of DataError and IntegrityError
 
@@ -80,8 +84,17 @@ def reason(error: Exception) -> str:
     for words in ("Connection refused", "Read timed out", "connect timeout", "Name or service not known"):
         if words in text:
             return words.lower()  # otherwise urllib3 describes its pools and retries
-    line = next(iter(text.splitlines()), "") or type(error).__name__
+    line = next(iter(_in_short(text).splitlines()), "") or type(error).__name__
     return re.sub(r"//[^/\s]*@", "//", line)[:500]
+
+
+def _in_short(text: str) -> str:
+    """Return what a server or a proxy answered, without the address, which is said anyway, and without pages."""
+    for pattern in _ANSWERS:
+        if found := pattern.fullmatch(text):
+            status, body = found[1], (found[2] or "").strip()
+            return f"{status}, {body}" if body and not body.startswith("<") else status
+    return re.sub(r"^\[Errno \d+\] ", "", text)
 
 
 def _status(error: MlflowException, uri: str) -> int:
@@ -118,8 +131,8 @@ def _down(uri: str, why: str) -> Unavailable:
 
 def _out_of_reach(uri: str, name: str, why: str) -> Unavailable:
     hint = (
-        " The server lets its clients write there themselves: give this machine access to that place. A server that is"
-        " started with --serve-artifacts writes the files of new experiments itself."
+        " Here, clients write there themselves: give this machine access to that place, or start the server with"
+        " --serve-artifacts and use a new experiment."
         if uris.is_web(uri)
         else ""
     )

@@ -49,7 +49,7 @@ def find(run: Run, state: State, destination: Destination, *, resumed: bool) -> 
     with refusals.waited_for(uri):
         found = _known(client, state, destination)
         if found is None:
-            experiment = _experiment(client, destination)
+            experiment = _experiment(client, destination, with_run=True)
             places = _all_experiments(client) if resumed else [experiment] if experiment else []
             found = _find(client, run.uid, places)
     if found is None or not (is_joined(destination) or BEGAN in found.data.tags):
@@ -104,8 +104,11 @@ def _all_experiments(client: MlflowClient) -> list[str]:
             return experiments
 
 
-def _experiment(client: MlflowClient, destination: Destination) -> str | None:
-    """Return the number of the experiment; None if there is none of the name."""
+def _experiment(client: MlflowClient, destination: Destination, *, with_run: bool = False) -> str | None:
+    """Return the number of the experiment; None if there is none of the name.
+
+    :param with_run: whether this training's run is in it
+    """
     uri = destination["tracking_uri"]
     if number := destination.get("experiment_id"):
         try:
@@ -118,7 +121,7 @@ def _experiment(client: MlflowClient, destination: Destination) -> str | None:
         found = client.get_experiment_by_name(_name(destination))
         if found is None:
             return None
-    refusals.check_experiment(uri, found)
+    refusals.check_experiment(uri, found, with_run=with_run)
     return str(found.experiment_id)
 
 
