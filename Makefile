@@ -27,9 +27,10 @@ test: $(VENV)/.ready system-packages
 test-fast: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 3 -m "not e2e and not faults" $(ARGS)
 
-# Random sequences of faults against real servers, about half an hour: prints what was lost or doubled.
+# Random sequences of faults, against a model and against real servers, about half an hour: prints what was lost or
+# doubled.
 faults: $(VENV)/.ready
-	$(BIN)/python -m tests.faults --sequences 500 --jobs 4 $(ARGS)
+	$(BIN)/python -m tests.faults --model 10000 --sequences 500 --jobs 4 $(ARGS)
 
 # The images and the stack of docker/, really built and run: needs Docker, or podman (see docker/README.md).
 stack: $(VENV)/.ready
@@ -59,6 +60,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/tensorboard_writer.py $(ARGS)
 	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
 	$(BIN)/python -m benchmarks.mlflow_delivery $(ARGS)
+	$(BIN)/python -m benchmarks.many_runs $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

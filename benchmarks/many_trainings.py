@@ -2,9 +2,10 @@
 
 Run it with ``python -m benchmarks.many_trainings`` in the repository's folder. Real is all but the trainings: the
 journal of one that was recorded for real is written down fifty times, each event when it is due, at the pace of an
-epoch in ``--epoch-seconds``. Each has a relay process of its own; these are forked from one that has MLflow imported,
-since fifty imports on one machine would be the longest part. The lag of an event is the time from its line in the
-journal until the relay's cursor is past it, which it is when MLflow has answered.
+epoch in ``--epoch-seconds``. Each has two relay processes of its own, for numbers and for files; these are forked from
+one that has MLflow imported, since a hundred imports on one machine would be the longest part. The lag of an event is
+the time from its line in the journal until the cursor of the relay for numbers is past it, which it is when MLflow has
+answered.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.support.mlflow import MLflowServer
 from tests.support.runs import as_recorded
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
+from tracking_hooks.run import state
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
@@ -33,6 +35,7 @@ from tracking_hooks.settings import Settings
 
 EXPERIMENT = "many"
 CURVE = "train/box_loss"
+PARTS = ("mlflow", "mlflow.files")
 POOL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "60"}
 """As in docker/compose.yaml. MLflow works on 40 requests at a time, and some take two connections to the database. With
 SQLAlchemy's default, 15, that many trainings block each other: all connections are taken by requests that wait for one.
@@ -42,7 +45,7 @@ LOOK = 0.25
 
 
 class Training:
-    """The replay of a training: a journal that grows, and the relay that reads it."""
+    """The replay of a training: a journal that grows, and the relays that read it."""
 
     def __init__(self, number: int, reference: Reference, project: Path, uri: str, *, start: float, pace: float):
         # A project of its own, as on a machine of its own: relays of one project wait for each other.
@@ -64,9 +67,9 @@ class Training:
         self._lock = Lock(self.folder.lock)
         self._lock.acquire()
         destination = {"tracking_uri": uri, "experiment": EXPERIMENT, "run_name": run.name}
-        head = Head(format=FORMAT, created=start, run=run, plugins={"mlflow": destination})
+        head = Head(format=FORMAT, created=start, run=run, plugins=dict.fromkeys(PARTS, destination))
         self._journal = Journal.create(self.folder.journal, head)
-        self.relay = start_relay(self.folder, "mlflow", Settings())
+        self.relays = [start_relay(self.folder, part, Settings()) for part in PARTS]
 
     def write(self, now: float) -> None:
         """Write what is due; after the last event the training is over."""
@@ -80,10 +83,10 @@ class Training:
 
     def look(self) -> bool:
         """Note what has been delivered since the last look; return whether something is left."""
-        seq, now = self.folder.relay("mlflow").read_cursor().seq, time.time()
-        while self._written and self._written[0][0] <= seq:
+        now, seqs = time.time(), [self.folder.relay(part).read_cursor().seq for part in PARTS]
+        while self._written and self._written[0][0] <= seqs[0]:
             self.lags.append(now - self._written.popleft()[1])
-        return bool(self.due or self._written)
+        return bool(self.due or self._written) or seqs[1] < self.total
 
 
 def _as_seldom_as_by_default(due: list[tuple[float, Call]]) -> list[tuple[float, Call]]:
@@ -154,7 +157,8 @@ def _measure(options: argparse.Namespace, reference: Reference, project: Path, u
         time.sleep(0.01)
     ended = time.time()
     for training in trainings:
-        training.relay.wait()
+        for relay in training.relays:
+            relay.wait()
     _check(uri, trainings, len(epochs))
     lags = sorted(lag for training in trainings for lag in training.lags)
     points = sum(training.points for training in trainings)
@@ -179,7 +183,10 @@ def _check(uri: str, trainings: list[Training], epochs: int) -> None:
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, CURVE)]
         assert sorted(steps) == list(range(1, epochs + 1)), steps
     for training in trainings:
-        assert not training.folder.relay("mlflow").read_aside()
+        for part in PARTS:
+            owed = state.owed(training.folder, part)
+            assert not owed.pending, (part, owed)
+            assert not owed.aside, (part, owed)
 
 
 if __name__ == "__main__":

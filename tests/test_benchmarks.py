@@ -12,7 +12,7 @@ from tests.makefile import ROOT, commands, run
 
 pytestmark = pytest.mark.e2e
 
-MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_trainings", "mlflow_delivery")}
+MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_runs", "many_trainings", "mlflow_delivery")}
 """Those that are called as a module, since they import from the tests."""
 
 
@@ -62,6 +62,11 @@ def test_many_trainings_are_all_delivered(tmp_path):
     output = quick("many_trainings", tmp_path)
     assert re.search(r"3 trainings, \d+ events, \d+ points, files of all: all delivered", output), output
     assert "lag of an event: median" in output
+
+
+def test_a_sync_of_many_runs_costs_each_of_them_a_fraction_of_a_process(tmp_path):
+    output = quick("many_runs", tmp_path)
+    assert number(r"of CPU ([\d.]+)$", output.strip()) < 0.7, output
 
 
 def test_a_scalar_of_tensorboard_costs_less_than_with_summary_writer(tmp_path):

@@ -21,7 +21,10 @@ from msgspec import Struct, structs
 import tracking_hooks
 from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, plugins
 from tracking_hooks.cli import main
+from tracking_hooks.delivery import disk, instance, patience, relay, spawn, worker
+from tracking_hooks.delivery.batches import TRIES, Batches
 from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.recording import supervisor
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.settings import describe
 from tracking_hooks.testing import play, recorded_run, sample_run
@@ -400,6 +403,34 @@ def test_the_line_of_a_journal_that_is_shown_can_be_read(tmp_path):
     _, offset = read_head(path)
     (entry,) = read(path, offset)
     assert entry.call, entry.damage
+
+
+def test_the_exit_codes_of_a_relay_are_those_of_the_code():
+    known = [spawn.DELIVERED, spawn.PENDING, spawn.BUSY, spawn.IDLE, spawn.REFUSED, spawn.HANGING]
+    assert [int(row[0]) for row in table("docs/design.md", "| Exit code of a relay | Meaning |")] == known
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence", "is_true"),
+    [
+        ("design", "up to 2,000 events or 4 MB", (Batches(None).bounds(0)[0], disk._BATCH_BYTES) == (2000, 4 << 20)),
+        ("design", "and ten more for each megabyte of its file", instance._BYTES_PER_SECOND * 10 == 1e6),
+        ("settings", "and ten seconds more for each megabyte of the file", instance._BYTES_PER_SECOND * 10 == 1e6),
+        ("design", "asked again every three seconds", relay._FLUSH_EVERY == 3),
+        ("design", "If a minute brings no progress", relay._CONFIRMATION == 60),
+        ("design", "An event over which three processes died", TRIES == 3),
+        ("design", "that event is tried three times in all", TRIES == 3),
+        ("design", "up to five times without progress", supervisor._RESTARTS == 5),
+        ("design", "tries again after 0.5 to 16 seconds", (patience._FIRST, patience._LONGEST + 1) == (0.5, 16)),
+        ("design", "once more, for three seconds, when it is asked to leave", relay._LAST_TRY == 3),
+        ("design", "`sync` itself gives up after five seconds", relay._DRAIN_PATIENCE == 5),
+        ("design", "also after ten seconds without anything to do", relay._IDLE == 10),
+        ("design", "The process is replaced after 50 runs", worker.RUNS == 50),
+    ],
+)
+def test_the_figures_of_delivery_are_those_of_the_code(document, sentence, is_true):
+    assert sentence in " ".join(text(f"docs/{document}.md").split())
+    assert is_true
 
 
 def test_every_module_is_in_the_table_of_modules():

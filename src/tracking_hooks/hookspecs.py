@@ -277,7 +277,7 @@ class LifecycleSpecs:
         What is not confirmed is given again after a crash or an exception.
 
         :returns: the number of the last event that the tracker has confirmed; None: all that was given. An event that
-            is given late, after others with higher numbers, is confirmed by None alone
+            is given late, after others with higher numbers, is confirmed by None, or by its own number
         """
 
     @hookspec(firstresult=True)

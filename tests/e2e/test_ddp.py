@@ -176,12 +176,12 @@ def test_rules_end_all_processes_after_the_same_epoch_and_change_no_process_alon
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_a_process_raised_is_why_the_run_failed(home, await_, rank):
+def test_what_a_process_raised_is_why_the_run_failed(home, rank):
     output = home.run(script(home, FAIL_IN_EPOCH_2.replace("{rank}", str(rank)), epochs=3), "mlflow", code=1)
 
     assert "ValueError: the augmentation ate the batch" in output
     end = home.wait_for_call("on_run_end")
-    await_(lambda: home.run_folder().relay("mlflow").read_cursor().ended, "the end, delivered")
+    home.wait_for_delivery()
     assert end.args["status"] == "failed"
     error = end.args["error"]
     assert error.type == "ValueError"

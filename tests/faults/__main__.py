@@ -20,12 +20,19 @@ from pathlib import Path
 
 import msgspec
 
+from tests.faults import sink
+from tests.faults.model import check_model
 from tests.faults.reference import Reference, made_up, record_training
 from tests.faults.sequences import REQUEST_TIMEOUT, Lab, Outcome, play
 from tests.support import forking, postgres
 from tracking_hooks_mlflow.store import connect
 
-TRACKERS = {"mlflow": ["mlflow"], "tensorboard": ["tensorboard"], "both": ["tensorboard", "mlflow"]}
+TRACKERS = {
+    "mlflow": ["mlflow"],
+    "tensorboard": ["tensorboard"],
+    "sink": [sink.NAME],
+    "all": ["tensorboard", "mlflow", sink.NAME],
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,6 +49,9 @@ def main() -> int:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="tracking-hooks-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    if options.model and options.worker is None:
+        print(f"playing {options.model} sequences against the model of the deliverer …", file=sys.stderr)
+        check_model(options.model)
     if options.reference is None:
         print("recording the training that is replayed …", file=sys.stderr)
         reference = made_up(folder, epochs=20) if options.made_up else record_training(folder)
@@ -78,10 +88,11 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--model", type=int, default=0, help="play so many sequences against the model first")
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence; the others count up from it")
     parser.add_argument("--sequences", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no sequence after so long")
-    parser.add_argument("--tracker", choices=TRACKERS, default="both")
+    parser.add_argument("--tracker", choices=TRACKERS, default="all")
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite", help="of the MLflow server")
     parser.add_argument("--jobs", type=int, default=1, help="sequences at a time, each with a server of its own")
     parser.add_argument(

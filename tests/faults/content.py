@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
+from tests.faults import sink
 from tests.support.mlflow_parts import play_to_mlflow
 from tests.support.runs import read_calls
 from tracking_hooks.run import journal
@@ -99,6 +100,16 @@ def _artifact_folder(uri: str, artifacts: Path | None) -> Path:
     if artifacts is None:
         return Path(uri.removeprefix("file://"))
     return artifacts / uri.removeprefix("mlflow-artifacts:/")
+
+
+def of_sink(save_dir: Path) -> Content:
+    """Return the events that the sink has."""
+    return Counter(("event", *line) for line in sink.read(save_dir))
+
+
+def clean_sink(folder: RunFolder) -> Content:
+    """Return the events that it should have."""
+    return Counter(("event", call.seq, call.hook) for call in read_calls(folder.journal))
 
 
 def clean_tensorboard(folder: RunFolder, logdir: Path) -> Content:

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery import relay
+from tracking_hooks.delivery import batches, disk, relay
 from tracking_hooks.run import layout
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
@@ -81,8 +81,9 @@ def finish(folder: RunFolder, plugin: str) -> int:
 
 
 def _run(folder: RunFolder, plugin: str, batch: int, fuse: Fuse) -> int:
-    relay._BATCH_CALLS = (batch, batch, 1)
-    relay.write_json = _burning(layout.write_json, fuse)
+    batches.MOST = batch
+    disk.write_json = _burning(layout.write_json, fuse)
+    disk.RunDisk.clear_note = _burning_clear(disk.RunDisk.clear_note, fuse)
     load = plugins.load
     plugins.load = lambda name: _watched(load(name), fuse)
     return relay.Relay(folder, plugin, Settings(), drain=True).run()
@@ -101,6 +102,17 @@ def _watched(manager: pluggy.PluginManager, fuse: Fuse) -> pluggy.PluginManager:
 
     manager.add_hookcall_monitoring(before, after)
     return manager
+
+
+def _burning_clear(clear: Callable[[disk.RunDisk], None], fuse: Fuse) -> Callable[[disk.RunDisk], None]:
+    """Put a step on both sides of the moment in which a note is taken back."""
+
+    def clear_note(self: disk.RunDisk) -> None:
+        fuse.at("before clearing the note")
+        clear(self)
+        fuse.at("after clearing the note")
+
+    return clear_note
 
 
 def _burning(write: Callable[[Path, Any], None], fuse: Fuse) -> Callable[[Path, Any], None]:

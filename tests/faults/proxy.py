@@ -8,7 +8,7 @@ import struct
 import threading
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["pass", "reset", "hang", "delay", "status", "cut request", "cut answer"]
+Kind: TypeAlias = Literal["pass", "reset", "hang", "delay", "status", "store", "limit", "cut request", "cut answer"]
 
 _CHUNK = 16_384
 
@@ -18,10 +18,11 @@ class Trouble(NamedTuple):
 
     kind: Kind = "pass"
     """``reset``: every connection, open or new. ``hang``: nothing goes through, and what was sent meanwhile arrives
-    late. ``delay``: each piece. ``status``: every request is answered with it. ``cut …``: a connection is reset after
-    some bytes in this direction; in ``cut answer`` the server has done what it was asked to."""
+    late. ``delay``: each piece. ``status``: every request is answered with it. ``store``: every request to MLflow's
+    artifact store is. ``limit``: a request with a body of more bytes is answered with 413. ``cut …``: a connection is
+    reset after some bytes in this direction; in ``cut answer`` the server has done what it was asked to."""
     amount: float = 0
-    """Seconds of ``delay``, HTTP status, or bytes before the cut."""
+    """Seconds of ``delay``, HTTP status, or bytes that are let through."""
 
 
 class FaultProxy:
@@ -61,7 +62,12 @@ class FaultProxy:
     async def _change(self, trouble: Trouble) -> None:
         self._trouble = trouble
         self._left = int(trouble.amount)
-        if trouble.kind in {"reset", "status"}:  # clients that keep their connection shall meet it, too
+        if trouble.kind in {
+            "reset",
+            "status",
+            "store",
+            "limit",
+        }:  # clients that keep their connection shall meet it, too
             for writer in list(self._open):
                 _reset(writer)
         async with self._changed:
@@ -74,8 +80,8 @@ class FaultProxy:
             if self._trouble.kind == "reset":
                 _reset(writer)
                 return
-            if self._trouble.kind == "status":
-                await self._refuse(reader, writer)
+            if self._trouble.kind in {"status", "store", "limit"}:
+                await self._serve_one(reader, writer)
                 return
             from_server, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
             self._open.add(upstream)
@@ -111,14 +117,33 @@ class FaultProxy:
                 return
         target.close()
 
-    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        _, found, length = head.partition(b"content-length:")
-        if found:  # an answer before the whole question would be a reset connection to the client
-            await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
-        status = int(self._trouble.amount)
-        writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
-        await writer.drain()
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request whole; refuse it, or ask the server."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        _, found, length = head.lower().partition(b"content-length:")
+        size = int(length.split(b"\r\n", 1)[0]) if found else 0
+        body = await reader.readexactly(size)  # an answer before the whole question would be a reset connection
+        kind, amount = self._trouble
+        status = 0
+        if kind == "status" or (kind == "store" and b"/mlflow-artifacts/" in head.split(b"\r\n", 1)[0]):
+            status = int(amount)
+        elif kind == "limit" and size > amount:
+            status = 413
+        if status:
+            writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+            await writer.drain()
+            return
+        from_server, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._open.add(upstream)
+        try:
+            lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"connection:")]
+            upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
+            while data := await from_server.read(_CHUNK):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            self._open.discard(upstream)
+            upstream.close()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -20,17 +20,19 @@ import msgspec
 from mlflow import MlflowClient
 from msgspec import Struct
 
-from tests.faults import content
+from tests.faults import content, sink
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.reference import Reference
 from tests.faults.trainer import READY, Spec
 from tests.support.mlflow import MLflowServer
 from tests.support.processes import NeverCame, relay_pid, send, wait_for
 from tests.support.runs import read_calls
+from tracking_hooks import plugins as our_plugins
+from tracking_hooks.delivery.spawn import BUSY
 from tracking_hooks.delivery.sync import deliver
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.run.state import is_delivered
-from tracking_hooks.settings import Settings
+from tracking_hooks.run.state import is_delivered, owed
+from tracking_hooks.settings import SELECTION, Settings
 
 ROOT = Path(__file__).parents[2]
 REQUEST_TIMEOUT = 2
@@ -42,15 +44,24 @@ _MOST_DEATHS = 2
 _PACE = 0.004
 _SYNC_PATIENCE = 120.0
 _CALL_TIMEOUT = 120.0
+_SHORT_CALL_TIMEOUT = 3.0
+"""Where calls hang: shorter than some uploads over a slow line take."""
+_SLOW = 8.0
+"""Seconds that a slow line stays slow, at most."""
 
 TROUBLES = (
     Trouble("reset"),
     Trouble("hang"),
     Trouble("delay", 0.05),
     Trouble("delay", 0.4),
+    *(Trouble("store", status) for status in (503, 403)),
+    *(Trouble("limit", size) for size in (2_000, 30_000)),
     *(Trouble("status", status) for status in (500, 429, 401)),
     *(Trouble(kind, amount) for kind in ("cut request", "cut answer") for amount in (0, 150, 3000, 40_000)),
 )
+
+
+_TARGETS = ("trainer", "server", "network", "machine", "sink")
 
 
 class Fault(NamedTuple):
@@ -59,7 +70,7 @@ class Fault(NamedTuple):
     at: float
     """When: as a part of the training's events; beyond 1: during the ``sync`` behind it."""
     target: str
-    """``trainer``, ``server``, ``network``, or a plugin, whose relay it is."""
+    """``trainer``, ``server``, ``network``, ``machine``, ``sink``, or a part of a plugin, whose relay it is."""
     what: str
     lasts: float = 0.0
     """Seconds until it is over."""
@@ -69,8 +80,8 @@ class Fault(NamedTuple):
 
     @property
     def kind(self) -> str:
-        target = self.target if self.target in {"trainer", "server", "network"} else "relay"
-        status = f" {self.trouble.amount:.0f}" if self.trouble.kind == "status" else ""
+        target = self.target if self.target in _TARGETS else "relay"
+        status = f" {self.trouble.amount:.0f}" if self.trouble.kind in {"status", "store", "limit"} else ""
         return f"{target} {self.what}{status}"
 
 
@@ -81,34 +92,48 @@ class Plan:
     faults: list[Fault]
     linger: float
     exit_wait: float
+    call_timeout: float = _CALL_TIMEOUT
 
     @classmethod
-    def draw(cls, seed: int, plugins: Sequence[str]) -> Plan:
-        """Draw two to six faults; the same seed gives the same plan."""
+    def draw(cls, seed: int, parts: Sequence[str]) -> Plan:
+        """Draw two to six faults; the same seed gives the same plan.
+
+        :param parts: the plugins, with their further parts
+        """
         dice = random.Random(seed)
         faults: list[Fault] = []
         deaths: Counter[str] = Counter()
         for _ in range(dice.randint(2, 6)):
-            fault = _draw(dice, plugins)
+            fault = _draw(dice, parts)
             if fault.what == "kill":
                 deaths[fault.target] += 1
-                if deaths[fault.target] > (_MOST_DEATHS if fault.target in plugins else 1):
+                if deaths[fault.target] > (_MOST_DEATHS if fault.target in parts else 1):
                     continue
             faults.append(fault)
-        return cls(sorted(faults), linger=dice.choice([0.0, 2.0]), exit_wait=dice.choice([0.0, 1.0]))
+        timeout = (
+            _SHORT_CALL_TIMEOUT if any("hang" in fault.what or fault.lasts > 2.5 for fault in faults) else _CALL_TIMEOUT
+        )
+        return cls(sorted(faults), dice.choice([0.0, 2.0]), dice.choice([0.0, 1.0]), timeout)
 
 
-def _draw(dice: random.Random, plugins: Sequence[str]) -> Fault:
+def _draw(dice: random.Random, parts: Sequence[str]) -> Fault:
     at, pause, lasts = dice.random(), dice.choice([0.0, 0.0, dice.uniform(0, 0.3)]), dice.uniform(0.1, 2.5)
-    kinds = {"relay": 8, "trainer": 3}
-    if "mlflow" in plugins:
+    kinds = {"relay": 8, "trainer": 3, "machine": 1}
+    if "mlflow" in parts:
         kinds |= {"network": 8, "server": 3}
+    if sink.NAME in parts:
+        kinds |= {"sink": 6}
     (target,) = dice.choices(list(kinds), list(kinds.values()))
     if target == "network":
         trouble = dice.choice(TROUBLES)
+        lasts = lasts * _SLOW / 2.5 if trouble.kind == "delay" else lasts
         return Fault(at, target, trouble.kind, lasts, pause, trouble)
+    if target == "sink":
+        return Fault(at * 1.4, target, dice.choice(sink.FLAGS), lasts, pause)
+    if target == "machine":
+        return Fault(at, target, dice.choice(parts))
     if target == "relay":
-        target, at = dice.choice(plugins), at * 1.4
+        target, at = dice.choice(parts), at * 1.4
     (what,) = dice.choices(["kill", "stall"], [1, 5] if target == "server" else [2, 1])  # a server takes long to start
     return Fault(at, target, what, lasts, pause)
 
@@ -177,7 +202,8 @@ class Replay:
     """One replay of the reference under the faults of a plan."""
 
     def __init__(self, seed: int, plugins: Sequence[str], reference: Reference, folder: Path, lab: Lab | None) -> None:
-        self.plan = Plan.draw(seed, plugins)
+        self._parts = parts_of(plugins)
+        self.plan = Plan.draw(seed, self._parts)
         self.outcome = Outcome(seed)
         self._plugins = plugins
         self._lab = lab
@@ -189,6 +215,7 @@ class Replay:
         self._recorded = 0  # as far as the trainer acknowledged it
         self._heals: list[tuple[float, Callable[[], object]]] = []
         reference.copy_files(self._save_dir, self.run)
+        sink.flags(self._save_dir).mkdir()
         spec = Spec(
             reference=reference.folder, recorded_in=reference.recorded_in, save_dir=self._save_dir, uid=self._uid,
             plugins=list(plugins), pace=_PACE,
@@ -222,7 +249,7 @@ class Replay:
             "TRACKING_HOOKS_SYSTEM_EVERY": "0",
             "TRACKING_HOOKS_LINGER": str(self.plan.linger),
             "TRACKING_HOOKS_EXIT_WAIT": str(self.plan.exit_wait),
-            "TRACKING_HOOKS_CALL_TIMEOUT": str(_CALL_TIMEOUT),
+            "TRACKING_HOOKS_CALL_TIMEOUT": str(self.plan.call_timeout),
             "MLFLOW_EXPERIMENT_NAME": self._uid,
         }
         if self._lab:
@@ -277,9 +304,11 @@ class Replay:
     # -- faults ---------------------------------------------------------------------------------------------------
 
     def _inflict(self, fault: Fault) -> None:
-        if {"trainer": self._hurt_trainer, "server": self._hurt_server, "network": self._hurt_network}.get(
-            fault.target, self._hurt_relay
-        )(fault):
+        hurt = {
+            "trainer": self._hurt_trainer, "server": self._hurt_server, "network": self._hurt_network,
+            "machine": self._come_from_another_machine, "sink": self._hurt_sink,
+        }.get(fault.target, self._hurt_relay)  # fmt: skip
+        if hurt(fault):
             self.outcome.faults[fault.kind] = self.outcome.faults.get(fault.kind, 0) + 1
 
     def _hurt_trainer(self, fault: Fault) -> bool:
@@ -335,6 +364,25 @@ class Replay:
         self._later(fault.lasts, lambda: self._lab.proxy.set(Trouble()))
         return True
 
+    def _hurt_sink(self, fault: Fault) -> bool:
+        flag = sink.flags(self._save_dir) / fault.what
+        flag.touch()
+        self._later(fault.lasts, lambda: fault.what == "refuse open" and flag.unlink(missing_ok=True))
+        return True
+
+    def _come_from_another_machine(self, fault: Fault) -> bool:
+        """See that a relay of another machine leaves the delivery to the one that is at work."""
+        pid = relay_pid(self.run, fault.what)
+        if pid is None:
+            return False
+        command = [sys.executable, "-m", "tests.faults.elsewhere", str(self.run.path), fault.what]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if relay_pid(self.run, fault.what) != pid:
+            return False
+        if code != BUSY:
+            self.outcome.notes.append(f"{fault.what}: a relay of another machine ends with {code}, and is not busy")
+        return True
+
     def _later(self, seconds: float, heal: Callable[[], object]) -> None:
         self._heals.append((time.monotonic() + seconds, heal))
 
@@ -346,6 +394,8 @@ class Replay:
 
     def _heal(self) -> None:
         self._heal_what_is_due(float("inf"))
+        for flag in sink.flags(self._save_dir).iterdir():
+            flag.unlink(missing_ok=True)
         if self._lab:
             self._lab.heal()
 
@@ -369,18 +419,24 @@ class Replay:
         hurting = threading.Thread(target=self._hurt_sync, args=(late,))
         self._over = False
         hurting.start()
-        settings = Settings(linger=self.plan.linger, call_timeout=_CALL_TIMEOUT)
+        call_timeout = self.plan.call_timeout
         deadline = time.monotonic() + _SYNC_PATIENCE
+        os.environ[SELECTION] = ",".join(self._plugins)  # else `sync` would import no class that a journal names
         try:
-            while not self._is_delivered() and time.monotonic() < deadline:
-                self._said = [delivery.note for delivery in deliver([self.run], settings, busy_wait=_SYNC_PATIENCE)]
+            while not (self._is_delivered() and self._has_all()) and time.monotonic() < deadline:
+                settings = Settings(linger=self.plan.linger, call_timeout=call_timeout)
+                what = deliver([self.run], settings, busy_wait=_SYNC_PATIENCE, retry=self._is_delivered())
+                self._said = [delivery.note for delivery in what]
+                call_timeout = _CALL_TIMEOUT
         finally:
+            del os.environ[SELECTION]
             self._over = True
             hurting.join()
 
     def _hurt_sync(self, faults: list[Fault]) -> None:
         for fault in faults:
-            while not self._over and relay_pid(self.run, fault.target) is None:
+            part = sink.NAME if fault.target == "sink" else fault.target
+            while not self._over and relay_pid(self.run, part) is None:
                 time.sleep(0.01)
             wake = time.monotonic() + fault.pause + (fault.at - 1) * 5  # up to 2 s: most of it is imports
             while not self._over and time.monotonic() < wake:
@@ -393,7 +449,11 @@ class Replay:
                 self._heal_what_is_due(float("inf"))
 
     def _is_delivered(self) -> bool:
-        return all(is_delivered(self.run, plugin) for plugin in self._plugins)
+        return all(is_delivered(self.run, part) for part in self._parts)
+
+    def _has_all(self) -> bool:
+        """Whether nothing is set aside: what was wrong with an event is mended by now."""
+        return not any(self.run.relay(part).read_aside() for part in self._parts)
 
     def _judge(self) -> None:
         outcome = self.outcome
@@ -409,28 +469,40 @@ class Replay:
             may |= {"finished" if self._recorded == self._length else "killed"}
             if calls[-1].hook != "on_run_end" or len(ends) != 1 or ends[0] not in may:
                 outcome.notes.append(f"the journal ends with {calls[-1].hook}, statuses {ends}, expected one of {may}")
+        for part in self._parts:
+            left = owed(self.run, part)
+            outcome.events += left.delivered
+            if left.is_pending:
+                outcome.pending += max(1, left.pending)
+                outcome.notes.append(f"{part}: not settled, sync says {self._said}")
+            if left.aside:
+                outcome.notes.append(
+                    f"{part}: {len(left.aside)} set aside, the first for: {left.aside[0].reason[:300]}"
+                )
+            if left.delivered + left.pending + len(left.aside) != len(calls):
+                outcome.notes.append(f"{part}: the numbers of {left} do not add up to {len(calls)}")
         for plugin in self._plugins:
-            cursor = self.run.relay(plugin).read_cursor()
-            if not is_delivered(self.run, plugin):
-                outcome.pending += max(1, len(calls) - cursor.delivered)
-                outcome.notes.append(f"{plugin}: not settled, sync says {self._said}")
-            if cursor.dead:
-                letters = self.run.relay(plugin).dead_letters.read_text().splitlines()
-                outcome.notes.append(f"{plugin}: dead letters, {letters[0][:300]}")
             clean, found = self._contents(plugin)
             lost, doubled = content.difference(clean, found)
-            outcome.events += cursor.delivered
             outcome.lost += sum(lost.values())
             outcome.doubled += sum(doubled.values())
             outcome.notes += [f"{plugin}: lost {content.describe(lost)}"] if lost else []
             outcome.notes += [f"{plugin}: too much: {content.describe(doubled)}"] if doubled else []
 
     def _contents(self, plugin: str) -> tuple[content.Content, content.Content]:
+        if plugin == sink.NAME:
+            return content.clean_sink(self.run), content.of_sink(self._save_dir)
         if plugin == "tensorboard":
             clean = content.clean_tensorboard(self.run, self._folder / "clean")
             return clean, content.of_tensorboard(self._save_dir)
         clean = content.clean_mlflow(self.run, self._lab.clean)
         return clean, content.of_mlflow(self._lab.client, self._uid, self._uid, self._lab.server.artifacts)
+
+
+def parts_of(plugins: Sequence[str]) -> list[str]:
+    """Return plugins with their further parts, each of which has a relay."""
+    points = our_plugins.installed()
+    return [part for plugin in plugins for part in our_plugins.parts(plugin, points)]
 
 
 def play(seed: int, plugins: Sequence[str], reference: Reference, folder: Path, lab: Lab | None) -> Outcome:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from tests.faults import content, dying
 from tests.support.runs import read_calls
+from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
@@ -54,10 +55,11 @@ def test_tensorboard(ended_run, tmp_path, epochs, batch):
     check(folder, TensorBoardTracker, steps, reports)
 
 
-def test_mlflow_on_sqlite(ended_run, store, tmp_path):
+@pytest.mark.parametrize(("part", "tracker"), [("mlflow", MLflowTracker), ("mlflow.files", MLflowFiles)])
+def test_mlflow_on_sqlite(ended_run, store, tmp_path, part, tracker):
     batch = 5
-    uri = f"sqlite:///{store('store')}"
-    folder = ended_run(1, mlflow={"tracking_uri": uri, "experiment": "shapes", "run_name": "train"})
+    destination = {"tracking_uri": f"sqlite:///{store('store')}", "experiment": "shapes", "run_name": "train"}
+    folder = ended_run(1, **{"mlflow": destination, "mlflow.files": destination})
     clean = content.clean_mlflow(folder, f"sqlite:///{store('clean')}")
 
     def found(name: object) -> content.Content:
@@ -65,13 +67,28 @@ def test_mlflow_on_sqlite(ended_run, store, tmp_path):
         copy = Path(shutil.copy(tmp_path / "store" / "mlflow.db", tmp_path / f"{name}.db"))
         return content.of_mlflow(MlflowClient(f"sqlite:///{copy}"), folder.uid, "shapes")
 
-    steps = dying.steps(folder, "mlflow", batch, tmp_path / "steps")
+    def begin() -> None:
+        for path in changing:
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(tmp_path / "at first" / path.name, path)
+
+    def finish(step: str) -> None:
+        for name in ("mlflow", "mlflow.files"):
+            assert dying.finish(folder, name) == 0, f"{name}, died {step}"
+
+    changing = [tmp_path / "store", folder.path / "relays"]
+    (folder.path / "relays").mkdir()
+    if part != "mlflow":  # it finds the run that the other part has made
+        assert dying.finish(folder, "mlflow") == 0
+    for path in changing:
+        shutil.copytree(path, tmp_path / "at first" / path.name)
+    steps = dying.steps(folder, part, batch, tmp_path / "steps")
+    finish("never")
     reports = [compare(clean, found("never"), "never")]
     for number, step in enumerate(steps):
-        store("store")
-        shutil.rmtree(folder.relay("mlflow").path)
-        dying.die(folder, "mlflow", batch, number)
-        assert dying.finish(folder, "mlflow") == 0, step
+        begin()
+        dying.die(folder, part, batch, number)
+        finish(step)
         reports.append(compare(clean, found(number), step))
 
-    check(folder, MLflowTracker, steps, reports)
+    check(folder, tracker, steps, reports)

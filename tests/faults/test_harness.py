@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.faults import content
+from tests.faults import content, sink
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.reference import keep
-from tests.faults.sequences import Plan
+from tests.faults.sequences import Plan, parts_of
 from tests.support.runs import read_calls
 from tracking_hooks.events import Artifact
 from tracking_hooks.run import files
@@ -71,10 +71,21 @@ def test_a_point_that_is_missing_and_one_that_stands_twice_are_seen(run, tmp_pat
 
 
 def test_a_seed_gives_the_same_plan_again():
-    plans = [Plan.draw(seed, ["tensorboard", "mlflow"]) for seed in range(50)]
-    assert plans == [Plan.draw(seed, ["tensorboard", "mlflow"]) for seed in range(50)]
+    parts = parts_of(["tensorboard", "mlflow", sink.NAME])
+    plans = [Plan.draw(seed, parts) for seed in range(50)]
+    assert plans == [Plan.draw(seed, parts) for seed in range(50)]
     targets = {fault.target for plan in plans for fault in plan.faults}
-    assert targets == {"trainer", "server", "network", "tensorboard", "mlflow"}
+    assert targets == {
+        "trainer",
+        "server",
+        "network",
+        "machine",
+        "sink",
+        "tensorboard",
+        "mlflow",
+        "mlflow.files",
+        sink.NAME,
+    }
 
 
 def test_a_replay_has_every_file_of_the_run_the_recorders_copies_too(ended_run, tmp_path):
@@ -172,6 +183,23 @@ def test_a_status_meets_also_a_connection_that_was_open(client, proxy, asked):
     proxy.set(Trouble())
     assert post(client) == (200, 5000)
     assert len(asked) == 2
+
+
+def test_a_limit_refuses_large_bodies_only(client, proxy, asked):
+    proxy.set(Trouble("limit", 1000))
+    assert post(client) == (413, 0)
+    client.close()
+    assert post(client, b"small") == (200, 5000)
+    assert asked == [b"small"]
+
+
+def test_a_store_out_of_reach_is_so_beside_a_server_that_answers(client, proxy, asked):
+    proxy.set(Trouble("store", 503))
+    client.request("POST", "/api/2.0/mlflow-artifacts/artifacts/1/weights.pt", b"y" * 20_000)
+    assert client.getresponse().status == 503
+    client.close()
+    assert post(client) == (200, 5000)
+    assert len(asked) == 1
 
 
 def test_a_cut_request_never_arrives(client, proxy, asked):

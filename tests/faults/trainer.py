@@ -17,7 +17,7 @@ from msgspec import Struct
 from tests.faults.reference import Reference
 from tests.support import forking
 from tracking_hooks.events import Run
-from tracking_hooks.plugins import capture, load_trainer_sides
+from tracking_hooks.plugins import capture, load_trainer_sides, of_parts
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import read_settings
@@ -46,7 +46,7 @@ def main(path: Path) -> None:
     run = Run(uid=spec.uid, name="train", project=spec.uid, task="detect", save_dir=spec.save_dir)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     recorder = Recorder.start(
-        run, capture(load_trainer_sides(spec.plugins), run), read_settings(), logging.getLogger("trainer"),
+        run, of_parts(capture(load_trainer_sides(spec.plugins), run)), read_settings(), logging.getLogger("trainer"),
         params=start["params"], environment=start["environment"],
     )  # fmt: skip
     recorder.check()

@@ -8,9 +8,11 @@ from textwrap import dedent
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from tests.support import runs
 from tests.support.processes import wait_for
+from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
 from tracking_hooks.run import filesystems
@@ -144,6 +146,16 @@ def elsewhere(monkeypatch):
         os.utime(heartbeat, (now - last_sign, now - last_sign))
 
     return leave
+
+
+@pytest.fixture
+def cli():
+    """Call ``tracking-hooks`` in this process."""
+
+    def call(*arguments):
+        return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(argument) for argument in arguments])
+
+    return call
 
 
 @pytest.fixture

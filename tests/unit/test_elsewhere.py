@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from tracking_hooks.cli import main
-from tracking_hooks.delivery.spawn import DELIVERED
+from tracking_hooks.delivery.spawn import BUSY, DELIVERED
 from tracking_hooks.run import layout, orphans, state
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.liveness import Lock
@@ -89,6 +89,16 @@ def test_a_relay_on_another_machine_is_at_work_while_it_gives_signs_of_life(run,
     files.path.mkdir(parents=True)
     elsewhere(files.lock, files.heartbeat)
     assert state.has_relay(run.folder, "notes")
+
+
+def test_a_relay_leaves_the_delivery_to_that_of_another_machine_while_it_gives_signs_of_life(run, elsewhere):
+    files = run.folder.relay("notes")
+    files.path.mkdir(parents=True)
+    elsewhere(files.lock, files.heartbeat, last_sign=200)
+    assert run.relay("notes", drain=True) == BUSY
+    assert run.noted() == []
+    elsewhere(files.lock, files.heartbeat, last_sign=400)
+    assert run.relay("notes", drain=True) == DELIVERED
 
 
 def test_a_relay_that_writes_the_end_of_a_run_is_given_a_moment(run, monkeypatch):

@@ -9,9 +9,7 @@ import sys
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 
-from tracking_hooks.cli import main
 from tracking_hooks.delivery.spawn import DELIVERED, PENDING, start_adopter, start_relay
 from tracking_hooks.delivery.sync import Watcher, deliver
 from tracking_hooks.plugins import capture, load_trainer_sides
@@ -35,14 +33,6 @@ class Plugin(Notes):
 @pytest.fixture
 def notes(installed):
     return "notes"
-
-
-@pytest.fixture
-def cli():
-    def call(*arguments):
-        return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(argument) for argument in arguments])
-
-    return call
 
 
 def unfinished(folder):

@@ -114,6 +114,13 @@ def test_a_run(service, online, run, save_dir):
     ]
 
 
+def test_a_project_may_be_called_runs(service, online, save_dir):
+    """As YOLO's folder is; W&B's interface leaves that word out of a path."""
+    calls = recorded_run(save_dir)
+    deliver(calls, {**online, "project": "runs"})
+    check_complete(service, calls)
+
+
 def test_a_replay_adds_nothing(service, online, save_dir):
     calls = recorded_run(save_dir)
     deliver(calls, online)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.run.journal import Entry
 
 TRIES = 3
 """How often an event is tried before it is set aside; also how often a process may die over one."""
 
-_MOST = 2000
-_AFTER_DEATHS = (_MOST, 50, 1)
+MOST = 2000
+"""How many events are given at once where nothing is suspected."""
+
+PATIENCE = 30.0
+"""Seconds in which an event is to be confirmed that others wait for: some trackers confirm at the end of a run only."""
+
+_PARTS = 40
+"""Into how many parts a stretch is divided over which a process has died: each death costs a start."""
 
 
 class Batches:
@@ -19,43 +27,56 @@ class Batches:
 
     def __init__(self, left: Inflight | None) -> None:
         """Begin with what an earlier process has left behind, if it died over it."""
-        self._start = self._end = 0
-        self._size = _MOST
-        self._deaths = 0
-        self._failures: dict[int, int] = {}
+        self._suspects = Inflight(0, 0, 0)
+        self._size = MOST
+        self._waited_for = ((0, 0), 0.0)
+        self._failures: dict[int, int] = {}  # by where an event ends
         if left:
-            self._start, self._end, self._deaths = left.start, left.end, left.deaths + 1
-            self._size = _AFTER_DEATHS[min(self._deaths, len(_AFTER_DEATHS) - 1)]
+            self._suspects = structs.replace(left, deaths=left.deaths + 1)
+            self._size = max(1, left.events // _PARTS)
 
     def bounds(self, offset: int) -> tuple[int, int | None]:
         """Return how many events to give at once from an offset on, and the offset to stop at."""
-        if offset >= self._end:
-            return _MOST, None
-        if offset < self._start:
-            return _MOST, self._start
-        return self._size, self._end
+        if offset >= self._suspects.end:
+            return MOST, None
+        if offset < self._suspects.start:
+            return MOST, self._suspects.start
+        return self._size, self._suspects.end
 
-    def note(self, batch: Sequence[Entry]) -> Inflight:
-        """Return what is noted while a batch is given."""
-        is_suspect = self._start <= batch[0].start < self._end
-        return Inflight(batch[0].start, batch[-1].end, self._deaths if is_suspect else 0)
+    def is_near(self, safe: int, given: int, now: float) -> bool:
+        """Whether what was given has to be confirmed first: else nobody could tell which event is at fault.
+
+        :param safe: the offset behind what is confirmed
+        :param given: the offset behind what was given
+        :param now: seconds since 1970
+        """
+        if not (given >= self._suspects.start and safe < self._suspects.end):
+            return False
+        if (safe, given) != self._waited_for[0]:
+            self._waited_for = (safe, given), now
+        return now - self._waited_for[1] <= PATIENCE
+
+    def note(self, stretch: Inflight) -> Inflight:
+        """Return what is noted while a stretch is on its way."""
+        is_suspect = self._suspects.start <= stretch.start < self._suspects.end
+        return structs.replace(stretch, deaths=self._suspects.deaths) if is_suspect else stretch
 
     def verdict(self, batch: Sequence[Entry]) -> str:
         """Return why a batch is not given any more; empty if it is."""
-        is_culprit = len(batch) == 1 and batch[0].start == self._start
-        if is_culprit and self._deaths >= TRIES:
-            return f"the relay process died {self._deaths} times at this event"
+        suspects = self._suspects
+        is_culprit = len(batch) == suspects.events == 1 and batch[0].end == suspects.end
+        if is_culprit and suspects.deaths >= TRIES:
+            return f"the relay process died {suspects.deaths} times at this event"
         return ""
 
-    def failed(self, batch: Sequence[Entry]) -> bool:
-        """Take in that a batch has failed; return whether it is one event that has failed often enough."""
-        self._start, self._end, self._deaths = batch[0].start, batch[-1].end, 0
-        self._size = max(1, len(batch) // 2)
-        if len(batch) > 1:
-            return False
-        self._failures[self._start] = self._failures.get(self._start, 0) + 1
-        return self._failures[self._start] >= TRIES
+    def failed(self, stretch: Inflight) -> bool:
+        """Take in that something in a stretch has failed; return whether it is one event that has failed often enough.
 
-    def suspect(self, start: int, end: int) -> None:
-        """Have the events between two offsets given one at a time: one of them is at fault, nobody knows which."""
-        self._start, self._end, self._deaths, self._size = start, end, 0, 1
+        :param stretch: all that was on its way: one of these events is at fault
+        """
+        self._suspects = structs.replace(stretch, deaths=0)
+        self._size = max(1, min(stretch.events, MOST) // 2)
+        if stretch.events > 1:
+            return False
+        self._failures[stretch.end] = self._failures.get(stretch.end, 0) + 1
+        return self._failures[stretch.end] >= TRIES

@@ -46,17 +46,12 @@ class Current:
         """
         self._make = make
         self._instance: Instance | None = None
-        self._context: Context | None = None
-
-    @property
-    def context(self) -> Context | None:
-        """What the instance was told when it was opened, and goes on with; None: it is not open."""
-        return self._context
+        self.is_open = False
 
     @property
     def is_usable(self) -> bool:
         """Whether it can be called: it is open, or does not need to be."""
-        return self._context is not None or not self.instance.needs_open
+        return self.is_open or not self.instance.needs_open
 
     @property
     def instance(self) -> Instance:
@@ -81,8 +76,8 @@ class Current:
             if not isinstance(error, (Rejected, *OUTAGE)):
                 logger.exception("open failed")
             raise Down(error) from error
-        self._context = context
+        self.is_open = True
 
     def discard(self) -> None:
         """Let go of it."""
-        self._instance = self._context = None
+        self._instance, self.is_open = None, False

@@ -3,8 +3,10 @@
 A batch of events is given, ``flush`` is called behind it, and what that confirms is safe: it is not given again. After
 any exception the instance is discarded, and a fresh one goes on behind what is safe. ``Unavailable``, any ``OSError``
 and whatever ``open`` raises mean that the tracker is down: ``Down`` is raised, and the caller tries again. Any other
-exception means that an event of the batch is at fault. The batch is narrowed down to it, and it is set aside when it
-was rejected, or has failed three times. A file is a batch of its own, so that it is not sent again for something else.
+exception means that one of the events is at fault that were on their way: given, and not safe. They are given again, in
+smaller batches, each when the one before it is safe, until one event is left. That is set aside when it was rejected,
+or has failed three times. What a process died over is narrowed down in the same way. A file is a batch of its own, so
+that it is not sent again for something else.
 
 Nothing here opens a file, waits, or knows of processes.
 """
@@ -15,18 +17,20 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracking_hooks.delivery.batches import TRIES, Batches
-from tracking_hooks.delivery.context import Context
-from tracking_hooks.delivery.current import OUTAGE, Current, Down, said
+from tracking_hooks.delivery.batches import PATIENCE, TRIES, Batches
+from tracking_hooks.delivery.current import OUTAGE, Current, Down
 from tracking_hooks.delivery.ledger import Ledger
 from tracking_hooks.delivery.ports import Disk, Inflight, Instance, Source
-from tracking_hooks.delivery.shelf import Shelf, shown
+from tracking_hooks.delivery.shelf import Shelf, file_of, log_failure
 from tracking_hooks.events import Rejected, State
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import Cursor, SetAside
 from tracking_hooks.run.plain import check_state
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
+
+_RETRY = 3600.0
+"""Seconds after which an event is tried again that was given late and not confirmed."""
 
 
 class Deliverer:
@@ -59,10 +63,13 @@ class Deliverer:
         self._current = Current(make)
         self._between = between
         self._ledger = Ledger(cursor)
-        self._late: set[int] = set()  # given again, and not confirmed
+        self._late: SetAside | None = None  # given again, and not confirmed
+        self._late_since = 0.0
+        self._is_saved = True
         self._now = 0.0
         if left and left.late:
             self.shelf.died_over(left.start, left.deaths + 1, TRIES)
+            self.shelf.save()
             self._disk.clear_note()
         self._batches = Batches(None if left and left.late else left)
 
@@ -79,7 +86,14 @@ class Deliverer:
     @property
     def is_unconfirmed(self) -> bool:
         """Whether the plugin was given something that is not safe yet."""
-        return self._ledger.is_unconfirmed or bool(self._late)
+        return self._ledger.is_unconfirmed or self._late is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing more is given until that is safe: if it fails, it is known what has."""
+        return self.is_unconfirmed and (
+            self._late is not None or self._batches.is_near(self.cursor.offset, self.offset, self._now)
+        )
 
     def pause(self) -> None:
         """Do what is done between two events, where none is given at the moment."""
@@ -93,10 +107,16 @@ class Deliverer:
         :raises Down: if the tracker is down
         """
         self._now = now
-        offset = self._ledger.given.offset
-        entries = self._source.read(offset, *self._batches.bounds(offset))
+        if not (self._is_saved and self.shelf.is_saved):
+            self._save()
+        if self._late and now - self._late_since > PATIENCE:
+            self._put_off(self._late, Rejected("the tracker has not confirmed it", retry_after=_RETRY))
+            self._late = None
+        if self.is_waiting:
+            return False
+        entries = self._source.read(self.offset, *self._batches.bounds(self.offset))
         if entries:
-            self._give(self._cut(entries))
+            self._give(_first_batch(entries, self._current.instance.wants))
             return True
         if self.is_unconfirmed:
             return False
@@ -112,35 +132,25 @@ class Deliverer:
         """
         if not self.is_unconfirmed:
             return False
-        before, until = (self._ledger.safe, len(self._late)), self._ledger.given.offset
-        if fault := self._fault(lambda: self._flush(self._current.instance)):
-            self._batches.suspect(self._ledger.safe.offset, until)
-            raise Down(fault)
-        return before != (self._ledger.safe, len(self._late))
+        before, late, stretch = self.cursor, self._late, self._ledger.on_its_way()
+        fault = self._fault(self._flush)
+        if fault and late:
+            self._put_off(late, fault)
+        elif fault:
+            self._blame(stretch, fault)
+        return fault is None and (before, late) != (self.cursor, self._late)
 
     # -- giving -----------------------------------------------------------------------------------------------
 
-    def _cut(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Return the first batch of what was read: a file stands alone."""
-        for count, entry in enumerate(entries):
-            if entry.call and _has_file(entry.call) and self._current.instance.wants(entry.call.hook):
-                return entries[: max(count, 1)]
-        return entries
-
     def _give(self, batch: Sequence[Entry]) -> None:
         first = batch[0]
-        if self._is_open_question(first) and (reason := self._batches.verdict(batch)):
-            self._discard()
-            self.shelf.put(first, Rejected(), reason, self._now)
+        if first.call and first.call.seq not in self.shelf and (reason := self._batches.verdict(batch)):
+            self.shelf.put(first, Rejected(reason), self._now)
+            self.shelf.save()
             return
-        fault = self._fault(lambda: self._give_in_order(batch))
-        if fault is None:
-            return
-        is_alone = len(batch) == 1
-        if is_alone and not isinstance(fault, Rejected):
-            logger.error("%s failed", shown(first), exc_info=fault)
-        if (is_alone and isinstance(fault, Rejected)) or self._batches.failed(batch):
-            self.shelf.put(first, fault, said(fault), self._now)
+        stretch = self._ledger.on_its_way(batch)
+        if fault := self._fault(lambda: self._give_in_order(batch, self._batches.note(stretch))):
+            self._blame(stretch, fault)
 
     def _fault(self, call: Callable[[], object]) -> Exception | None:
         """Do what calls the plugin; return what it raised if an event is at fault: the instance is gone then.
@@ -149,128 +159,135 @@ class Deliverer:
         """
         try:
             call()
-        except Down:
-            raise
-        except OUTAGE as error:
+        except Exception as error:
             self._discard()
-            raise Down(error) from error
-        except Exception as error:  # noqa: BLE001 a plugin may raise anything
-            self._discard()
+            if isinstance(error, Down):
+                raise
+            if isinstance(error, OUTAGE):
+                raise Down(error) from error
             return error
         return None
 
-    def _give_in_order(self, batch: Sequence[Entry]) -> None:
-        plugin = self._current.instance
-        wanted = {entry.call.seq for entry in batch if entry.call and self._is_wanted(plugin, entry.call)}
-        is_noted = False
+    def _blame(self, stretch: Inflight, fault: Exception) -> None:
+        """Set aside what has failed, if it is one event and that is enough; else look closer."""
+        is_enough = self._batches.failed(stretch) or isinstance(fault, Rejected)
+        if stretch.events > 1:
+            return
+        entry = self._source.read(stretch.start, 1, stretch.end)[0]
+        log_failure(entry, fault)
+        if is_enough:
+            self.shelf.put(entry, fault, self._now)
+            self.shelf.save()
+
+    def _give_in_order(self, batch: Sequence[Entry], note: Inflight) -> None:
+        is_anything_given = False
         for entry in batch:
             call = entry.call
             if entry.damage:
                 logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
-            is_delivered = call is not None and call.seq not in self.shelf
-            if call is not None and call.seq in wanted:
-                self._open(call, entry.start).coming(call)
-                if not is_noted:  # behind `open`: to die there is no event's fault
-                    self._disk.note(self._batches.note(batch))
-                    is_noted = True
-                is_delivered = self._give_one(plugin, entry, call)
-            self._ledger.dealt_with(entry, wanted=bool(call and call.seq in wanted), delivered=is_delivered)
+            is_given = call is not None and self._give_one(entry, call, None if is_anything_given else note)
+            is_anything_given |= is_given
+            self._ledger.dealt_with(entry, is_given=is_given)
             if call is not None:
-                self.shelf.replace(call)
-                if self._current.context:
-                    self._current.context.passed(call)
-        if not wanted:
-            if self._ledger.passed_over():
-                self._disk.save_cursor(self._ledger.safe)
-            return
-        self._flush(plugin)
+                self.shelf.passed(call)
+        if is_anything_given:
+            self._flush()
+        elif self._ledger.passed_over():
+            self._save()
 
-    def _give_one(self, plugin: Instance, entry: Entry, call: Call) -> bool:
-        """Give an event; return whether it was given."""
+    def _give_one(self, entry: Entry, call: Call, note: Inflight | None) -> bool:
+        """Give an event if it is wanted; return whether it was given. The first of a batch is given with a note."""
+        if call.seq in self.shelf or not self._current.instance.wants(call.hook):
+            return False
         try:
             args = self._source.arguments(call)
         except Rejected as error:  # what it names is gone: the plugin is not asked
-            self.shelf.put(entry, error, said(error), self._now)
+            self.shelf.put(entry, error, self._now)
             return False
-        self._between(plugin, self._ledger.given.state)
-        plugin.give(call, args, self._ledger.given.state)
+        self._open(call, entry.start)
+        if note:
+            self._disk.note(note)
+        self._between(self._current.instance, self._ledger.given.state)
+        self._current.instance.give(call, args, self._ledger.given.state)
         self.given_at_all += 1
         return True
 
     def _give_late(self, event: SetAside) -> None:
         """Give an event again that was set aside, behind all others."""
-        entry = next(iter(self._source.read(event.start, 1, event.end)), None)
-        call = entry.call if entry else None
-        if entry is None or call is None:
-            self.shelf.put_off(event, Rejected(), "its line in the journal cannot be read any more", self._now)
+        call = next((entry.call for entry in self._source.read(event.start, 1, event.end)), None)
+        if call is None:
+            self._put_off(event, Rejected("its line in the journal cannot be read any more"))
             return
-        fault: Exception | None
         try:
             args = self._source.arguments(call)
-            fault = self._fault(lambda: self._give_once_more(entry, call, args, event.deaths))
         except Rejected as error:
-            fault = error
-        finally:
-            self._disk.clear_note()
-        if fault and not isinstance(fault, Rejected):
-            logger.error("%s failed", shown(event), exc_info=fault)
-        if fault:
-            self.shelf.put_off(event, fault, said(fault), self._now)
+            self._put_off(event, error)
+            return
+        if fault := self._fault(lambda: self._give_once_more(event, call, args)):
+            self._put_off(event, fault)
 
-    def _give_once_more(self, entry: Entry, call: Call, args: Mapping[str, Any], deaths: int) -> None:
-        self._open(None, self._ledger.given.offset)
-        self._disk.note(Inflight(entry.start, entry.end, deaths, late=True))
+    def _give_once_more(self, event: SetAside, call: Call, args: Mapping[str, Any]) -> None:
+        self._open(None, self.offset)
+        self._disk.note(Inflight(event.start, event.end, deaths=event.deaths, late=True))
+        self._late, self._late_since = event, self._now
         self._current.instance.give(call, args, self._ledger.given.state)
         self.given_at_all += 1
-        self._late.add(call.seq)
-        self._flush(self._current.instance)
+        self._flush()
 
-    def _flush(self, plugin: Instance) -> None:
-        answer = plugin.flush(self._ledger.given.state)
+    def _put_off(self, event: SetAside, fault: Exception) -> None:
+        self.shelf.put_off(event, fault, self._now)
+        self.shelf.save()
+
+    def _flush(self) -> None:
+        answer = self._current.instance.flush(self._ledger.given.state)
         check_state(self._ledger.given.state)
-        if answer is None and self._late:  # a number tells nothing of them: they have lower ones
-            self._ledger.given.delivered += len(self._late)
-            self.shelf.drop(self._late)
-            self._late.clear()
-        if self._ledger.flushed(answer):
-            self._disk.save_cursor(self._ledger.safe)
+        late = self._late
+        if late and answer not in (None, late.seq):
+            return  # a higher number tells nothing of it
+        if self._ledger.flushed(None if late else answer):
+            self._save()
+        if late:  # behind its state: to give it twice is better than to forget what came of it
+            self._late = None
+            self.shelf.drop(late.seq)
+            self._save()
+
+    def _save(self) -> None:
+        """Write down what is safe."""
+        self._is_saved = False  # should it fail, the next step tries again
+        self.shelf.settle(self.cursor.seq)
+        self.shelf.save()
+        self._ledger.count(self.shelf.count(self.cursor.offset))
+        self._disk.save_cursor(self.cursor)
+        self._is_saved = True
 
     # -- the instance -----------------------------------------------------------------------------------------
 
-    def _is_open_question(self, entry: Entry) -> bool:
-        return entry.call is not None and entry.call.seq not in self.shelf
-
-    def _is_wanted(self, plugin: Instance, call: Call) -> bool:
-        return call.seq not in self.shelf and plugin.wants(call.hook)
-
-    def _open(self, coming: Call | None, offset: int) -> Context:
-        """Open the instance unless it is; return what it knows of the run.
+    def _open(self, coming: Call | None, offset: int) -> None:
+        """Open the instance unless it is.
 
         :param coming: the event that comes next, unless that is given late
         :param offset: what stands before it is told
         :raises Down: whatever ``open`` raises
         """
-        if self._current.context:
-            return self._current.context
+        if self._current.is_open:
+            return
         context = self._source.context(offset)
         self._disk.clear_note()  # to die in `open` is no event's fault
-        try:
-            self._current.open(context, coming, self._ledger.given.state)
-        except Down:
-            self._discard()
-            raise
+        self._current.open(context, coming, self._ledger.given.state)
         self._ledger.opened()
-        self._disk.save_cursor(self._ledger.safe)
-        return context
+        self._save()
 
     def _discard(self) -> None:
         """Let go of the instance; go on from what is safe."""
-        self._disk.clear_note()
         self._current.discard()
-        self._late.clear()
+        self._late = None
         self._ledger.fall_back()
+        self._disk.clear_note()
 
 
-def _has_file(call: Call) -> bool:
-    file = call.args.get("artifact") or call.args.get("checkpoint")
-    return bool(file and file.digest)
+def _first_batch(entries: Sequence[Entry], wants: Callable[[str], bool]) -> Sequence[Entry]:
+    """Return what is given at once: a file stands alone."""
+    for count, entry in enumerate(entries):
+        if entry.call and file_of(entry.call) and wants(entry.call.hook):
+            return entries[: max(count, 1)]
+    return entries

@@ -9,6 +9,7 @@ from typing import Any
 import pluggy
 
 from tracking_hooks.delivery.context import Context
+from tracking_hooks.delivery.shelf import file_of
 from tracking_hooks.delivery.watchdog import Watchdog
 from tracking_hooks.events import Action, Destination, Run, State
 from tracking_hooks.run.journal import EVENTS, Call, plain
@@ -50,7 +51,7 @@ class PluginInstance:
 
     def give(self, call: Call, args: Mapping[str, Any], state: State) -> None:
         """Call the event's hook, and ``on_event``."""
-        file = args.get("artifact") or args.get("checkpoint")
+        file = file_of(call)
         more = (file.size or 0) / _BYTES_PER_SECOND if file else 0.0
         about = {**self._about, "state": state, "time": call.time, "seq": call.seq}
         with self._watchdog.watching(f"{self._name}, {call.hook}", more):

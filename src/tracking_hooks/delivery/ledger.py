@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.run.journal import Entry
 from tracking_hooks.run.layout import Cursor
 
@@ -14,7 +16,7 @@ class _Mark(NamedTuple):
     """A point behind a flush."""
 
     wanted: int
-    """The last event up to here that the plugin had something to do for."""
+    """The last event up to here that the plugin was given."""
     cursor: Cursor
 
 
@@ -32,20 +34,24 @@ class Ledger:
         """Whether the plugin was given something that is not safe yet."""
         return bool(self._marks)
 
-    def dealt_with(self, entry: Entry, *, wanted: bool, delivered: bool) -> None:
+    def on_its_way(self, batch: Sequence[Entry] = ()) -> Inflight:
+        """Return the stretch of what is not safe, with a batch that comes next."""
+        end = batch[-1].end if batch else self.given.offset
+        return Inflight(self.safe.offset, end, _lines(self.given) - _lines(self.safe) + len(batch))
+
+    def dealt_with(self, entry: Entry, *, is_given: bool) -> None:
         """Go on behind an entry.
 
-        :param wanted: whether the plugin was given it
-        :param delivered: whether it counts as delivered: not if it was set aside
+        :param is_given: whether the plugin was given it
         """
         self.given.offset = entry.end
         if entry.call is None:
             self.given.damaged += 1
             return
         self.given.seq = entry.call.seq
-        self.given.delivered += delivered
+        self.given.delivered += 1  # until it is known what is set aside, see `count`
         self.given.ended = entry.call.hook == "on_run_end"
-        if wanted:
+        if is_given:
             self._wanted = entry.call.seq
 
     def flushed(self, answer: int | None) -> bool:
@@ -53,6 +59,8 @@ class Ledger:
 
         :param answer: the last event that is confirmed, rounded down to a point behind a flush; None: all of them
         """
+        if self._marks and self._marks[-1].cursor.offset == self.given.offset:
+            self._marks.pop()  # asked once more
         self._marks.append(_Mark(self._wanted, copy.deepcopy(self.given)))
         confirmed = None
         while self._marks and (answer is None or self._marks[0].wanted <= answer):
@@ -76,8 +84,17 @@ class Ledger:
         """Take in the state that ``open`` has left: it counts at once."""
         self.safe.state = copy.deepcopy(self.given.state)
 
+    def count(self, aside: int) -> None:
+        """Take in how many of the events up to ``safe`` are set aside; the others are delivered."""
+        events = self.safe.delivered + self.safe.aside
+        self.safe.delivered, self.safe.aside = events - aside, aside
+
     def fall_back(self) -> None:
         """Go on from what is safe: the instance that was given more is gone."""
         self.given = copy.deepcopy(self.safe)
         self._wanted = self.safe.seq
         self._marks.clear()
+
+
+def _lines(cursor: Cursor) -> int:
+    return cursor.delivered + cursor.aside + cursor.damaged

@@ -18,6 +18,9 @@ class Inflight(Struct):
 
     start: int
     end: int
+    """A stretch of the journal, in bytes."""
+    events: int = 1
+    """How many are in it."""
     deaths: int = 0
     """How often a process has died over it before."""
     late: bool = False

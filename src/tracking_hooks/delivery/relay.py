@@ -87,7 +87,7 @@ class Relay:
         """Deliver until there is nothing left to do; return the exit code."""
         self.files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = Lock(self.files.lock)
-        if not lock.acquire():
+        if state.has_relay(self.folder, self.label) or not lock.acquire():  # the lock may not reach to where it is
             return BUSY
         self.files.health.unlink(missing_ok=True)  # what an earlier relay said of itself
         self._watch.start()
@@ -131,7 +131,9 @@ class Relay:
         )
         if self._retry or self._drain:
             self.deliverer.shelf.retry(everything=self._retry)
-        return self._follow()
+        code = self._follow()
+        self._disk.clear_note()  # to end in good order is no death
+        return code
 
     def _follow(self) -> int:
         """Deliver what is there and what comes, until the run has ended; return the exit code."""
@@ -191,7 +193,7 @@ class Relay:
         """Whether nothing more comes: everything that is there was given."""
         if self._drain or not running or (self.deliverer.cursor.ended and not _is_resumed(self.folder)):
             # Nothing has come since, not even from another relay that has ended this run.
-            return not self._source.read(self.deliverer.offset, 1, None)
+            return self.deliverer.is_waiting or not self._source.read(self.deliverer.offset, 1, None)
         return False
 
     def _life(self) -> Life:

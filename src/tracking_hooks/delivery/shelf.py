@@ -5,24 +5,41 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from tracking_hooks.events import Rejected
+from tracking_hooks.delivery.current import said
+from tracking_hooks.events import Artifact, Checkpoint, Rejected
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import SetAside
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
+_SOONEST = 1.0
+"""Seconds after which an event is tried again at the earliest."""
+
+
+def file_of(call: Call) -> Artifact | Checkpoint | None:
+    """Return the file that an event comes with, if its content is final."""
+    for name in ("artifact", "checkpoint"):
+        file = call.args.get(name)
+        if isinstance(file, (Artifact, Checkpoint)) and file.digest:  # that of an unknown hook is plain data
+            return file
+    return None
+
 
 def name_of(call: Call) -> str:
     """Return what an event is about, among those of its hook: a later one of that name replaces it; empty: nothing."""
-    if artifact := call.args.get("artifact"):
-        return str(artifact.name)
-    if checkpoint := call.args.get("checkpoint"):
-        epoch = call.args.get("epoch") or 0
-        return f"{checkpoint.kind} {checkpoint.name(epoch)}" if checkpoint.digest else ""
-    return ""
+    file = file_of(call)
+    if isinstance(file, Checkpoint):
+        return f"{file.kind} {file.name(call.args.get('epoch') or 0)}"
+    return str(file.name) if file else ""
 
 
-def shown(event: Entry | SetAside) -> str:
+def log_failure(event: Entry | SetAside, fault: Exception) -> None:
+    """Say in the log where a plugin has failed; a rejection is no failure."""
+    if not isinstance(fault, Rejected):
+        logger.error("%s failed", _shown(event), exc_info=fault)
+
+
+def _shown(event: Entry | SetAside) -> str:
     """Return an event as the log names it."""
     if isinstance(event, SetAside):
         return f"{event.hook} (event {event.seq})"
@@ -30,15 +47,17 @@ def shown(event: Entry | SetAside) -> str:
 
 
 class Shelf:
-    """What is set aside, by number; each change is saved at once."""
+    """What is set aside, by number. To be saved before what is safe: an event that is in neither is lost."""
 
-    def __init__(self, events: Iterable[SetAside], save: Callable[[list[SetAside]], None]) -> None:
+    def __init__(self, events: Iterable[SetAside], write: Callable[[list[SetAside]], None]) -> None:
         """Begin with what was set aside before.
 
-        :param save: replaces the list on disk
+        :param write: replaces the list on disk
         """
         self._events = {event.seq: event for event in events}
-        self._save = save
+        self._write = write
+        self.is_saved = True
+        self._newer: dict[int, int] = {}  # event to the one that replaces it, once that is settled
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._events
@@ -47,7 +66,20 @@ class Shelf:
         """Return all, the oldest first."""
         return [self._events[seq] for seq in sorted(self._events)]
 
-    def put(self, entry: Entry, fault: Exception, reason: str, now: float) -> None:
+    def count(self, offset: int) -> int:
+        """Return how many there are before an offset of the journal."""
+        return sum(event.start < offset for event in self._events.values())
+
+    def save(self) -> None:
+        """Write down what has changed.
+
+        :raises OSError: if that fails; what has changed is kept for the next time
+        """
+        if not self.is_saved:
+            self._write(self.events())
+            self.is_saved = True
+
+    def put(self, entry: Entry, fault: Exception, now: float) -> None:
         """Set an event aside.
 
         :param fault: what was raised; a ``Rejected`` says when the event is tried again
@@ -55,38 +87,44 @@ class Shelf:
         call = entry.call
         if call is None:
             return  # a damaged line is nobody's to take
-        logger.error("%s is set aside: %s", shown(entry), reason)
+        reason = said(fault)
+        logger.error("%s is set aside: %s", _shown(entry), reason)
         self._events[call.seq] = SetAside(
             seq=call.seq, start=entry.start, end=entry.end, hook=call.hook, name=name_of(call), reason=reason,
             retry_at=_retry_at(fault, now),
         )  # fmt: skip
-        self._save(self.events())
+        self.is_saved = False
 
-    def put_off(self, event: SetAside, fault: Exception, reason: str, now: float) -> None:
+    def put_off(self, event: SetAside, fault: Exception, now: float) -> None:
         """Say anew why an event is set aside, which was tried again."""
-        logger.error("%s stays set aside: %s", shown(event), reason)
-        event.reason, event.retry_at = reason, _retry_at(fault, now)
-        self._save(self.events())
+        log_failure(event, fault)
+        event.reason, event.retry_at = said(fault), _retry_at(fault, now)
+        logger.error("%s stays set aside: %s", _shown(event), event.reason)
+        self.is_saved = False
 
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Take events off: they were delivered, or are replaced."""
-        for seq in numbers:
-            self._events.pop(seq, None)
-        self._save(self.events())
+    def drop(self, seq: int) -> None:
+        """Take an event off: it was delivered, or is replaced."""
+        if self._events.pop(seq, None):
+            self.is_saved = False
 
-    def replace(self, call: Call) -> None:
-        """Drop what a later event replaces: an old file overwrites no newer one."""
-        name = name_of(call)
-        same = [event for event in self._events.values() if (event.hook, event.name) == (call.hook, name)]
-        if name and (old := [event.seq for event in same if event.seq < call.seq]):
+    def passed(self, call: Call) -> None:
+        """Take in an event that may replace others: an old file overwrites no newer one."""
+        if name := name_of(call):
+            for event in self._events.values():
+                if (event.hook, event.name) == (call.hook, name) and event.seq < call.seq:
+                    self._newer[event.seq] = call.seq
+
+    def settle(self, seq: int) -> None:
+        """Drop what is replaced by an event up to this one: those are delivered, or set aside themselves."""
+        for old in [old for old, newer in self._newer.items() if newer <= seq]:
+            del self._newer[old]
             self.drop(old)
 
     def due(self, now: float) -> SetAside | None:
-        """Return the first that is to be tried again by now."""
-        for event in self.events():
-            if event.retry_at is not None and event.retry_at <= now:
-                return event
-        return None
+        """Return the one that has waited longest, of those that are to be tried again by now."""
+        due = [(event.retry_at, seq) for seq, event in self._events.items() if event.retry_at is not None]
+        when, seq = min(due, default=(now + 1, 0))
+        return self._events[seq] if when <= now else None
 
     def retry(self, *, everything: bool) -> None:
         """Have events tried again at once: those that are refused for now, or everything."""
@@ -108,9 +146,9 @@ class Shelf:
                 event.deaths = deaths
                 if deaths >= most:
                     event.retry_at, event.reason = None, f"the relay process died {deaths} times at this event"
-        self._save(self.events())
+        self.is_saved = False
 
 
 def _retry_at(fault: Exception, now: float) -> float | None:
     after = fault.retry_after if isinstance(fault, Rejected) else None
-    return None if after is None else now + after
+    return None if after is None else now + max(after, _SOONEST)

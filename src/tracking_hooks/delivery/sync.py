@@ -103,6 +103,7 @@ class _Round:
         self._workers = Workers(settings, retry=retry)
         self._retry = retry
         self._down: dict[tuple[str, str], str] = {}
+        self._hung: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """End the processes."""
@@ -120,7 +121,7 @@ class _Round:
             result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
             return result
         # Another relay may have delivered it meanwhile.
-        is_done = state.is_delivered(folder, label) and not _is_tried_again(result.aside, retry=self._retry)
+        is_done = not self._retry and not state.owed(folder, label).is_worth_a_try
         code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
         owed = state.owed(folder, label)
         result.delivered = owed.delivered - job.before
@@ -131,13 +132,17 @@ class _Round:
             result.note = "a relay is at work on it"
         elif not result.done:
             result.note = _why(folder.relay(label), code)
-            self._note_outage(job, result.note)
+            self._note_outage(job, code, result.note)
         return result
 
-    def _note_outage(self, job: _Job, reason: str) -> None:
+    def _note_outage(self, job: _Job, code: int, reason: str) -> None:
+        place = job.target.place, job.target.plugin
+        if code == HANGING and place not in self._hung:
+            self._hung.add(place)  # this run may be the reason: the next one is tried, or it would block all for ever
+            return
         health = read_json(job.folder.relay(job.label).health, Health)
         if health and health.state == "down" and not health.only_this_run:
-            self._down[job.target.place, job.target.plugin] = reason
+            self._down[place] = reason
 
 
 def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
@@ -149,14 +154,9 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
     jobs = []
     for label in state.labels(folder):
         owed = state.owed(folder, label)
-        if owed.is_pending or _is_tried_again(owed.aside, retry=retry):
+        if owed.is_worth_a_try or (retry and owed.aside):
             jobs.append(_Job(folder, label, Target.of(folder, label, head), owed.delivered))
     return sorted(jobs, key=lambda job: plugins.first_part(job.target.plugin) != job.target.plugin)
-
-
-def _is_tried_again(aside: Iterable[SetAside], *, retry: bool) -> bool:
-    """Whether something that is set aside is tried again now: what is refused for now, or everything."""
-    return any(retry or event.retry_at is not None for event in aside)
 
 
 class Watcher:

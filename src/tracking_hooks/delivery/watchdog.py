@@ -32,7 +32,8 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look, and to give signs of life."""
+        self._heart.beat()
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:

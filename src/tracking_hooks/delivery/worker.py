@@ -11,8 +11,9 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -53,7 +54,7 @@ def work(arguments: list[str]) -> None:
     be_a_relay()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
-        with connection.makefile("rw", encoding="utf-8") as file:
+        with suppress(BrokenPipeError), connection.makefile("rw", encoding="utf-8") as file:  # `sync` may have ended
             for count, line in enumerate(file, 1):
                 job = Job(**json.loads(line))
                 with _as_before(job):
@@ -81,10 +82,12 @@ def _as_before(job: Job) -> Iterator[None]:
     for output in (1, 2):
         os.dup2(fd, output)
     os.close(fd)
-    folder, environment = Path.cwd(), dict(os.environ)
+    folder, environment = os.open(".", os.O_RDONLY), dict(os.environ)  # not by name: it may be deleted meanwhile
     try:
         yield
     finally:
-        os.chdir(folder)
+        sys.stdout.flush()  # what a plugin has printed belongs to this run's log
+        os.fchdir(folder)
+        os.close(folder)
         os.environ.clear()
         os.environ.update(environment)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -18,18 +21,28 @@ from tracking_hooks.settings import Settings
 
 _START = 0.2
 """Seconds between two looks whether a process that was just started still lives."""
+_KINDLY = 10.0
+"""Seconds that a process has to end by itself: what a plugin has left running in it is ended in order."""
+_LONGEST = 60
+"""How long a folder's path may be for the name of a socket below it to be short enough."""
 
 
 class _Worker:
     """One such process, and the connection to it."""
 
     def __init__(self, log: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="tracking-hooks-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        parent = tempfile.gettempdir()
+        parent = parent if len(os.fsencode(parent)) <= _LONGEST else "/tmp"  # noqa: S108 a fresh folder is made in it
+        with (
+            tempfile.TemporaryDirectory(prefix="tracking-hooks-", dir=parent) as folder,
+            socket.socket(socket.AF_UNIX) as listener,
+        ):
             address = str(Path(folder, "socket"))
             listener.bind(address)
             listener.listen(1)
             listener.settimeout(_START)
             self.process = start_worker(address, log)
+            self._is_at_work = False
             self._file = self._connected(listener)
 
     def _connected(self, listener: socket.socket) -> TextIO | None:
@@ -45,20 +58,24 @@ class _Worker:
 
     def deliver(self, job: Job) -> Answer:
         """Deliver a run; if the process dies over it, its exit code is the answer."""
-        line = ""
+        line, self._is_at_work = "", True
         if self._file:
-            try:
+            with suppress(OSError):
                 self._file.write(json.dumps(msgspec.to_builtins(job)) + "\n")
                 self._file.flush()
                 line = self._file.readline()
-            except OSError:
-                line = ""
-        return Answer(**json.loads(line)) if line else Answer(self.process.wait(), is_last=True)
+        answer = Answer(**json.loads(line)) if line.endswith("\n") else Answer(self.process.wait(), is_last=True)
+        self._is_at_work = False
+        return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process: at once if it is at work, for it can be ended at any moment."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
+        if not self._is_at_work:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_KINDLY)
         end_process(self.process)
 
 

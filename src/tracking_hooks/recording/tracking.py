@@ -84,7 +84,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
             return None
         sides = plugins.load_trainer_sides(names)
-        control = [*rules.build(settings.rules()), *((name, side) for name, side in sides.items() if side)]
+        control = rules.build(settings.rules())
         if parent:
             name = parents.trial_name(run.name)
             run = msgspec.structs.replace(run, name=name, project=parent.run.project, parent=parent.run.uid)

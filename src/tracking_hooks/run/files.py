@@ -119,7 +119,7 @@ def locate_for_call(folder: RunFolder, recorded_in: Path, args: Mapping[str, Any
     args = dict(args)
     for name in ("artifact", "checkpoint"):
         file = args.get(name)
-        if file is not None and file.digest is not None:
+        if isinstance(file, (Artifact, Checkpoint)) and file.digest is not None:  # an unknown hook's is plain data
             args[name] = structs.replace(file, path=locate(folder, recorded_in, file))
     return args
 

@@ -59,6 +59,8 @@ class Cursor(Struct, kw_only=True):
     """Bytes of the journal that are dealt with."""
     seq: int = 0
     delivered: int = 0
+    aside: int = 0
+    """Events up to here that were set aside when this was written; ``state.owed`` counts them anew."""
     damaged: int = 0
     """Lines that could not be read."""
     state: State = {}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from tracking_hooks.events import Error
 from tracking_hooks.run import journal
-from tracking_hooks.run.layout import RunFolder, SetAside, read_json
+from tracking_hooks.run.layout import Cursor, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import SILENCE, Life, Watch, look
 
 _PATIENCE = 2.0
@@ -82,6 +82,11 @@ class Owed(Struct, frozen=True, kw_only=True):
         return self.pending > 0 or not self.is_over or due
 
     @property
+    def is_worth_a_try(self) -> bool:
+        """Whether somebody who asks for delivery can hope for some: also for what is refused for now."""
+        return self.is_pending or any(event.retry_at is not None for event in self.aside)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the tracker has all of it: nothing is pending, nothing set aside."""
         return not (self.pending or self.aside) and self.is_over
@@ -95,14 +100,30 @@ def owed(folder: RunFolder, label: str) -> Owed:
     files = folder.relay(label)
     cursor = files.read_cursor()
     size = folder.journal.stat().st_size
-    pending = _count_lines(folder.journal, cursor.offset) if cursor.offset < size else 0
+    lines = _count_lines(folder.journal, cursor.offset) if cursor.offset < size else 0
+    if not cursor.offset:
+        lines = max(lines - 1, 0)  # the head is no event
     has_end = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
+    aside = files.read_aside()
+    delivered, pending = settled(cursor, aside, lines)
     return Owed(
-        delivered=cursor.delivered,
-        pending=pending if cursor.offset else max(pending - 1, 0),  # the head is no event
-        aside=files.read_aside(),
+        delivered=delivered,
+        pending=pending,
+        aside=aside,
         is_over=has_end and cursor.offset >= size and not is_running(folder),
     )
+
+
+def settled(cursor: Cursor, aside: Sequence[SetAside], lines: int) -> tuple[int, int]:
+    """Return how many events are delivered, and how many pending; a replaced one counts as delivered.
+
+    Cursor and list are two files, and a relay may have died between writing the two.
+
+    :param aside: what is set aside
+    :param lines: what stands behind the cursor
+    """
+    before = sum(event.start < cursor.offset for event in aside)
+    return cursor.delivered + cursor.aside - before, lines - (len(aside) - before)
 
 
 def is_delivered(folder: RunFolder, label: str) -> bool:

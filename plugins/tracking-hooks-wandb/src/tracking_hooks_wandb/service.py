@@ -33,7 +33,8 @@ class Service:
 
     def __init__(self, entity: str, project: str, run_id: str) -> None:
         self._entity = entity
-        self._path = f"{entity}/{project}/{run_id}"
+        # Of a path, W&B leaves out one "runs": the name of a project, if there is no other.
+        self._path = f"{entity}/{project}/runs/{run_id}"
         self._run: Any = None
         self._steps: set[int] = set()
         self._read_from: float = math.inf
