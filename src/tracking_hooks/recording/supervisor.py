@@ -186,6 +186,8 @@ class Supervisor:
         :param waited: seconds waited already
         """
         names = [name for name in self.processes if self._has_relay(name) and not self._is_done(name)]
+        if not self._offline:  # these are about to be started
+            names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         if waited < _DOWN_WAIT:
             return names
         is_long = waited > _LONGEST_DOWN_WAIT
