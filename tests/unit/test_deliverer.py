@@ -66,6 +66,19 @@ def delivered(world):
     return settled(world.read_cursor(), world.read_aside(), len(behind))[0]
 
 
+def test_what_a_hook_itself_rejects_is_set_aside_though_nothing_before_it_is_confirmed():
+    """As where lines of a log are confirmed by a row that comes behind them."""
+    world = make_world(lag=10_000)
+    seq = record_file(world, "best.pt", "1")
+    poison(world, seq, "reject", retry_after=3600)
+    process = Process(world)
+    for _ in range(20):
+        process.deliverer.step(world.now)
+        process.deliverer.confirm()
+    assert list(aside(world)) == [seq]
+    assert process.deliverer.offset == world.end
+
+
 def test_of_ten_events_in_a_buffer_the_one_is_set_aside_that_its_flush_fails_at(world):
     poison(world, 4, "fail", "flush")
     deliver(world)

@@ -65,6 +65,7 @@ class Deliverer:
         self._ledger = Ledger(cursor)
         self._late: SetAside | None = None  # given again, and not confirmed
         self._late_since = 0.0
+        self._asked: Entry | None = None  # whose hook is being called
         self._is_saved = True
         self._now = 0.0
         if left and left.late:
@@ -157,6 +158,7 @@ class Deliverer:
 
         :raises Down: if the tracker is down
         """
+        self._asked = None
         try:
             call()
         except Exception as error:
@@ -170,6 +172,10 @@ class Deliverer:
 
     def _blame(self, stretch: Inflight, fault: Exception) -> None:
         """Set aside what has failed, if it is one event and that is enough; else look closer."""
+        if self._asked and isinstance(fault, Rejected):  # by its own hook: what is on its way has no part in that
+            self.shelf.put(self._asked, fault, self._now)
+            self.shelf.save()
+            return
         is_enough = self._batches.failed(stretch) or isinstance(fault, Rejected)
         if stretch.events > 1:
             return
@@ -208,7 +214,9 @@ class Deliverer:
         if note:
             self._disk.note(note)
         self._between(self._current.instance, self._ledger.given.state)
+        self._asked = entry
         self._current.instance.give(call, args, self._ledger.given.state)
+        self._asked = None
         self.given_at_all += 1
         return True
 
