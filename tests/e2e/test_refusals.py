@@ -299,8 +299,8 @@ def test_who_may_not_enter_is_told_so_and_everything_arrives_once_he_may(home, s
         assert wait == (
             1,
             (
-                f"mlflow waits, recording continues: MLflow at {gate.address} refuses access: error code 403, not without"
-                " a pass. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+                f"mlflow waits, recording continues: MLflow at {gate.address} refuses access: error code 403, not"
+                " without a pass. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
             ),
         )
         assert re.match(r"mlflow: (\d+) of \1 events are not delivered yet: MLflow at ", end[1])

@@ -111,7 +111,7 @@ class Deliverer:
         if not (self._is_saved and self.shelf.is_saved):
             self._save()
         if self._late and now - self._late_since > PATIENCE:
-            self._put_off(self._late, Rejected("the tracker has not confirmed it", retry_after=_RETRY))
+            self.shelf.put_off(self._late, Rejected("the tracker has not confirmed it", retry_after=_RETRY), self._now)
             self._late = None
         if self.is_waiting:
             return False
@@ -136,7 +136,7 @@ class Deliverer:
         before, late, stretch = self.cursor, self._late, self._ledger.on_its_way()
         fault = self._fault(self._flush)
         if fault and late:
-            self._put_off(late, fault)
+            self.shelf.put_off(late, fault, self._now)
         elif fault:
             self._blame(stretch, fault)
         return fault is None and (before, late) != (self.cursor, self._late)
@@ -147,7 +147,6 @@ class Deliverer:
         first = batch[0]
         if first.call and first.call.seq not in self.shelf and (reason := self._batches.verdict(batch)):
             self.shelf.put(first, Rejected(reason), self._now)
-            self.shelf.save()
             return
         stretch = self._ledger.on_its_way(batch)
         if fault := self._fault(lambda: self._give_in_order(batch, self._batches.note(stretch))):
@@ -174,7 +173,6 @@ class Deliverer:
         """Set aside what has failed, if it is one event and that is enough; else look closer."""
         if self._asked and isinstance(fault, Rejected):  # by its own hook: what is on its way has no part in that
             self.shelf.put(self._asked, fault, self._now)
-            self.shelf.save()
             return
         is_enough = self._batches.failed(stretch) or isinstance(fault, Rejected)
         if stretch.events > 1:
@@ -183,7 +181,6 @@ class Deliverer:
         log_failure(entry, fault)
         if is_enough:
             self.shelf.put(entry, fault, self._now)
-            self.shelf.save()
 
     def _give_in_order(self, batch: Sequence[Entry], note: Inflight) -> None:
         is_anything_given = False
@@ -224,15 +221,15 @@ class Deliverer:
         """Give an event again that was set aside, behind all others."""
         call = next((entry.call for entry in self._source.read(event.start, 1, event.end)), None)
         if call is None:
-            self._put_off(event, Rejected("its line in the journal cannot be read any more"))
+            self.shelf.put_off(event, Rejected("its line in the journal cannot be read any more"), self._now)
             return
         try:
             args = self._source.arguments(call)
         except Rejected as error:
-            self._put_off(event, error)
+            self.shelf.put_off(event, error, self._now)
             return
         if fault := self._fault(lambda: self._give_once_more(event, call, args)):
-            self._put_off(event, fault)
+            self.shelf.put_off(event, fault, self._now)
 
     def _give_once_more(self, event: SetAside, call: Call, args: Mapping[str, Any]) -> None:
         self._open(None, self.offset)
@@ -241,10 +238,6 @@ class Deliverer:
         self._current.instance.give(call, args, self._ledger.given.state)
         self.given_at_all += 1
         self._flush()
-
-    def _put_off(self, event: SetAside, fault: Exception) -> None:
-        self.shelf.put_off(event, fault, self._now)
-        self.shelf.save()
 
     def _flush(self) -> None:
         answer = self._current.instance.flush(self._ledger.given.state)

@@ -94,6 +94,7 @@ class Shelf:
             retry_at=_retry_at(fault, now),
         )  # fmt: skip
         self.is_saved = False
+        self.save()
 
     def put_off(self, event: SetAside, fault: Exception, now: float) -> None:
         """Say anew why an event is set aside, which was tried again."""
@@ -101,6 +102,7 @@ class Shelf:
         event.reason, event.retry_at = said(fault), _retry_at(fault, now)
         logger.error("%s stays set aside: %s", _shown(event), event.reason)
         self.is_saved = False
+        self.save()
 
     def drop(self, seq: int) -> None:
         """Take an event off: it was delivered, or is replaced."""

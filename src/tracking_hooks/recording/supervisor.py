@@ -204,12 +204,8 @@ class Supervisor:
 
     def links(self) -> dict[str, str]:
         """Return where to look at the run, by plugin."""
-        found = {}
-        for name, capture in self._first_parts().items():
-            where = self._cursor(name).state.get("url") or capture.summary
-            if where:
-                found[name] = str(where)
-        return found
+        where = {name: self._cursor(name).state.get("url") or one.summary for name, one in self._first_parts().items()}
+        return {name: str(place) for name, place in where.items() if place}
 
     def outcome(self) -> list[str]:
         """Return what was delivered, one line for each plugin, and one for a further part that has not all of it."""
