@@ -6,6 +6,7 @@ Every point is a tuple that begins with its kind. What was lost or doubled is th
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -56,6 +57,10 @@ _SERVERS_DRAFT = ".artifact.uploading."
 """What an MLflow server that was killed in the middle of an upload leaves of its own."""
 
 
+_TABLES = "mlflow.loggedArtifacts"
+"""The tag that names tables, in the order in which they came: one that was refused at first comes late."""
+
+
 def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path | None = None) -> Content:
     """Return all that an MLflow store has of a run: of all its runs, should there be more than one.
 
@@ -72,7 +77,8 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
         content["run", run.info.run_name] += 1
         content["status", run.info.status, run.info.start_time, run.info.end_time] += 1
         content.update(("param", *item) for item in run.data.params.items())
-        content.update(("tag", *item) for item in run.data.tags.items())
+        content.update(("tag", *item) for item in run.data.tags.items() if item[0] != _TABLES)
+        content.update(("table", *sorted(item.items())) for item in json.loads(run.data.tags.get(_TABLES, "[]")))
         for key in run.data.metrics:
             for point in client.get_metric_history(run.info.run_id, key):
                 content["metric", key, point.step, point.timestamp, repr(point.value)] += 1

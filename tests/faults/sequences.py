@@ -394,8 +394,9 @@ class Replay:
 
     def _heal(self) -> None:
         self._heal_what_is_due(float("inf"))
-        for flag in sink.flags(self._save_dir).iterdir():
-            flag.unlink(missing_ok=True)
+        (sink.flags(self._save_dir) / "refuse open").unlink(
+            missing_ok=True
+        )  # the others happen once, perhaps in `sync`
         if self._lab:
             self._lab.heal()
 
@@ -419,15 +420,14 @@ class Replay:
         hurting = threading.Thread(target=self._hurt_sync, args=(late,))
         self._over = False
         hurting.start()
-        call_timeout = self.plan.call_timeout
         deadline = time.monotonic() + _SYNC_PATIENCE
         os.environ[SELECTION] = ",".join(self._plugins)  # else `sync` would import no class that a journal names
         try:
             while not (self._is_delivered() and self._has_all()) and time.monotonic() < deadline:
-                settings = Settings(linger=self.plan.linger, call_timeout=call_timeout)
+                timeout = self.plan.call_timeout if any(sink.flags(self._save_dir).iterdir()) else _CALL_TIMEOUT
+                settings = Settings(linger=self.plan.linger, call_timeout=timeout)
                 what = deliver([self.run], settings, busy_wait=_SYNC_PATIENCE, retry=self._is_delivered())
                 self._said = [delivery.note for delivery in what]
-                call_timeout = _CALL_TIMEOUT
         finally:
             del os.environ[SELECTION]
             self._over = True
@@ -457,6 +457,8 @@ class Replay:
 
     def _judge(self) -> None:
         outcome = self.outcome
+        for flag in sink.flags(self._save_dir).iterdir():
+            outcome.faults[f"sink {flag.name}"] -= 1  # there was no occasion
         calls = read_calls(self.run.journal)
         missing = set(range(1, self._recorded + 1)) - {call.seq for call in calls}
         if missing:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults import sink
+from tests.faults.proxy import Trouble
 from tests.faults.reference import made_up
 from tests.faults.sequences import REQUEST_TIMEOUT, Fault, Lab, Plan, play
 from tests.support import forking, postgres
@@ -67,6 +69,28 @@ def test_tensorboard_with_relays_as_in_real_life(reference, tmp_path):
 @pytest.mark.usefixtures("forked")
 def test_tensorboard(seed, reference, tmp_path):
     check(play(seed, ["tensorboard"], reference, tmp_path, None))
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_plugin_that_does_everything_wrong_once(reference, tmp_path, monkeypatch):
+    faults = [Fault(0.1 + number / 20, "sink", flag, lasts=1.0) for number, flag in enumerate(sink.FLAGS)]
+    plan = Plan(faults, linger=0.0, exit_wait=1.0, call_timeout=2.0)
+    monkeypatch.setattr(Plan, "draw", lambda *_: plan)
+    outcome = play(0, [sink.NAME], reference, tmp_path, None)
+    check(outcome)
+    not_sure = {"sink hang poll": 0}  # only a training that runs is asked about
+    assert outcome.faults | not_sure == {f"sink {flag}": 1 for flag in sink.FLAGS} | not_sure
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize("trouble", [Trouble("limit", 2_000), Trouble("store", 503)], ids=lambda trouble: trouble.kind)
+def test_an_mlflow_server_that_takes_no_files_for_as_long_as_the_training_lasts(
+    reference, tmp_path, lab, monkeypatch, trouble
+):
+    fault = Fault(0.0, "network", trouble.kind, lasts=1000.0, trouble=trouble)
+    plan = Plan([fault], linger=0.0, exit_wait=1.0)
+    monkeypatch.setattr(Plan, "draw", lambda *_: plan)
+    check(play(1, ["mlflow"], reference, tmp_path, lab))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 5])  # in the last the server is killed

@@ -249,7 +249,11 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                 os._exit(0)
             if fd == listener.fileno():
                 client, _ = listener.accept()
-                data, (output,), _, _ = socket.recv_fds(client, 1 << 20, 1)
+                data, outputs, _, _ = socket.recv_fds(client, 1 << 20, 1)
+                if not data:  # who was about to ask was killed
+                    client.close()
+                    continue
+                (output,) = outputs
                 if (pid := os.fork()) == 0:
                     for own in (listener, client, *(client for _, client in children.values())):
                         own.close()
@@ -257,7 +261,8 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                         os.close(own)
                     return json.loads(data), output
                 os.close(output)
-                client.send(str(pid).encode())
+                with suppress(OSError):  # who asked for it may have been killed
+                    client.send(str(pid).encode())
                 children[os.pidfd_open(pid)] = (pid, client)
             else:
                 pid, client = children.pop(fd)

@@ -147,7 +147,7 @@ def test_a_run_deleted_on_the_server_is_waited_for(server, save_dir):
         (503, json.dumps({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "busy"}), Unavailable, "503"),
         (429, "slow down", Unavailable, "is not available"),
         (408, "", Unavailable, "is not available"),
-        (404, "<html>no such page</html>", Unavailable, "no such page"),
+        (404, "<html>no such page</html>", Unavailable, "error code 404"),
         (401, "who are you", Unavailable, "MLFLOW_TRACKING_USERNAME"),
         (403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "no"}), Unavailable, "MLFLOW_TRACKING_TOKEN"),
         (403, "Invalid Host header", Unavailable, "--allowed-hosts"),

@@ -152,7 +152,8 @@ class Relay:
                 continue
             try:
                 busy = self.deliverer.step(time.time())
-                if not busy and time.monotonic() - last_flush > _FLUSH_EVERY:
+                every = _POLL if self.deliverer.is_waiting else _FLUSH_EVERY
+                if not busy and time.monotonic() - last_flush > every:
                     last_flush = time.monotonic()
                     if self.deliverer.confirm():
                         self._patience.note_progress()
