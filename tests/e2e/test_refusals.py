@@ -44,6 +44,7 @@ NEVER = "100000"
 """Seconds: what would wait for them never ends."""
 PATIENT = {"TRACKING_HOOKS_EXIT_WAIT": NEVER, "TRACKING_HOOKS_LINGER": "0"}
 """A process waits as long as there is hope when it ends, and no relay outlives it that waits."""
+WORDS = "not without a pass"
 DATABASE = {
     "error_code": "BAD_REQUEST",
     "message": "(psycopg2.OperationalError) server closed the connection unexpectedly"
@@ -174,6 +175,51 @@ def nothing_is_set_aside(home):
     return "Nothing is set aside" in status(home, "--set-aside")
 
 
+# -- the end of an outage -------------------------------------------------------------------------------------
+
+
+def wait_for_tries(folders, count):
+    """Wait until each relay has said so many times that it waits: the longer it does, the longer it pauses."""
+    seen = {folder.relay("mlflow").health: set() for folder in folders}
+
+    def have_tried():
+        for path, times in seen.items():
+            if path.exists():
+                times.add(path.stat().st_mtime_ns)
+        return all(len(times) > count for times in seen.values())
+
+    wait_for(have_tried, f"{count} tries")
+
+
+def test_a_server_that_is_back_just_before_the_end_gets_everything(home, server, reader):
+    proxy = FaultProxy(int(server.rpartition(":")[2]))
+    proxy.start()
+    proxy.set(Trouble("reset"))
+    try:
+        address = f"http://127.0.0.1:{proxy.port}"
+        ends = home.start(home.script(hold(2), epochs=2), "mlflow", **to(address, "ends"))
+        script = home.script(hold(3), "stopped.py", epochs=3, project=home.work / "stopped")
+        stopped = home.start(["tracking-hooks", "run", "--", *script], "mlflow", **to(address, "stopped"))
+        for epoch in (2, 3):
+            wait_until_held(home, epoch)
+        wait_for_tries(home.runs(), 2)
+        proxy.set(Trouble())
+        go_on(home, 2)
+        stopped.terminate()
+        output = finish(ends)
+        assert re.search(r"tracking-hooks: mlflow: all \d+ events delivered", output), output
+        assert "mlflow.files" not in output
+        output = finish(stopped, 128 + signal.SIGTERM)
+        assert "to deliver later" not in output
+    finally:
+        proxy.stop()
+    check_whole(home, reader, only_run(reader, "ends"))
+    run = only_run(reader, "stopped")
+    assert run.info.status == "KILLED"
+    assert [step for step, _ in reader.history(run, "val/box_loss")] == [1, 2]
+    assert stored(reader, run, "weights/last.pt") == weights(home, "last", "stopped")
+
+
 # -- the artifact store ---------------------------------------------------------------------------------------
 
 
@@ -290,19 +336,15 @@ def test_an_experiment_that_is_deleted_in_mid_run_is_said_and_waited_for(home, s
 
 def test_who_may_not_enter_is_told_so_and_everything_arrives_once_he_may(home, server, reader):
     with Gate(server, lambda _: False).open() as gate:
-        gate.status = 403
+        gate.status, gate.answer = 403, WORDS.encode()
         env = to(gate.address, "forbidden")
         process = home.start(home.script(hold(1)), "mlflow", **env, TRACKING_HOOKS_EXIT_WAIT=NEVER)
         wait_until_waiting(home, "mlflow")
         go_on(home, 1)
         _, wait, end = said(finish(process))
-        assert wait == (
-            1,
-            (
-                f"mlflow waits, recording continues: MLflow at {gate.address} refuses access: error code 403, not"
-                " without a pass. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
-            ),
-        )
+        advice = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+        refusal = f"MLflow at {gate.address} refuses access: error code 403, {WORDS}. {advice}"
+        assert wait == (1, f"mlflow waits, recording continues: {refusal}")
         assert re.match(r"mlflow: (\d+) of \1 events are not delivered yet: MLflow at ", end[1])
         assert nothing_is_set_aside(home)
         gate.allows = lambda _: True
@@ -423,48 +465,3 @@ def test_wandb_gets_rows_and_the_end_while_one_file_is_refused(home, server, rea
     finally:
         service.stop()
     check_whole(home, reader, only_run(reader, "beside W&B"))
-
-
-# -- the end of an outage -------------------------------------------------------------------------------------
-
-
-def wait_for_tries(folders, count):
-    """Wait until each relay has said so many times that it waits: the longer it does, the longer it pauses."""
-    seen = {folder.relay("mlflow").health: set() for folder in folders}
-
-    def have_tried():
-        for path, times in seen.items():
-            if path.exists():
-                times.add(path.stat().st_mtime_ns)
-        return all(len(times) > count for times in seen.values())
-
-    wait_for(have_tried, f"{count} tries")
-
-
-def test_a_server_that_is_back_just_before_the_end_gets_everything(home, server, reader):
-    proxy = FaultProxy(int(server.rpartition(":")[2]))
-    proxy.start()
-    proxy.set(Trouble("reset"))
-    try:
-        address = f"http://127.0.0.1:{proxy.port}"
-        ends = home.start(home.script(hold(2), epochs=2), "mlflow", **to(address, "ends"))
-        script = home.script(hold(3), "stopped.py", epochs=3, project=home.work / "stopped")
-        stopped = home.start(["tracking-hooks", "run", "--", *script], "mlflow", **to(address, "stopped"))
-        for epoch in (2, 3):
-            wait_until_held(home, epoch)
-        wait_for_tries(home.runs(), 3)
-        proxy.set(Trouble())
-        go_on(home, 2)
-        stopped.terminate()
-        output = finish(ends)
-        assert re.search(r"tracking-hooks: mlflow: all \d+ events delivered", output), output
-        assert "mlflow.files" not in output
-        output = finish(stopped, 128 + signal.SIGTERM)
-        assert "to deliver later" not in output
-    finally:
-        proxy.stop()
-    check_whole(home, reader, only_run(reader, "ends"))
-    run = only_run(reader, "stopped")
-    assert run.info.status == "KILLED"
-    assert [step for step, _ in reader.history(run, "val/box_loss")] == [1, 2]
-    assert stored(reader, run, "weights/last.pt") == weights(home, "last", "stopped")

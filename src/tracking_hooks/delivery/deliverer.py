@@ -115,8 +115,7 @@ class Deliverer:
             self._late = None
         if self.is_waiting:
             return False
-        entries = self._source.read(self.offset, *self._batches.bounds(self.offset))
-        if entries:
+        if entries := self._source.read(self.offset, *self._batches.bounds(self.offset)):
             self._give(_first_batch(entries, self._current.instance.wants))
             return True
         if self.is_unconfirmed:
