@@ -48,7 +48,7 @@ class Supervisor:
         self._offline = settings.mode == "offline"
         self._restarts = dict.fromkeys(captures, 0)  # without progress in between
         self._got = dict.fromkeys(captures, 0)
-        self._down: set[str] = set()
+        self._waits: dict[str, str] = {}  # what was said of those that wait
         self._size: int | None = None
         self._events = 0
 
@@ -63,9 +63,8 @@ class Supervisor:
             return f"{self._folder.path} (no tracker)"
         if self._offline:
             return f"{self._folder.path} only (offline), for {', '.join(self._first_parts())}"
-        return ", ".join(
-            f"{name} ({capture.summary})" if capture.summary else name for name, capture in self._first_parts().items()
-        )
+        parts = self._first_parts().items()
+        return ", ".join(f"{name} ({capture.summary})" if capture.summary else name for name, capture in parts)
 
     def _first_parts(self) -> dict[str, Capture]:
         return {name: capture for name, capture in self._captures.items() if name not in self._parts}
@@ -100,8 +99,8 @@ class Supervisor:
                     yield f"plugin {name!r} cannot be used: {how}", True
                     break
                 if time.monotonic() > deadline:
-                    waited = f"{self._settings.ready_wait:.0f} s"
-                    yield f"{name} is not ready after {waited}; the training starts without it. Log: {files.log}", False
+                    how = f"is not ready after {self._settings.ready_wait:.0f} s; the training starts without it"
+                    yield f"{name} {how}. Log: {files.log}", False
                     break
                 time.sleep(_POLL)
             if health and health.state == "refused":
@@ -164,13 +163,18 @@ class Supervisor:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
         for name in self.processes:
             health = self._health(name)
-            if health and health.state == "down" and name not in self._down:
-                self._down.add(name)
-                if self._firsts[name] == name or self._firsts[name] not in self._down:  # one outage, one sentence
-                    yield f"{name} waits, recording continues: {health.error}"
-            elif health and health.state == "ready" and name in self._down:
-                self._down.remove(name)
+            if health and health.state == "down" and not self._is_said(name, health.error):
+                self._waits[name] = health.error
+                yield f"{name} waits, recording continues: {health.error}"
+            elif health and health.state == "ready" and name in self._waits:
+                del self._waits[name]
                 yield f"{name} goes on"
+
+    def _is_said(self, name: str, error: str) -> bool:
+        """Whether it was said that a relay waits, or that another part of the plugin does: one outage, one sentence."""
+        first = self._firsts[name]
+        of_plugin = [said for other, said in self._waits.items() if self._firsts[other] == first]
+        return name in self._waits or first in self._waits or error in of_plugin
 
     def finish(self, size: int, events: int) -> None:
         """Note that the journal is complete.
@@ -188,10 +192,9 @@ class Supervisor:
         names = [name for name in self.processes if self._has_relay(name) and not self._is_done(name)]
         if not self._offline:  # these are about to be started
             names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
-        if waited < _DOWN_WAIT:
-            return names
         is_long = waited > _LONGEST_DOWN_WAIT
-        return [name for name in names if not (self._is_down(name) and (is_long or self._was_tried_at_the_end(name)))]
+        down = {name for name in names if self._is_down(name) and (is_long or self._was_tried_at_the_end(name))}
+        return [name for name in names if name not in down or waited < _DOWN_WAIT]
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
@@ -262,13 +265,11 @@ class Supervisor:
         return code is None or (code == BUSY and state.has_relay(self._folder, name))
 
     def _is_down(self, name: str) -> bool:
-        health = self._health(name)
-        return health is not None and health.state == "down"
+        return (health := self._health(name)) is not None and health.state == "down"
 
     def _was_tried_at_the_end(self, name: str) -> bool:
         """Whether a relay has said how it is since the last event was recorded."""
-        said, recorded = self._folder.relay(name).health, self._folder.journal
-        return said.stat().st_mtime >= recorded.stat().st_mtime
+        return self._folder.relay(name).health.stat().st_mtime >= self._folder.journal.stat().st_mtime
 
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)
