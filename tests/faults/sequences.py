@@ -424,7 +424,8 @@ class Replay:
         os.environ[SELECTION] = ",".join(self._plugins)  # else `sync` would import no class that a journal names
         try:
             while not (self._is_delivered() and self._has_all()) and time.monotonic() < deadline:
-                timeout = self.plan.call_timeout if any(sink.flags(self._save_dir).iterdir()) else _CALL_TIMEOUT
+                may_hang = hurting.is_alive() or any(sink.flags(self._save_dir).iterdir())
+                timeout = self.plan.call_timeout if may_hang else _CALL_TIMEOUT
                 settings = Settings(linger=self.plan.linger, call_timeout=timeout)
                 what = deliver([self.run], settings, busy_wait=_SYNC_PATIENCE, retry=self._is_delivered())
                 self._said = [delivery.note for delivery in what]

@@ -215,7 +215,7 @@ def test_when_run_returns_everything_is_delivered_whatever_was_killed(installed,
 def test_a_terminal_shows_all_of_a_status_whatever_its_width(record_run, monkeypatch):
     run = record_run("notes", "gone")
     run.folder.relay("notes").path.mkdir(parents=True)
-    event = SetAside(seq=1, start=0, end=9, hook="on_log", reason="not that")
+    event = SetAside(seq=2, start=500, end=900, hook="on_log", reason="not that")  # the cursor is before it
     run.folder.relay("notes").write_aside([event])
     monkeypatch.setenv("FORCE_COLOR", "1")  # by this, rich takes the output for a terminal
     output = CliRunner(env={"COLUMNS": "40"}).invoke(main, ["status", str(run.save_dir)]).output
