@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import shutil
+import subprocess
 import sys
 import threading
 
@@ -13,10 +14,11 @@ import pytest
 
 import tracking_hooks
 from tracking_hooks import plugins
-from tracking_hooks.events import Curve
+from tracking_hooks.events import Capture, Curve
 from tracking_hooks.recording import sampler
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.run import layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder
@@ -357,6 +359,7 @@ FULL_DISK = """
     import logging, resource, sys
     from pathlib import Path
     from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.supervisor import Supervisor
     from tracking_hooks.settings import Settings
     from tracking_hooks.testing import recorded_run, sample_run
 
@@ -559,6 +562,7 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         import logging, sys
         from pathlib import Path
         from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.supervisor import Supervisor
         from tracking_hooks.settings import Settings
         from tracking_hooks.testing import recorded_run, sample_run
 
@@ -577,3 +581,15 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
     assert [end["status"] for end in ends] == ([status] if status else [])
     if status == "failed":
         assert ends[0]["error"].message == "no more memory"
+
+
+def test_what_an_earlier_relay_said_of_itself_is_no_verdict_on_this_one(tmp_path):
+    """As where a tuning is resumed at once with a plugin that cannot be imported any more."""
+    folder = layout.RunFolder(tmp_path)
+    folder.relay("notes").path.mkdir(parents=True)
+    layout.write_json(folder.relay("notes").health, layout.Health(state="ready", pid=os.getpid()))
+    supervisor = Supervisor(folder, {"notes": Capture()}, {"notes": "notes"}, Settings())
+    supervisor.processes = {"notes": subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])}
+    ((sentence, is_fatal),) = supervisor.verdicts()
+    assert is_fatal
+    assert sentence.startswith("plugin 'notes' cannot be used: its process ended with exit code 3")

@@ -188,18 +188,18 @@ class Recorder:
         """Return what was asked of the training from outside since the last call. Never raises."""
         return self.complain.guard(self._commands.take, "reading what is asked of the training") or []
 
-    def look_after_relays(self) -> None:
+    def look_after_relays(self, *, console: bool = True) -> None:
         """Start relays again that died, and say what has changed with the trackers. Never raises.
 
-        A host calls it at the end of an epoch, and now and then within one.
+        A host calls it at the end of an epoch, and now and then within one, then without the lines of the console.
         """
         if os.getpid() != self.pid:
             return
-        self.complain.guard(self._sampler.record_console, "recording the console")
+        if console:
+            self.complain.guard(self._sampler.record_console, "recording the console")
         self.complain.guard(lambda: self.complain.each(self.supervisor.restart()), "looking after the relays")
         if not self._writer.has_ended:  # at the end, the end line tells
-            each_time, outages = self.complain.each_time, self.supervisor.outages
-            self.complain.guard(lambda: each_time(outages()), "reading what the relays say")
+            self.complain.guard(lambda: self.complain.each_time(self.supervisor.outages()), "reading what relays say")
 
     def end(self, status: Status | None = None, error: BaseException | None = None) -> None:
         """Record the end of the run, once; what comes later is ignored. Never raises.

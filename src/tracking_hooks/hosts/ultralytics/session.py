@@ -122,7 +122,7 @@ class Session:
             with guard("carrying out what is asked"):
                 self.agenda.carry_out(trainer, self.epoch, in_mid_epoch=True)
             with guard("looking after the relays"):  # an epoch may take hours
-                self.recorder.look_after_relays()
+                self.recorder.look_after_relays(console=False)
         if not self.batches.are_due():
             return
         images_per_s = self.batches.take() * trainer.batch_size
