@@ -5,9 +5,11 @@ import logging
 import pytest
 
 from tracking_hooks import plugins
+from tracking_hooks.events import Capture
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.run import files, state
+from tracking_hooks.recording.supervisor import Supervisor
+from tracking_hooks.run import files, layout, state
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
 
@@ -70,3 +72,21 @@ def test_the_files_of_a_training_have_a_relay_only_while_there_is_one_to_deliver
         got = save_dir / f"got {name}"
         until(lambda got=got: relays() and got.exists())
         until(lambda: relays() == ["book"])
+
+
+def test_one_outage_is_one_sentence_whichever_part_meets_it_first(tmp_path):
+    folder = layout.RunFolder(tmp_path)
+    labels = ("book", "book.files")
+    supervisor = Supervisor(folder, dict.fromkeys(labels, Capture()), dict.fromkeys(labels, "book"), Settings())
+    supervisor.processes = dict.fromkeys(labels)
+
+    def say(label, condition, error=""):
+        folder.relay(label).path.mkdir(parents=True, exist_ok=True)
+        layout.write_json(folder.relay(label).health, layout.Health(state=condition, pid=1, error=error))
+        return [*supervisor.outages(), *supervisor.outages()]
+
+    assert say("book.files", "down", "no database") == ["book.files waits, recording continues: no database"]
+    assert say("book", "down", "no database") == []
+    assert say("book.files", "ready") == ["book.files goes on", "book waits, recording continues: no database"]
+    assert say("book.files", "down", "no shelf") == []
+    assert say("book", "ready") == ["book goes on", "book.files waits, recording continues: no shelf"]

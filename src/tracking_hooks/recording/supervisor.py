@@ -48,7 +48,7 @@ class Supervisor:
         self._offline = settings.mode == "offline"
         self._restarts = dict.fromkeys(captures, 0)  # without progress in between
         self._got = dict.fromkeys(captures, 0)
-        self._down: set[str] = set()
+        self._waits: dict[str, str] = {}  # what was said of those that wait
         self._size: int | None = None
         self._events = 0
 
@@ -164,13 +164,18 @@ class Supervisor:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
         for name in self.processes:
             health = self._health(name)
-            if health and health.state == "down" and name not in self._down:
-                self._down.add(name)
-                if self._firsts[name] == name or self._firsts[name] not in self._down:  # one outage, one sentence
-                    yield f"{name} waits, recording continues: {health.error}"
-            elif health and health.state == "ready" and name in self._down:
-                self._down.remove(name)
+            if health and health.state == "down" and not self._is_said(name, health.error):
+                self._waits[name] = health.error
+                yield f"{name} waits, recording continues: {health.error}"
+            elif health and health.state == "ready" and name in self._waits:
+                del self._waits[name]
                 yield f"{name} goes on"
+
+    def _is_said(self, name: str, error: str) -> bool:
+        """Whether it was said that a relay waits, or that another part of the plugin does: one outage, one sentence."""
+        first = self._firsts[name]
+        of_plugin = [said for other, said in self._waits.items() if self._firsts[other] == first]
+        return name in self._waits or first in self._waits or error in of_plugin
 
     def finish(self, size: int, events: int) -> None:
         """Note that the journal is complete.
