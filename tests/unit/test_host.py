@@ -294,7 +294,7 @@ def test_a_job_that_fails_at_an_epochs_end_leaves_out_nothing_but_itself(
     plot.write_bytes(b"a plot")
     trainer.plots = {plot: {}}
     looked_after = []
-    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda _: looked_after.append(True))
+    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda *_, **__: looked_after.append(True))
     with monkeypatch.context() as for_this_epoch:
         for_this_epoch.setattr(*JOBS[broken], fail)
         trainer.ask(LOWER)
@@ -318,7 +318,7 @@ def test_an_epoch_may_take_hours_so_relays_are_looked_after_within_it(tracked, m
     trainer = tracked()
     monkeypatch.setattr(actions, "_LOOK_EVERY", 0.0)
     looked_after = []
-    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda _: looked_after.append(trainer.epoch))
+    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda *_, **__: looked_after.append(trainer.epoch))
     trainer.train_epoch()
     assert len(looked_after) == len(trainer.train_loader) + 1
 

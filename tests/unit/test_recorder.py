@@ -359,7 +359,6 @@ FULL_DISK = """
     import logging, resource, sys
     from pathlib import Path
     from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.recording.supervisor import Supervisor
     from tracking_hooks.settings import Settings
     from tracking_hooks.testing import recorded_run, sample_run
 
@@ -562,7 +561,6 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
         import logging, sys
         from pathlib import Path
         from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.recording.supervisor import Supervisor
         from tracking_hooks.settings import Settings
         from tracking_hooks.testing import recorded_run, sample_run
 
