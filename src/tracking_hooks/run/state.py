@@ -86,11 +86,6 @@ class Owed(Struct, frozen=True, kw_only=True):
         """Whether somebody who asks for delivery can hope for some: also for what is refused for now."""
         return self.is_pending or any(event.retry_at is not None for event in self.aside)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the tracker has all of it: nothing is pending, nothing set aside."""
-        return not (self.pending or self.aside) and self.is_over
-
 
 def owed(folder: RunFolder, label: str) -> Owed:
     """Return what a plugin still owes: the one answer for all who want to know.
