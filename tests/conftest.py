@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,22 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
     connect(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Let modules of a folder be imported; the next test finds nothing of them, whatever their names."""
+    folders: list[Path] = []
+
+    def add(folder: Path) -> None:
+        folders.append(folder)
+        monkeypatch.syspath_prepend(folder)
+
+    yield add
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and any(folder in Path(file).parents for folder in folders):
+            del sys.modules[name]
 
 
 @pytest.hookimpl(wrapper=True)

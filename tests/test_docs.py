@@ -358,9 +358,9 @@ def test_the_tests_of_the_package_in_the_guide_pass(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypatch):
+def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypatch, importable):
     tomllib = pytest.importorskip("tomllib")
-    monkeypatch.syspath_prepend(WEBHOOK / "src")
+    importable(WEBHOOK / "src")
     monkeypatch.setenv("WEBHOOK_URL", "http://127.0.0.1:9")
     points = tomllib.loads((WEBHOOK / "pyproject.toml").read_text())["project"]["entry-points"]
     assert list(points) == [PROJECT]

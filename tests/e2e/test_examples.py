@@ -24,8 +24,8 @@ def test_a_training_with_a_plugin_and_a_rule_of_ones_own(home):
     )
 
 
-def test_the_rule_of_the_example_stops_what_overfits(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
+def test_the_rule_of_the_example_stops_what_overfits(importable):
+    importable(EXAMPLES)
     ((_, rule),) = rules.build("my_rules.StopWhenOverfitting()")
 
     def asked(**losses):

@@ -5,8 +5,6 @@ import signal
 
 import pytest
 
-from tracking_hooks.run import state
-
 pytestmark = pytest.mark.e2e
 
 # Sends a signal to its own process when an event comes for the n-th time: `{event}`, `{count}`, `{signal}`.
@@ -71,15 +69,13 @@ def test_a_training_that_was_ended_and_resumed_is_one_run(home, scalars, event, 
     assert ends == [{"SIGKILL": "killed", "SIGINT": "interrupted"}[number], "finished"]
 
 
-def test_a_resume_on_another_machine_with_only_save_dir_copied_finds_its_run(home, scalars, start_server, port, await_):
+def test_a_resume_on_another_machine_with_only_save_dir_copied_finds_its_run(home, scalars, start_server, port):
     uri = f"http://127.0.0.1:{port}"
     start_server()
     text = SIGNAL_AT.format(event="on_model_save", count=2, signal="SIGKILL")
     killed = home.script(text, epochs=3)
     home.run(killed, "mlflow,tensorboard", code=-signal.SIGKILL, MLFLOW_TRACKING_URI=uri)
-    for tracker in ("mlflow", "tensorboard"):
-        await_(lambda tracker=tracker: state.is_delivered(home.run_folder(), tracker), f"delivery to {tracker}")
-        await_(lambda tracker=tracker: not state.has_relay(home.run_folder(), tracker), f"the end of {tracker}'s relay")
+    home.wait_for_delivery()
     shutil.rmtree(home.run_folder().path.parent)  # stays behind, as the index does
     shutil.rmtree(home.folder / "state")
     home.run(resume(home), "mlflow,tensorboard", MLFLOW_TRACKING_URI=uri, MLFLOW_EXPERIMENT_NAME="elsewhere")

@@ -118,8 +118,11 @@ class Home:
         return wait_for(find, f"{hook} {args}")
 
     def wait_for_delivery(self) -> None:
-        """Wait until every tracker has what it will have of every run."""
+        """Wait until every tracker has what it will have of every run, and no relay is there any more."""
         wait_for(lambda: not list(state.pending(self.runs())), "the delivery of everything")
+        for run in self.runs():
+            for label in state.labels(run):
+                wait_for(lambda run=run, label=label: not state.has_relay(run, label), f"the end of {label}'s relay")
 
     def results(self, name: str = "train") -> dict[int, dict[str, float]]:
         """Return the rows of results.csv by epoch."""

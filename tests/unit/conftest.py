@@ -42,17 +42,14 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch, importable):
     """Install the distribution ``demo-trackers``, here and in child processes."""
-    monkeypatch.syspath_prepend(INSTALLED)
+    importable(INSTALLED)
     monkeypatch.setenv("PYTHONPATH", str(INSTALLED), prepend=os.pathsep)
-    yield
-    for name in ("demo_trackers", "demo_trackers_broken"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture
-def install(monkeypatch, tmp_path):
+def install(importable, tmp_path):
     """Install one more distribution, ``other-trackers``, with these entry points."""
 
     def install(points):
@@ -60,17 +57,17 @@ def install(monkeypatch, tmp_path):
         metadata.mkdir(parents=True)
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-trackers\nVersion: 2.0\n")
         (metadata / "entry_points.txt").write_text(points)
-        monkeypatch.syspath_prepend(tmp_path / "site")
+        importable(tmp_path / "site")
 
     return install
 
 
 @pytest.fixture
-def make_plugin(installed, monkeypatch, tmp_path):
+def make_plugin(installed, importable, tmp_path):
     """Write a module with a class ``Plugin``; return the name by which ``TRACKING_HOOKS`` takes it."""
     folder = tmp_path / "code"
     folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
+    importable(folder)
 
     def make(body):
         module = f"plugin_{uuid.uuid4().hex}"

@@ -11,6 +11,7 @@ import pytest
 
 from tracking_hooks.delivery import inquiry, patience
 from tracking_hooks.delivery import relay as relay_module
+from tracking_hooks.delivery.condition import Condition
 from tracking_hooks.delivery.spawn import DELIVERED, HANGING, IDLE, PENDING, start_relay
 from tracking_hooks.events import Artifact, Checkpoint
 from tracking_hooks.run import files, state
@@ -516,6 +517,34 @@ def test_a_signal_while_a_tracker_is_waited_for_makes_it_try_once_more(record_ru
     (tmp_path / "up").touch()
     relay.terminate()
     relay.wait()
+    assert run.noted() == [call.seq for call in run.calls()]
+
+
+def test_a_signal_as_soon_as_anybody_can_read_that_the_tracker_is_down_makes_it_try_once_more(
+    record_run, make_plugin, tmp_path, monkeypatch
+):
+    plugin = make_plugin(
+        f"""
+        class Plugin(Notes):
+            @hookimpl
+            def open(self):
+                if not Path({str(tmp_path / "up")!r}).exists():
+                    raise Unavailable("nobody answers")
+        """
+    )
+    run = record_run(plugin)
+    relay = relay_module.Relay(run.folder, plugin, Settings())
+    said = Condition.say
+
+    def say_and_be_asked_to_leave(condition, word, *args, **kwargs):
+        said(condition, word, *args, **kwargs)
+        if word == "down":
+            (tmp_path / "up").touch()
+            relay.leave()
+
+    monkeypatch.setattr(Condition, "say", say_and_be_asked_to_leave)
+    monkeypatch.setattr(relay_module.os, "_exit", lambda code: pytest.fail(f"it has left with {code}"))
+    assert relay.run() == DELIVERED
     assert run.noted() == [call.seq for call in run.calls()]
 
 

@@ -177,7 +177,7 @@ def test_an_action_is_told_in_words(action, words):
 
 
 @pytest.fixture
-def replay(record_run, tmp_path, monkeypatch):
+def replay(record_run, tmp_path, importable):
     from click.testing import CliRunner
 
     (tmp_path / "my_replayed_rules.py").write_text(
@@ -189,7 +189,7 @@ def replay(record_run, tmp_path, monkeypatch):
         "    def control_epoch(self, epoch):\n"
         "        if epoch >= self.epochs: return Stop(reason='enough')\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    importable(tmp_path)
     recorded = record_run()
     return lambda text: CliRunner().invoke(main, ["simulate", "--control", text, str(recorded.save_dir)])
 

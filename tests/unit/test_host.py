@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import sys
 from collections import defaultdict
 from pathlib import Path
 from textwrap import dedent, indent
@@ -140,14 +139,13 @@ def tracked(make_trainer, monkeypatch):
 
 
 @pytest.fixture
-def rule(tmp_path, monkeypatch):
+def rule(tmp_path, importable):
     """Write a rule; return the setting that asks it."""
 
     def write(body):
         text = "from tracking_hooks import hookimpl\nfrom tracking_hooks.events import *\nclass Rule:\n"
         (tmp_path / "a_rule_for_this_test.py").write_text(text + indent(dedent(body), "    "))
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "a_rule_for_this_test", raising=False)
+        importable(tmp_path)
         return {"control": "a_rule_for_this_test.Rule()"}
 
     return write

@@ -32,9 +32,9 @@ class Tracker:
 
 
 @pytest.fixture(autouse=True)
-def my_rules(tmp_path, monkeypatch):
+def my_rules(tmp_path, importable):
     (tmp_path / "my_rules.py").write_text(RULE)
-    monkeypatch.syspath_prepend(tmp_path)
+    importable(tmp_path)
 
 
 def reasons(text):

@@ -244,14 +244,15 @@ class Relay:
 
     def _wait(self, error: Exception) -> bool:
         """Wait until the tracker is tried again; return False to leave the rest to `sync`."""
+        was_last = self._leave_by is not None
+        self._is_waiting = True  # before anybody reads that the tracker is down
         self._condition.note_outage(error)
         running = self._life().alive
         if running and not self._drain:
             self._patience.hold()
-        if self._has_waited_enough(running) or self._leave_by:
+        if self._has_waited_enough(running) or was_last:
             logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
             return False
-        self._is_waiting = True
         until = time.monotonic() + self._patience.pause()
         while time.monotonic() < until and not self._leave_by and self._life().alive == running:
             time.sleep(_POLL)  # once the run has ended, or we are asked to leave, it is tried at once
