@@ -32,6 +32,9 @@ _HICCUP = 10.0
 _INTERVAL = 2.0
 """Seconds between two requests with rows for a run that several write to."""
 
+_ALERTING = 2.0
+"""Seconds in which the client sends an alert. It does not say when it has, and the service does not say what it has."""
+
 _CONFIRMATION = 30.0
 """Seconds until the service must have received everything."""
 
@@ -123,8 +126,8 @@ class OnlineClient(Client):
 
     def _send_alerts(self, upto: int) -> None:
         for seq in [seq for seq in self._alerts if seq <= upto]:
-            super().alert(*self._alerts[seq], seq)
-            del self._alerts[seq], self.memory.unsafe["alert", seq]
+            super().alert(*self._alerts.pop(seq), seq)
+            self.memory.unsafe["alert", seq] = time.monotonic()
 
     def _save(self, write: Callable[[Path], Any], name: str, seq: int) -> None:
         super()._save(write, name, seq)
@@ -132,7 +135,7 @@ class OnlineClient(Client):
             self._files.setdefault(seq, set()).add(name)
 
     def _gave(self, what: str, seq: int) -> None:
-        # The client has it for good: an upload was waited for, and an alert is sent at once.
+        # An upload was waited for; the alert of a run's end is not sent again for each try to end it.
         self.memory.gave(what, seq, safe=what in {"artifact", "alert"})
         if what == "row" and (media := self._new_media()):
             self._files.setdefault(seq, set()).update(media)
@@ -160,7 +163,14 @@ class OnlineClient(Client):
         self._send_alerts(last)
         arrived = self._arrived(answer)
         self._files = {seq: left for seq, files in self._files.items() if (left := files - arrived)}
-        self.memory.save({(what, seq) for what, seq in self.memory.unsafe if seq <= last and seq not in self._files})
+        sent = time.monotonic() - _ALERTING
+        self.memory.save(
+            {
+                (what, seq)
+                for (what, seq), given in self.memory.unsafe.items()
+                if seq <= last and seq not in self._files and (what != "alert" or given < sent)
+            }
+        )
 
     def _arrived(self, answer: Received) -> set[str]:
         folder = Path(self._run.dir if self._run else "")
@@ -171,6 +181,7 @@ class OnlineClient(Client):
         if trouble := self._trouble():  # finishing now would abandon the run
             raise Unavailable(f"{self.where} is not available: {trouble}")
         self._send_alerts(self.memory.seq)
+        self.memory.save([event for event in self.memory.unsafe if event[0] == "alert"])
         self._end(exit_code)
         try:
             self._check_end()
