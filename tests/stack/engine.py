@@ -34,7 +34,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-PACKAGES = ("podman", "buildah", "runc", "netavark", "aardvark-dns", "debootstrap", "docker-compose")
+PACKAGES = ("podman", "buildah", "runc", "netavark", "aardvark-dns", "iptables", "debootstrap", "docker-compose")
 
 
 class Failed(Exception):
