@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from tracking_hooks import redact
+from tracking_hooks.delivery import thinning
 from tracking_hooks.delivery.context import TOLD_BY, Context
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.metricrules import MetricRules
@@ -64,6 +65,10 @@ class RunSource:
                 context.coming(entry.call)
                 context.passed(entry.call)
         return context
+
+    def keeps(self, hook: str, nth: int) -> bool:
+        """Whether an event is given that is the n-th of its hook."""
+        return not self._head.thin or thinning.keeps(hook, nth)
 
     def arguments(self, call: Call) -> Mapping[str, Any]:
         """Return a call's arguments, with the metrics that are wanted and the path where a final file is now."""
