@@ -61,6 +61,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
 	$(BIN)/python -m benchmarks.mlflow_delivery $(ARGS)
 	$(BIN)/python -m benchmarks.many_runs $(ARGS)
+	$(BIN)/python -m benchmarks.week $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

@@ -12,7 +12,7 @@ from tests.makefile import ROOT, commands, run
 
 pytestmark = pytest.mark.e2e
 
-MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_runs", "many_trainings", "mlflow_delivery")}
+MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_runs", "many_trainings", "mlflow_delivery", "week")}
 """Those that are called as a module, since they import from the tests."""
 
 
@@ -67,6 +67,13 @@ def test_many_trainings_are_all_delivered(tmp_path):
 def test_a_sync_of_many_runs_costs_each_of_them_a_fraction_of_a_process(tmp_path):
     output = quick("many_runs", tmp_path)
     assert number(r"of CPU ([\d.]+)$", output.strip()) < 0.7, output
+
+
+def test_a_long_training_is_delivered_with_fewer_points_than_it_has(tmp_path):
+    output = quick("week", tmp_path)
+    assert "18,708 points in a journal" in output
+    for plugin in ("mlflow", "tensorboard"):
+        assert f"{plugin}: 18,092 points, at most 10,616 of a metric, delivered in " in output, output
 
 
 def test_a_scalar_of_tensorboard_costs_less_than_with_summary_writer(tmp_path):

@@ -20,6 +20,8 @@ SELECTION = "TRACKING_HOOKS"
 OFF = frozenset({"", "none", "off", "0"})
 
 _BATCH_EVERY = re.compile(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0")
+_KEEP = re.compile(r"(\d+(?:\.\d+)?)(d|mb|gb|tb|)")
+_BYTES = {"mb": 10**6, "gb": 10**9, "tb": 10**12}
 _CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
 
 
@@ -67,10 +69,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(description="Metrics to deliver: `-lr/*` drops, `val/*` keeps only matching metrics, `a/*=b/*` renames."),
     ] = ""
+    thin: Annotated[
+        Literal["on", "off"],
+        Meta(description="Of a long run, deliver fewer batch and system metrics. The journal has them all."),
+    ] = "on"
     checkpoints: Annotated[
         str,
         Meta(description="Weights to deliver: `best`, `last`, `every:N` epochs, `all` or `none`."),
     ] = "best,last"
+    keep: Annotated[
+        str,
+        Meta(description="Which delivered run folders stay: those of `14d` (days), or the newest `20GB`. Unset: all."),
+    ] = ""
     control: Annotated[
         str,
         Meta(description="Rules that act on the training, such as `early_stop('fitness'); budget(hours=8)`, or `off`."),
@@ -111,6 +121,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if text.endswith("s"):
             return None, float(text[:-1])
         return int(text), None
+
+    def keep_rule(self) -> tuple[float | None, float | None]:
+        """Return (days, bytes) of delivered run folders that are kept; both None: all of them."""
+        found = _KEEP.fullmatch(self.keep.strip().lower())
+        if is_off(self.keep) or found is None:
+            return None, None
+        number, unit = float(found[1]), found[2]
+        return (None, number * _BYTES[unit]) if unit in _BYTES else (number, None)
 
 
 def variable(field: str) -> str:
@@ -157,6 +175,8 @@ def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "tags", "is not of the form name=value,name=value"
     if not all(_CHECKPOINTS.fullmatch(item.lower()) for item in _items(settings.checkpoints)):
         yield "checkpoints", "is not a list of best, last, every:N, all and none"
+    if not is_off(settings.keep) and not _KEEP.fullmatch(settings.keep.strip().lower()):
+        yield "keep", "is neither a number of days nor a size in MB, GB or TB"
     try:
         MetricRules(settings.metrics)
     except ValueError as error:

@@ -28,7 +28,7 @@ _HOOKS = ("on_epoch_end", "on_batch_end", "on_artifact", "on_checkpoint_saved", 
 _traits = st.builds(
     Traits, needs_open=st.booleans(), unwanted=st.frozensets(st.sampled_from((*_HOOKS, "on_run_start")), max_size=3),
     sends=st.sampled_from(["at once", "at flush", "late"]), lag=st.integers(1, 3), is_atomic=st.booleans(),
-    counts=st.booleans(),
+    counts=st.booleans(), every=st.integers(1, 3),
 )  # fmt: skip
 _where = st.sampled_from(["give", "flush"])
 _few, _some = st.integers(1, 4), st.sampled_from([1, 2, 3, 4, ALWAYS])

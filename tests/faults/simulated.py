@@ -68,6 +68,8 @@ class Traits(NamedTuple):
     """Whether a flush sends all that it sends or nothing."""
     counts: bool
     """Whether it answers with a number where all is confirmed, as long as that tells it."""
+    every: int = 1
+    """Of the batches, each so many-th is given."""
 
 
 class World:
@@ -118,7 +120,14 @@ class World:
         self.entries.append(Entry(self.end, self.end + 7, None, "damaged line"))
 
     def is_wanted(self, call: Call) -> bool:
-        return call.hook not in self.traits.unwanted
+        return call.hook not in self.traits.unwanted and self.keeps(call.hook, self.number(call))
+
+    def keeps(self, hook: str, nth: int) -> bool:
+        return hook != "on_batch_end" or nth % self.traits.every == 0
+
+    def number(self, call: Call) -> int:
+        """Return which event of its hook it is."""
+        return sum(other.hook == call.hook and other.seq <= call.seq for other in self.calls.values())
 
     def is_replaced(self, seq: int) -> bool:
         """Whether a later event of the same hook and name was recorded."""
@@ -163,6 +172,8 @@ class World:
         calls = [entry.call for entry in before if entry.call]
         see(cursor.seq == (calls[-1].seq if calls else 0), "the number saved does not fit the offset")
         see(cursor.ended == bool(calls and calls[-1].hook == "on_run_end"), "wrong about the end of the run")
+        batches = sum(call.hook == "on_batch_end" for call in calls)
+        see(cursor.counts.get("on_batch_end", 0) == batches, "the batches are miscounted")
         last = cursor.state.get("last", 0)
         expected = max(
             (call.seq for call in calls if self.is_wanted(call) and call.seq not in self.ever_aside), default=0
@@ -268,6 +279,9 @@ class Source:
                 context.passed(entry.call)
         return context
 
+    def keeps(self, hook: str, nth: int) -> bool:
+        return self._world.keeps(hook, nth)
+
     def arguments(self, call: Call) -> Mapping[str, Any]:
         self._process.at()
         if self._world.poisoned(call.seq, "gone"):
@@ -371,6 +385,7 @@ class Plugin:
         process.at()
         see(self.is_open, "an event was given before `open`")
         see(self.wants(call.hook), "given what it does not want")
+        see(world.is_wanted(call), "given what is thinned out")
         see(args is call.args, "given something else than was recorded")
         see(world.note is not None and world.note[1] == world.boot, "what is given is not noted")
         cursor, is_late = world.read_cursor(), seq in process.deliverer.shelf

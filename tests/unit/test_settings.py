@@ -59,6 +59,39 @@ def test_batch_every_takes_seconds_or_batches_or_off(value, rule):
 
 
 @pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("14d", (14.0, None)),
+        ("0.5", (0.5, None)),
+        (" 20GB ", (None, 20e9)),
+        ("500mb", (None, 500e6)),
+        ("1.5TB", (None, 1.5e12)),
+        ("off", (None, None)),
+        ("0", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_keep_takes_days_or_a_size_or_off(value, rule):
+    assert read("TRACKING_HOOKS_KEEP", value).keep_rule() == rule
+
+
+@pytest.mark.parametrize("value", ["two weeks", "14 days", "-1", "20G", "d", "1e3", "inf"])
+def test_keep_that_is_neither_is_a_mistake_in_one_sentence(value):
+    with pytest.raises(ConfigurationError) as raised:
+        read("TRACKING_HOOKS_KEEP", value)
+    said = f"TRACKING_HOOKS_KEEP={value!r} is neither a number of days nor a size in MB, GB or TB. "
+    assert str(raised.value).startswith(said)
+
+
+def test_keep_and_thin_can_stand_in_the_project_file():
+    project = {"keep": "14", "thin": "off"}
+    settings = read_settings({}, project)
+    assert (settings.keep_rule(), settings.thin) == ((14.0, None), "off")
+    with pytest.raises(ConfigurationError, match=r"pyproject.toml, \[tool.tracking-hooks\]: keep='soon' is neither"):
+        read_settings({}, {"keep": "soon"})
+
+
+@pytest.mark.parametrize(
     ("value", "tags"),
     [
         ("team=vision, stage = 2 ,", {"team": "vision", "stage": "2"}),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import journal, layout, removal
 from tracking_hooks.run.layout import RunFolder
 
 
@@ -28,12 +28,12 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
     folders = run_paths.runs(paths)
     removed = 0
     for folder in folders:
-        reason = _reason_to_keep(folder)
+        reason = removal.reason_to_keep(folder)
         if reason:
             click.echo(f"{folder.uid}  kept: {reason}")
             continue
         removed += 1
-        why = "" if _has_begun(folder) else ", where nothing was recorded: its process died too early"
+        why = "" if removal.has_begun(folder) else ", where nothing was recorded: its process died too early"
         click.echo(f"{folder.uid}  {'would be removed' if dry_run else 'removed'}: {folder.path}{why}")
         if not dry_run:
             _remove(folder)
@@ -48,34 +48,10 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
 
 
 def _remove(folder: RunFolder) -> None:
-    if _has_begun(folder):
+    if removal.has_begun(folder):
         head, _ = journal.read_head(folder.journal)
         pointer = head.run.save_dir / layout.POINTER
         found = layout.read_json(pointer, layout.Pointer)
         if found and found.uid == folder.uid:
             pointer.unlink()
     folder.remove()
-
-
-def _has_begun(folder: RunFolder) -> bool:
-    """Whether the first line of the journal is complete."""
-    with folder.journal.open("rb") as file:
-        return file.readline().endswith(b"\n")
-
-
-def _reason_to_keep(folder: RunFolder) -> str:
-    life = state.life(folder)
-    if life.alive:
-        return "it is running" if life.silent_for is None else "it may be running on another machine"
-    try:
-        if not _has_begun(folder):
-            return ""
-        for label in state.labels(folder):
-            owed = state.owed(folder, label)
-            if owed.pending or not owed.is_over:
-                return f"{label} has not received all of it"
-            if owed.aside:
-                return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
-    except (journal.JournalError, OSError) as error:
-        return str(error)
-    return ""

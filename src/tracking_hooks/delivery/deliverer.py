@@ -62,7 +62,7 @@ class Deliverer:
         self._disk = disk
         self._current = Current(make)
         self._between = between
-        self._ledger = Ledger(cursor)
+        self._ledger = Ledger(cursor, source.keeps)
         self._late: SetAside | None = None  # given again, and not confirmed
         self._late_since = 0.0
         self._asked: Entry | None = None  # whose hook is being called
@@ -199,7 +199,7 @@ class Deliverer:
 
     def _give_one(self, entry: Entry, call: Call, note: Inflight | None) -> bool:
         """Give an event if it is wanted; return whether it was given. The first of a batch is given with a note."""
-        if call.seq in self.shelf or not self._current.instance.wants(call.hook):
+        if call.seq in self.shelf or self._ledger.thins(call.hook) or not self._current.instance.wants(call.hook):
             return False
         try:
             args = self._source.arguments(call)

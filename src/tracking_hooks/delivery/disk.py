@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from tracking_hooks import redact
+from tracking_hooks.delivery import thinning
 from tracking_hooks.delivery.context import TOLD_BY, Context
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.metricrules import MetricRules
@@ -42,6 +44,8 @@ class RunSource:
         self._tail = Tail(folder.journal)
         self._rules = MetricRules(head.metrics)
         self._synced = 0
+        # While a tracker is down, it is asked for again and again: of a long run, that would be much to read.
+        self._told, self._told_up_to = Context(), start
 
     def read(self, offset: int, max_calls: int, stop: int | None) -> Sequence[Entry]:
         """Return what comes next."""
@@ -56,14 +60,20 @@ class RunSource:
 
     def context(self, offset: int) -> Context:
         """Return what the events before an offset tell of the run."""
-        context = Context()
-        for entry in journal.read(self._folder.journal, self._start, only=TOLD_BY):
+        if offset < self._told_up_to:
+            self._told, self._told_up_to = Context(), self._start
+        for entry in journal.read(self._folder.journal, self._told_up_to, only=TOLD_BY):
             if entry.start >= offset:
                 break
+            self._told_up_to = entry.end
             if entry.call:
-                context.coming(entry.call)
-                context.passed(entry.call)
-        return context
+                self._told.coming(entry.call)
+                self._told.passed(entry.call)
+        return copy.deepcopy(self._told)  # whoever opens goes on with it
+
+    def keeps(self, hook: str, nth: int) -> bool:
+        """Whether an event is given that is the n-th of its hook."""
+        return not self._head.thin or thinning.keeps(hook, nth)
 
     def arguments(self, call: Call) -> Mapping[str, Any]:
         """Return a call's arguments, with the metrics that are wanted and the path where a final file is now."""

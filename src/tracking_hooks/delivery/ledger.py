@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tracking_hooks.delivery.ports import Inflight
+from tracking_hooks.delivery.thinning import THINNED
 from tracking_hooks.run.journal import Entry
 from tracking_hooks.run.layout import Cursor
+
+_MARKS = 1000
+"""The most that are kept, the last one among them: a tracker may confirm nothing for days."""
 
 
 class _Mark(NamedTuple):
@@ -23,8 +27,13 @@ class _Mark(NamedTuple):
 class Ledger:
     """How far a plugin has got: ``given`` runs ahead of ``safe`` until a flush confirms it."""
 
-    def __init__(self, safe: Cursor) -> None:
+    def __init__(self, safe: Cursor, keeps: Callable[[str, int], bool]) -> None:
+        """Begin behind what is safe.
+
+        :param keeps: whether an event of a hook is given that is the n-th of it
+        """
         self.safe = safe
+        self._keeps = keeps
         self.given = copy.deepcopy(safe)
         self._wanted = safe.seq
         self._marks: deque[_Mark] = deque()
@@ -33,6 +42,13 @@ class Ledger:
     def is_unconfirmed(self) -> bool:
         """Whether the plugin was given something that is not safe yet."""
         return bool(self._marks)
+
+    def thins(self, hook: str) -> bool:
+        """Whether the event that comes next is passed over: there are many of its hook."""
+        return hook in THINNED and not self._keeps(hook, self._count(hook) + 1)
+
+    def _count(self, hook: str) -> int:
+        return self.given.counts.get(hook, 0)
 
     def on_its_way(self, batch: Sequence[Entry] = ()) -> Inflight:
         """Return the stretch of what is not safe, with a batch that comes next."""
@@ -51,6 +67,8 @@ class Ledger:
         self.given.seq = entry.call.seq
         self.given.delivered += 1  # until it is known what is set aside, see `count`
         self.given.ended = entry.call.hook == "on_run_end"
+        if entry.call.hook in THINNED:
+            self.given.counts[entry.call.hook] = self._count(entry.call.hook) + 1
         if is_given:
             self._wanted = entry.call.seq
 
@@ -62,6 +80,8 @@ class Ledger:
         if self._marks and self._marks[-1].cursor.offset == self.given.offset:
             self._marks.pop()  # asked once more
         self._marks.append(_Mark(self._wanted, copy.deepcopy(self.given)))
+        if len(self._marks) > _MARKS:
+            del self._marks[-2]
         confirmed = None
         while self._marks and (answer is None or self._marks[0].wanted <= answer):
             confirmed = self._marks.popleft()

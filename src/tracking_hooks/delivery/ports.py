@@ -36,6 +36,9 @@ class Source(Protocol):
     def context(self, offset: int) -> Context:
         """Return what the events before an offset tell of the run."""
 
+    def keeps(self, hook: str, nth: int) -> bool:
+        """Whether an event is given that is the n-th of its hook: of a long run, not all are."""
+
     def arguments(self, call: Call) -> Mapping[str, Any]:
         """Return the arguments of a call as the plugin is to get them.
 

@@ -25,7 +25,9 @@ _KINDLY = 5.0
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
 _RELAY = "from tracking_hooks.delivery.main import main; sys.exit(main(sys.argv[1:]))"
 _WORKER = "from tracking_hooks.delivery.worker import work; work(sys.argv[1:])"
-_ADOPTER = "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]))"
+_ADOPTER = (
+    "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]), *sys.argv[2:])"
+)
 
 
 def start_relay(
@@ -62,12 +64,13 @@ def start_worker(address: str, log: Path) -> subprocess.Popen[bytes]:
     return _start(_WORKER, [address], log)
 
 
-def start_adopter(home: Path) -> subprocess.Popen[bytes]:
+def start_adopter(home: Path, keep: str = "") -> subprocess.Popen[bytes]:
     """Start a process that delivers what other trainings have left in a ``.tracking-hooks`` folder.
 
+    :param keep: which delivered run folders stay, as ``TRACKING_HOOKS_KEEP`` has it; the others are removed
     :raises OSError: if the process or its log file cannot be made
     """
-    return _start(_ADOPTER, [str(home)], home / "adopter.log")
+    return _start(_ADOPTER, [str(home), keep], home / "adopter.log")
 
 
 def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import plugins
+from tracking_hooks.delivery import retention
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
@@ -203,12 +204,17 @@ class Watcher:
             end_process(relay)
 
 
-def adopt(home: Path) -> None:
-    """Deliver what other runs in the same folder have left pending, one after the other."""
+def adopt(home: Path, keep: str = "") -> None:
+    """Deliver what other runs in the same folder have left pending, one after the other.
+
+    :param keep: which delivered run folders stay: see ``retention``
+    """
     lock = Lock(home / "adopter.lock")
     if not lock.acquire():
         return  # one at a time
     try:
+        for line in retention.remove(keep):
+            print(line)  # noqa: T201 its log
         over = (folder for folder in layout.find_runs(home) if not state.is_running(folder))
         for result in deliver(over, read_settings()):
             print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log

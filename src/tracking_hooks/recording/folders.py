@@ -11,7 +11,7 @@ from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.run import layout, orphans, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.settings import Settings
+from tracking_hooks.settings import Settings, is_off
 
 
 def make_folder(run: Run, home: Path | None, complain: Complaints) -> RunFolder:
@@ -42,13 +42,13 @@ def secure_older(save_dir: Path, complain: Callable[[str], None]) -> None:
 def adopt(home: Path, settings: Settings, complain: Complaints) -> None:
     """Have delivered what other trainings have left behind in a folder of run folders. Never raises."""
     if settings.mode != "offline":
-        complain.guard(lambda: _adopt(home), "adopting other runs")
+        complain.guard(lambda: _adopt(home, "" if is_off(settings.keep) else settings.keep), "adopting other runs")
 
 
-def _adopt(home: Path) -> None:
+def _adopt(home: Path, keep: str) -> None:
     others = [folder for folder in layout.find_runs(home) if not state.is_running(folder)]
-    if any(_has_pending(folder) for folder in others):
-        start_adopter(home)
+    if keep or any(_has_pending(folder) for folder in others):
+        start_adopter(home, keep)
 
 
 def _has_pending(folder: RunFolder) -> bool:

@@ -85,6 +85,7 @@ def _begin(
         plugins={name: capture.destination for name, capture in captures.items()},
         places={name: capture.place for name, capture in captures.items() if capture.place},
         metrics=settings.metrics,
+        thin=settings.thin == "on",
         checkpoints=settings.checkpoints,
         home=folder.path.parent,
     )

@@ -1,8 +1,7 @@
 """The journal: the sequence of hook calls of one run, one JSON object a line, each with a checksum.
 
-A line is written with one ``write()``, so that whatever was acknowledged survives the death of the process.
-Reading goes on behind a damaged line. The first line is the head: format version, the run, and where each
-plugin delivers.
+A line is written with one ``write()``, so that whatever was acknowledged survives the death of the process. Reading
+goes on behind a damaged line. The first line is the head: format version, the run, and where each plugin delivers.
 """
 
 from __future__ import annotations
@@ -51,6 +50,8 @@ class Head(Struct, frozen=True, kw_only=True):
     """Plugin to where its tracker is: see ``Capture.place``."""
     metrics: str = ""
     """``TRACKING_HOOKS_METRICS`` as it was then."""
+    thin: bool = True
+    """Whether ``TRACKING_HOOKS_THIN`` was on then."""
     checkpoints: str = "best,last"
     """``TRACKING_HOOKS_CHECKPOINTS`` as it was then."""
     home: Path | None = None
@@ -138,9 +139,8 @@ def _encode(line: Any) -> bytes:
         encoded = _encoder.encode(line)
     except UnicodeEncodeError:  # a file name that is no UTF-8
         encoded = b"null"
-    if b"null" in encoded:  # JSON has neither NaN nor infinity: msgspec writes null
-        encoded = _encoder.encode(plain(line))
-    return encoded
+    # JSON has neither NaN nor infinity: msgspec writes null.
+    return _encoder.encode(plain(line)) if b"null" in encoded else encoded
 
 
 @functools.cache

@@ -63,6 +63,8 @@ class Cursor(Struct, kw_only=True):
     """Events up to here that were set aside when this was written; ``state.owed`` counts them anew."""
     damaged: int = 0
     """Lines that could not be read."""
+    counts: dict[str, int] = {}
+    """Events up to here of the hooks that are thinned: which ones are given goes by it."""
     state: State = {}
     ended: bool = False
     """Whether the last event delivered was the end of the run."""
