@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import journal, layout, receipt, state, story
 from tracking_hooks.run.layout import RunFolder
 
 
@@ -18,8 +18,9 @@ from tracking_hooks.run.layout import RunFolder
 def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
     """Free disk space: remove delivered run folders.
 
-    A run folder is removed if every tracker has received the whole run. Runs with events that are pending or set
-    aside are kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line.
+    A run folder is removed if every tracker has received the whole run, or if what is missing was packed up. Runs with
+    events that are pending or set aside are kept. So are runs whose journal cannot be read, unless the process died
+    before it wrote the first line.
     The folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another
     tracker.
     """
@@ -68,14 +69,14 @@ def _reason_to_keep(folder: RunFolder) -> str:
     if life.alive:
         return "it is running" if life.silent_for is None else "it may be running on another machine"
     try:
-        if not _has_begun(folder):
-            return ""
-        for label in state.labels(folder):
+        for label in state.labels(folder) if _has_begun(folder) else []:
             owed = state.owed(folder, label)
             if owed.pending or not owed.is_over:
                 return f"{label} has not received all of it"
             if owed.aside:
                 return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
+        if receipt.is_recorded_elsewhere(folder) and story.read(folder.journal)[1].is_open:
+            return "it was running when it was packed, and a later pack extends it"
     except (journal.JournalError, OSError) as error:
         return str(error)
     return ""

@@ -11,7 +11,7 @@ import click
 from tracking_hooks import plugins, projectfile, redact
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
-from tracking_hooks.run import journal
+from tracking_hooks.run import journal, receipt
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
@@ -67,11 +67,11 @@ def command(
         _watch(paths, settings)
         return
     results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
-    if _report(results, len(folders), run_paths.where(paths)):
+    if _report(results, folders, run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 
-def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
+def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -> int:
     """Print one line for each delivery; return how many are incomplete."""
     undone = count = 0
     for result in results:
@@ -84,7 +84,9 @@ def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        click.echo(f"Nothing is pending: {runs} run{'s' * (runs != 1)} {where}.")
+        click.echo(f"Nothing is pending: {len(folders)} run{'s' * (len(folders) != 1)} {where}.")
+        if packed := sum(receipt.read(folder) is not None for folder in folders):
+            click.echo(f"{packed} of them packed up. To deliver from here after all: tracking-hooks pack --forget PATH")
     return undone
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +15,9 @@ from tracking_hooks.events import Destination, Run
 from tracking_hooks.run import state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import RunFolder, fallback_home
+
+_LOCAL = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///|file:(?://)?)(?P<path>/[^?#]*)(?P<rest>[?#].*)?", re.DOTALL)
+_SAFE = "/:"
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -63,7 +69,24 @@ def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[
         return run, destination
     if run.save_dir.is_relative_to(old):
         run = msgspec.structs.replace(run, save_dir=new / run.save_dir.relative_to(old))
-    for key, value in destination.items():
-        if isinstance(value, str) and Path(value).is_relative_to(old):
-            destination = {**destination, key: str(new / Path(value).relative_to(old))}
-    return run, destination
+    return run, {key: _moved(value, old, new) for key, value in destination.items()}
+
+
+def path_in(value: object) -> Path | None:
+    """Return the path that a part of a destination names, as it stands or in a URI of SQLite or of a file."""
+    if not isinstance(value, str):
+        return None
+    if found := _LOCAL.fullmatch(value):
+        return Path(unquote(found["path"]))
+    return Path(value) if Path(value).is_absolute() else None
+
+
+def _moved(value: Any, old: Path, new: Path) -> Any:
+    path = path_in(value)
+    if path is None or not path.is_relative_to(old):
+        return value
+    moved = str(new / path.relative_to(old))
+    if found := _LOCAL.fullmatch(value):
+        is_quoted = quote(unquote(found["path"]), safe=_SAFE) == found["path"]  # spelled as it was
+        return found["scheme"] + (quote(moved, safe=_SAFE) if is_quoted else moved) + (found["rest"] or "")
+    return moved
