@@ -40,7 +40,10 @@ def unpack(path: Path, into: Path) -> tuple[Manifest, list[Arrival]]:
     try:
         staging.create()
         manifest = packfile.unfold(path, staging.path)
-        before = [_check(staging, RunFolder(home / run.uid), run) for run in manifest.runs]
+        try:
+            before = [_check(staging, RunFolder(home / run.uid), run) for run in manifest.runs]
+        except PackError as error:
+            raise PackError(f"{path}: {error}") from error
         return manifest, [
             _place(staging, RunFolder(home / run.uid), run, there)
             for run, there in zip(manifest.runs, before, strict=True)
