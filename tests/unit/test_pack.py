@@ -355,7 +355,7 @@ def test_a_destination_below_the_root_folder_follows_it(record_run, notes, cli, 
     head, _ = journal.read_head(copy.journal)
     assert Target.of(copy, notes, head).destination == {"file": moved.format(old=old, new=new)}
     assert moved.format(old=old, new=new) in done.output
-    says = "is a path of the machine where the runs were recorded" in done.output
+    says = "is a path of the machine that recorded notes" in done.output
     assert says == ("/elsewhere/" in destination)
     assert ("tracking-hooks sync --to notes --set file=…" in done.output) == says
 

@@ -25,8 +25,8 @@ from tracking_hooks.run.packfile import PackError, in_bytes
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write. By default, a new one in the current folder.",
 )
-@click.option("--all", "everything", is_flag=True, help="Pack delivered runs, and packed ones again, too.")
-@click.option("--forget", is_flag=True, help="Pack nothing: have packed runs delivered from here after all.")
+@click.option("--all", "everything", is_flag=True, help="Also pack what is delivered, or was packed before.")
+@click.option("--forget", is_flag=True, help="Pack nothing; deliver from here after all what was packed.")
 def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, forget: bool) -> None:
     """Pack runs into one file, to be delivered from another machine.
 

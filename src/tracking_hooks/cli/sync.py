@@ -86,7 +86,10 @@ def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -
     if not count:
         click.echo(f"Nothing is pending: {len(folders)} run{'s' * (len(folders) != 1)} {where}.")
         if packed := sum(receipt.read(folder) is not None for folder in folders):
-            click.echo(f"{packed} of them packed up. To deliver from here after all: tracking-hooks pack --forget PATH")
+            click.echo(
+                f"{packed} of them {'is' if packed == 1 else 'are'} packed up. "
+                "To deliver from here after all: tracking-hooks pack --forget PATH"
+            )
     return undone
 
 

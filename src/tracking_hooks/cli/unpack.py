@@ -94,17 +94,16 @@ def _destinations(arrivals: Iterable[Arrival], into: Path) -> Iterator[str]:
             places.setdefault(label, {})[_place(target)] = None
     if places:
         yield "They go to:"
+    width = max(map(len, places), default=0)
     for label, found in places.items():
         for place in list(found)[:_SHOWN]:
-            yield f"  {label}  {place}"
+            yield f"  {label:{width}}  {place}"
         if len(found) > _SHOWN:
-            yield f"  {label}  and {len(found) - _SHOWN} more"
+            yield f"  {label:{width}}  and {len(found) - _SHOWN} more"
     for label, part in left_behind.items():
         plugin, key = label.partition("@")[0], part.partition("=")[0]
-        yield (
-            f"{label}: {part} is a path of the machine where the runs were recorded, outside of their folder, so it "
-            "did not come along. If it means nothing here, deliver to another place as well:"
-        )
+        yield f"{part} is a path of the machine that recorded {label}, outside of the runs' folder:"
+        yield "what is there did not come along. To deliver to another place as well:"
         yield f"  tracking-hooks sync --to {plugin} --set {key}=… {_quoted(into)}"
 
 
