@@ -40,8 +40,8 @@ def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, f
     """
     folders = run_paths.runs(paths)
     if forget:
-        count = sum(receipt.forget(folder) for folder in folders)
-        click.echo(f"{count} packed run{'s' * (count != 1)} {run_paths.where(paths)} to be delivered from here again.")
+        count = sum(map(_forget, folders))
+        click.echo(f"{count} run{'s' * (count != 1)} {run_paths.where(paths)} to be delivered from here after all.")
         return
     parcels = list(_collect(folders, everything=everything))
     if not parcels:
@@ -68,6 +68,14 @@ def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, f
         f"{in_bytes(path.stat().st_size)}. Carry it to where the network is, and there:"
     )
     click.echo(f"  tracking-hooks unpack {shlex.quote(str(path))}")
+
+
+def _forget(folder: RunFolder) -> bool:
+    try:
+        return receipt.forget(folder)
+    except OSError as error:
+        click.echo(f"{folder.uid}  skipped: {error}", err=True)
+        return False
 
 
 def _collect(folders: Iterable[RunFolder], *, everything: bool) -> Iterator[Parcel]:
