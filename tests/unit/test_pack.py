@@ -362,6 +362,46 @@ def test_a_destination_below_the_root_folder_follows_it(record_run, notes, cli, 
     assert ("tracking-hooks sync --to notes --set file=…" in done.output) == says
 
 
+def test_another_place_than_the_recorded_one_is_given_when_it_is_unpacked(
+    record_run, notes, cli, tmp_path, there, monkeypatch
+):
+    run = record_run(notes)
+    file = packed(cli, run.save_dir, into=tmp_path / "pack.tar.gz")
+    into = there()
+    assert f"unpack {file} --into {into} --set notes.file=…" in cli("unpack", file, "--into", into).output
+    other = tmp_path / "other"
+    done = cli("unpack", file, "--into", into, "--set", f"notes.file={other}")
+    assert f"notes  {other}\n" in done.output
+    assert "did not come along" not in done.output
+    monkeypatch.setenv("TRACKING_HOOKS_EXIT_WAIT", "20")
+    assert "notes: 30 events delivered" in cli("sync", into).output
+    assert noted(other) == list(range(1, 31))
+    assert not run.notes.exists()
+    [copy] = layout.find_runs(into)
+    assert state.labels(copy) == ["notes"], "there is no second delivery"
+    late = cli("unpack", file, "--into", into, "--set", f"notes.file={run.notes}")
+    assert late.exit_code == 1
+    assert "is delivered to notes already" in late.output
+    assert cli("unpack", file, "--into", into, "--set", f"notes.file={other}").exit_code == 0, "it goes there"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("notes.file", "it takes KEY=VALUE"),
+        ("notes.path=x", "has no such part. It has: file"),
+        ("mlflow.tracking_uri=x", "no run in it goes to mlflow"),
+        ("file=x", "no run in it goes to a tracker of no name"),
+        ("notes.password=hunter2", "looks like a password or a key"),
+    ],
+)
+def test_a_place_that_means_nothing_is_refused(good, cli, tmp_path, assignment, words):
+    done = cli("unpack", good, "--into", tmp_path / "there", "--set", assignment)
+    assert done.exit_code == 1
+    assert words in done.output
+    assert "hunter2" not in done.output
+
+
 def test_a_store_whose_name_is_quoted_is_found_where_it_was_moved_to(record_run, notes, tmp_path):
     run = record_run(notes, destination={"file": f"sqlite:///{tmp_path}/project/my%20runs.db"})
     shutil.move(tmp_path / "project", tmp_path / "a new place")
@@ -496,8 +536,14 @@ def test_a_pack_that_was_changed_is_refused_and_leaves_nothing(good, cli, tmp_pa
     assert not list(tmp_path.rglob("*out"))
 
 
-def test_it_is_said_how_much_room_is_missing_and_which_release_is_needed(good, cli, tmp_path):
-    for name, words in [("a size that no disk has", "are free in"), ("a format that is to come", "upgrade it")]:
+def test_it_is_said_what_is_wrong(good, cli, tmp_path):
+    for name, words in {
+        "a size that no disk has": "are free in",
+        "a format that is to come": "upgrade it",
+        "a run that is there twice": "lists something twice",
+        "a file that is there twice": "lists something twice",
+        "a file that is not there": "lacks a file of one of its runs",
+    }.items():
         pack = Opened(good)
         CHANGES[name](pack)
         assert words in refuse(pack.write(tmp_path / "bad.tar.gz"), tmp_path / "there", cli)

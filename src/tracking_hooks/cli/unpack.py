@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks.delivery.target import Target, path_in
+from tracking_hooks.cli.assignments import check_part, parse_assignments
+from tracking_hooks.delivery.target import Target, path_in, redirect
 from tracking_hooks.plugins import first_part
 from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.packfile import PackError, in_bytes
 from tracking_hooks.run.unpack import Arrival, unpack
+from tracking_hooks.settings import ConfigurationError
 
 _SHOWN = 5
 """Destinations of a plugin that are shown; three hundred trainings have three hundred log folders."""
@@ -26,7 +29,14 @@ _SHOWN = 5
     default=Path(),
     help="The folder to unpack into. By default, the current one.",
 )
-def command(file: Path, into: Path) -> None:
+@click.option(
+    "--set",
+    "assignments",
+    metavar="TRACKER.KEY=VALUE",
+    multiple=True,
+    help="Deliver to another place than was recorded, as in --set mlflow.tracking_uri=http://host:5000.",
+)
+def command(file: Path, into: Path, assignments: tuple[str, ...]) -> None:
     """Unpack runs that were packed on another machine.
 
     FILE was written by `tracking-hooks pack`. Everything in it is checked first: if anything is wrong, nothing is
@@ -37,8 +47,9 @@ def command(file: Path, into: Path) -> None:
     have packed yourself, or what you trust.
     """
     try:
+        changes = parse_assignments(assignments)
         manifest, arrivals = unpack(file, into)
-    except PackError as error:
+    except (PackError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{file} cannot be unpacked into {into}: {error}") from None
@@ -48,15 +59,38 @@ def command(file: Path, into: Path) -> None:
             layout.enter_in_index(arrival.folder)
         except OSError as error:
             click.echo(f"{arrival.folder.uid}  `sync` finds it by its path only: {error}", err=True)
+    try:
+        for key, value in changes.items():
+            _redirect([arrival.folder for arrival in arrivals], key, value)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
     runs = len(arrivals)
     click.echo(
         f"Unpacked {runs} run{'s' * (runs != 1)}, {_files(len(manifest.files))}, {in_bytes(manifest.size)}, "
         f"into {into.absolute()}."
     )
-    for line in _destinations(arrivals, into):
+    for line in _destinations(arrivals, file, into):
         click.echo(line)
     click.echo("To deliver:")
     click.echo(f"  tracking-hooks sync {_quoted(into)}")
+
+
+def _redirect(folders: Iterable[RunFolder], assigned: str, value: str) -> None:
+    """Have the runs delivered to another place.
+
+    :raises ConfigurationError: if there is no such tracker, or no such part of its destination
+    """
+    plugin, _, key = assigned.rpartition(".")
+    found = False
+    for folder in folders:
+        head, _ = journal.read_head(folder.journal)
+        for label, destination in head.plugins.items():
+            if first_part(label) == plugin:
+                check_part(plugin, destination, key)
+                redirect(folder, label, {key: value})
+                found = True
+    if not found:
+        raise ConfigurationError(f"--set {assigned}=…: no run in it goes to {plugin or 'a tracker of no name'}.")
 
 
 def _what_came(arrival: Arrival) -> str:
@@ -76,7 +110,7 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _destinations(arrivals: Iterable[Arrival], into: Path) -> Iterator[str]:
+def _destinations(arrivals: Iterable[Arrival], file: Path, into: Path) -> Iterator[str]:
     """Say where the runs go to, and which destinations are paths of the machine that they come from."""
     places: dict[str, dict[str, None]] = {}
     left_behind: dict[str, str] = {}
@@ -87,7 +121,8 @@ def _destinations(arrivals: Iterable[Arrival], into: Path) -> Iterator[str]:
             target = Target.of(arrival.folder, label, head)
             if target.plugin != first_part(target.plugin):
                 continue  # it goes where the first part goes
-            for key, value in target.destination.items():
+            is_from_here = label in head.plugins and label in arrival.folder.replays()
+            for key, value in target.destination.items() if not is_from_here else ():
                 path = path_in(value)
                 if path and not path.is_relative_to(root) and value != head.run.project:
                     left_behind[label] = f"{key}={value}"
@@ -103,7 +138,9 @@ def _destinations(arrivals: Iterable[Arrival], into: Path) -> Iterator[str]:
     for label, part in left_behind.items():
         plugin, key = label.partition("@")[0], part.partition("=")[0]
         yield f"{part} is a path of the machine that recorded {label}, outside of the runs' folder:"
-        yield "what is there did not come along. To deliver to another place as well:"
+        yield "what is there did not come along. To deliver to another place instead:"
+        yield f"  tracking-hooks unpack {_quoted(file)} --into {_quoted(into)} --set {plugin}.{key}=…"
+        yield "or to another place as well:"
         yield f"  tracking-hooks sync --to {plugin} --set {key}=… {_quoted(into)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -12,9 +13,10 @@ from msgspec import Struct
 
 from tracking_hooks import plugins
 from tracking_hooks.events import Destination, Run
-from tracking_hooks.run import state
+from tracking_hooks.run import journal, state
 from tracking_hooks.run.journal import Head
-from tracking_hooks.run.layout import RunFolder, fallback_home
+from tracking_hooks.run.layout import Replay, RunFolder, fallback_home, write_json
+from tracking_hooks.settings import ConfigurationError
 
 _LOCAL = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///|file:(?://)?)(?P<path>/[^?#]*)(?P<rest>[?#].*)?", re.DOTALL)
 _SAFE = "/:"
@@ -60,6 +62,29 @@ def further_labels(folder: RunFolder, label: str) -> list[str]:
     return [
         other for other, plugin in plugins_of.items() if other != label and plugins.first_label(other, plugin) == label
     ]
+
+
+def redirect(folder: RunFolder, label: str, changes: Mapping[str, str]) -> None:
+    """Have a recorded delivery go to another place, before the first event is delivered.
+
+    :raises ConfigurationError: if that is too late
+    :raises JournalError, OSError: if the run cannot be read or written
+    """
+    head, _ = journal.read_head(folder.journal)
+    target = Target.of(folder, label, head)
+    destination = {**target.destination, **changes}
+    if destination == target.destination:
+        return
+    files = folder.relay(label)
+    if files.path.name != label:
+        raise ConfigurationError(f"{label} is a class: what it is told of its destination is what was recorded.")
+    if files.read_cursor().seq:
+        raise ConfigurationError(
+            f"{folder.uid} is delivered to {label} already, in part at least. To deliver it to another place as well: "
+            f"tracking-hooks sync --to {target.plugin} --set … {folder.path}"
+        )
+    files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(files.destination, Replay(plugin=target.plugin, destination=destination))
 
 
 def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[Run, Destination]:

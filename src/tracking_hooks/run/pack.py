@@ -105,7 +105,7 @@ def pack(parcels: Iterable[Parcel], path: Path) -> Manifest:
                 journal=Content(sha256=_digest(parcel.folder.journal, parcel.size), size=parcel.size),
                 events=parcel.events,
                 files=list(parcel.files),
-                replays=list(parcel.folder.replays().values()),
+                replays=[replay for label, replay in parcel.folder.replays().items() if "@" in label],
             )
         )
     manifest = Manifest(format=packfile.FORMAT, created=time.time(), runs=runs, files=list(contents.values()))

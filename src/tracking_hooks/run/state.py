@@ -55,7 +55,7 @@ def labels(folder: RunFolder) -> list[str]:
     :raises JournalError, OSError: if the journal cannot be read
     """
     head, _ = journal.read_head(folder.journal)
-    return [*head.plugins, *folder.replays()]
+    return list(dict.fromkeys([*head.plugins, *folder.replays()]))
 
 
 class Owed(Struct, frozen=True, kw_only=True):
