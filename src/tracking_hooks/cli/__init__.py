@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("demo", "plugins", "prune", "run", "simulate", "status", "stop", "sync")
+_COMMANDS = ("demo", "pack", "plugins", "prune", "run", "simulate", "status", "stop", "sync", "unpack")
 
 
 class _LazyGroup(click.Group):

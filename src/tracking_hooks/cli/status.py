@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import journal, receipt, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -116,7 +116,7 @@ def _status(folder: RunFolder, story: Story) -> str:
     elif not story.began:
         words = "never began"
     else:
-        words = story.status or "killed"
+        words = story.status or ("running when packed" if receipt.is_recorded_elsewhere(folder) else "killed")
     if life.silent_for is None or story.status:
         return words
     return f"{words}, {_last_sign(life.silent_for)}"
@@ -135,7 +135,7 @@ def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
     """Return what the user should know about a delivery, and do."""
     files = folder.relay(label)
     health = read_json(files.health, Health)
-    notes = []
+    notes = [owed.receipt.in_words()] if owed.receipt and owed.packed else []
     if state.has_relay(folder, label):
         notes.append("a relay is at work")
     elif owed.pending:

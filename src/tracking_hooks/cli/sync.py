@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from tracking_hooks import plugins, projectfile, redact
+from tracking_hooks import plugins, projectfile
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.cli.assignments import check_part, parse_assignments
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
-from tracking_hooks.run import journal
+from tracking_hooks.run import journal, receipt
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
@@ -67,11 +68,11 @@ def command(
         _watch(paths, settings)
         return
     results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
-    if _report(results, len(folders), run_paths.where(paths)):
+    if _report(results, folders, run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 
-def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
+def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -> int:
     """Print one line for each delivery; return how many are incomplete."""
     undone = count = 0
     for result in results:
@@ -84,7 +85,12 @@ def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        click.echo(f"Nothing is pending: {runs} run{'s' * (runs != 1)} {where}.")
+        click.echo(f"Nothing is pending: {len(folders)} run{'s' * (len(folders) != 1)} {where}.")
+        if packed := sum(receipt.read(folder) is not None for folder in folders):
+            click.echo(
+                f"{packed} of them {'is' if packed == 1 else 'are'} packed up. "
+                "To deliver from here after all: tracking-hooks pack --forget PATH"
+            )
     return undone
 
 
@@ -94,18 +100,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
     :raises ConfigurationError: if the plugin cannot be used, or an assignment is invalid
     """
     plugins.load(plugin)
-    changes = {}
-    for assignment in assignments:
-        key, separator, value = assignment.partition("=")
-        if not (separator and key):
-            raise ConfigurationError(f"--set {assignment}: it takes KEY=VALUE.")
-        if redact.values({key: value}) != {key: value}:
-            raise ConfigurationError(
-                f"--set {key}=…: it holds what looks like a password or a key, and a destination is kept on disk. "
-                "Leave that out, and give it to the tracker's client by its own variables, such as "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
-            )
-        changes[key] = value
+    changes = parse_assignments(assignments)
     for folder in folders:
         try:
             head, _ = journal.read_head(folder.journal)
@@ -114,10 +109,8 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
             continue
         capture = plugins.capture(plugins.load_trainer_sides([plugin]), head.run)[plugin]
         captured = capture.destination
-        if unknown := [key for key in changes if captured and key not in captured]:
-            raise ConfigurationError(
-                f"--set {unknown[0]}=…: the destination of {plugin} has no such part. It has: {', '.join(captured)}."
-            )
+        for key in changes if captured else ():
+            check_part(plugin, captured, key)
         for part in plugins.parts(plugin, plugins.installed()):
             folder.add_replay(part, {**captured, **changes}, "" if changes else capture.place)
 

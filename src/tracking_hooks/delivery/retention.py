@@ -76,11 +76,15 @@ def _is_mine(folder: RunFolder) -> bool:
 
 
 def _is_in_use(folder: RunFolder) -> bool:
-    """Whether a relay is at it, or it is a trial of a tuning that goes on; also if it has no tracker to be in."""
+    """Whether somebody may come back to it.
+
+    A relay is at it, it is a trial of a tuning that goes on, no tracker has it at all, or it was packed up: the pack
+    may get lost.
+    """
     labels = state.labels(folder)
     head, _ = journal.read_head(folder.journal)
     parent = RunFolder(folder.path.with_name(head.run.parent)) if head.run.parent else None
-    is_busy = any(state.has_relay(folder, label) for label in labels)
+    is_busy = any(state.has_relay(folder, label) or state.owed(folder, label).packed for label in labels)
     return not labels or is_busy or (parent is not None and state.is_running(parent))
 
 

@@ -225,7 +225,7 @@ class Supervisor:
             if owed.pending or owed.aside or owed.recorded < self._events:
                 lines.append(f"{name}: {self._shortfall(name, owed, sync)}")
             elif name not in self._parts:
-                line = f"{name}: all {owed.delivered} events delivered"
+                line = f"{name}: {owed.in_words()}"
                 lines.append(f"{line}. See: {links[name]}" if name in links else line)
         return lines
 

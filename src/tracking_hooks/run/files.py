@@ -75,6 +75,11 @@ def _snapshot(folder: RunFolder, path: Path) -> Path:
     return copy
 
 
+def copy_path(folder: RunFolder, file: Artifact | Checkpoint) -> Path:
+    """Return where the copy of a final file is, or would be, among the run's own copies."""
+    return _copy_of(folder, file.digest, file.path)
+
+
 def _copy_of(folder: RunFolder, sha: str | None, path: Path) -> Path:
     return folder.files / f"{sha}{path.suffix}"
 

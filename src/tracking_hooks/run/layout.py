@@ -13,7 +13,7 @@
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
             set-aside.json                events that the tracker did not take, with the reason
-            destination.json              only for a replay to somewhere else than the run recorded
+            destination.json              where it goes, if that is somewhere else than the run recorded
             health.json  inflight.json  relay.lock  relay.json  relay.log  heartbeat
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracking_hooks.run import files, journal, state
+from tracking_hooks.run import files, journal, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
@@ -19,7 +19,7 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     :returns: whether the journal has to be looked at again
     :raises OSError: if the journal cannot be written
     """
-    if state.is_running(folder, silence):
+    if state.is_running(folder, silence) or receipt.is_recorded_elsewhere(folder):
         return False
     lock = Lock(folder.lock)
     if not lock.acquire():

@@ -1,8 +1,8 @@
-"""Which run folders may be removed: those that every tracker has received."""
+"""Which run folders may be removed: those that every tracker has received, or that were packed up."""
 
 from __future__ import annotations
 
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import journal, receipt, state, story
 from tracking_hooks.run.layout import RunFolder
 
 
@@ -26,6 +26,8 @@ def reason_to_keep(folder: RunFolder) -> str:
                 return f"{label} has not received all of it"
             if owed.aside:
                 return f"{label} has events set aside: tracking-hooks status --set-aside {folder.path}"
+        if receipt.is_recorded_elsewhere(folder) and story.read(folder.journal)[1].is_open:
+            return "it was running when it was packed, and a later pack extends it"
     except (journal.JournalError, OSError) as error:
         return str(error)
     return ""

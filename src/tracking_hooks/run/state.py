@@ -9,9 +9,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks.events import Error
-from tracking_hooks.run import journal
+from tracking_hooks.run import journal, receipt
 from tracking_hooks.run.layout import Cursor, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import SILENCE, Life, Watch, look
+from tracking_hooks.run.receipt import Packed
 
 _PATIENCE = 2.0
 """Seconds in which a relay that is writing a run's end gives its lock back."""
@@ -54,7 +55,7 @@ def labels(folder: RunFolder) -> list[str]:
     :raises JournalError, OSError: if the journal cannot be read
     """
     head, _ = journal.read_head(folder.journal)
-    return [*head.plugins, *folder.replays()]
+    return list(dict.fromkeys([*head.plugins, *folder.replays()]))
 
 
 class Owed(Struct, frozen=True, kw_only=True):
@@ -68,11 +69,15 @@ class Owed(Struct, frozen=True, kw_only=True):
     """Events that it did not take."""
     is_over: bool
     """Whether nothing more is recorded."""
+    packed: int = 0
+    """Events that it has not got and that were packed up: the copy delivers them."""
+    receipt: Packed | None = None
+    """What says so."""
 
     @property
     def recorded(self) -> int:
         """How many events there are."""
-        return self.delivered + self.pending + len(self.aside)
+        return self.delivered + self.packed + self.pending + len(self.aside)
 
     @property
     def is_pending(self) -> bool:
@@ -86,6 +91,12 @@ class Owed(Struct, frozen=True, kw_only=True):
         """Whether somebody who asks for delivery can hope for some: also for what is refused for now."""
         return self.is_pending or any(event.retry_at is not None for event in self.aside)
 
+    def in_words(self) -> str:
+        """Say what was delivered, where nothing is pending or set aside."""
+        if self.packed:
+            return f"{self.delivered} events delivered, {self.packed} packed"
+        return f"all {self.delivered} events delivered"
+
 
 def owed(folder: RunFolder, label: str) -> Owed:
     """Return what a plugin still owes: the one answer for all who want to know.
@@ -95,18 +106,23 @@ def owed(folder: RunFolder, label: str) -> Owed:
     files = folder.relay(label)
     cursor = files.read_cursor()
     size = folder.journal.stat().st_size
-    lines = _count_lines(folder.journal, cursor.offset) if cursor.offset < size else 0
-    if not cursor.offset:
-        lines = max(lines - 1, 0)  # the head is no event
-    has_end = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
     aside = files.read_aside()
-    delivered, pending = settled(cursor, aside, lines)
-    return Owed(
-        delivered=delivered,
-        pending=pending,
-        aside=aside,
-        is_over=has_end and cursor.offset >= size and not is_running(folder),
-    )
+    delivered, pending = settled(cursor, aside, _count_events(folder.journal, cursor.offset))
+    end = cursor.offset
+    has_end = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
+    packed = 0
+    copy = receipt.read(folder)
+    if copy and label not in copy.labels:
+        copy = None  # a destination that was added since
+    if copy:
+        left = [event for event in aside if event.end > copy.size]
+        packed, aside = len(aside) - len(left), left
+        if copy.size > end:
+            end, has_end = copy.size, copy.ended or not copy.events
+            behind = _count_events(folder.journal, end) - len(left)
+            packed, pending = packed + pending - behind, behind
+    is_over = end >= size and not is_running(folder) and (has_end or receipt.is_recorded_elsewhere(folder))
+    return Owed(delivered=delivered, pending=pending, aside=aside, is_over=is_over, packed=packed, receipt=copy)
 
 
 def settled(cursor: Cursor, aside: Sequence[SetAside], lines: int) -> tuple[int, int]:
@@ -129,10 +145,11 @@ def is_delivered(folder: RunFolder, label: str) -> bool:
     return not owed(folder, label).is_pending
 
 
-def _count_lines(path: Path, offset: int) -> int:
+def _count_events(path: Path, offset: int) -> int:
     with path.open("rb") as file:
         file.seek(offset)
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    return lines if offset else max(lines - 1, 0)  # the head is no event
 
 
 def has_relay(folder: RunFolder, label: str) -> bool:
