@@ -18,9 +18,7 @@ def reason_to_keep(folder: RunFolder) -> str:
     if life.alive:
         return "it is running" if life.silent_for is None else "it may be running on another machine"
     try:
-        if not has_begun(folder):
-            return ""
-        for label in state.labels(folder):
+        for label in state.labels(folder) if has_begun(folder) else []:
             owed = state.owed(folder, label)
             if owed.pending or not owed.is_over:
                 return f"{label} has not received all of it"
