@@ -65,7 +65,7 @@ def text(value: str) -> str:
     lower = value.lower()
     for shape in SHAPES:
         if any(hint in lower for hint in shape.hints):
-            value = shape.pattern.sub(_masked, value)
+            value = re.sub(shape.pattern, _masked, value)  # compiled when it is first needed
     return value
 
 

@@ -42,7 +42,7 @@ class Shape(NamedTuple):
     """What it looks like, for the documentation."""
     hints: tuple[str, ...]
     """One of these is in every text that has such a secret, in lower case: other texts are not searched."""
-    pattern: re.Pattern[str]
+    pattern: str
     secret: str
     """An example. It is put together from parts, so that nobody takes it for a real one."""
     context: str = "failed with {} here"
@@ -54,210 +54,200 @@ class Shape(NamedTuple):
 SHAPES = (
     Shape(
         "private keys", "`-----BEGIN … PRIVATE KEY-----` and what follows", ("private key-----",),
-        re.compile(
-            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[\w+/=\s\\:,.]|-(?!----)){16,}"
-            r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
-        ),
+        r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[\w+/=\s\\:,.]|-(?!----)){16,}"
+        r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?",
         "-----BEGIN RSA PRIVATE " + "KEY-----\n" + _MIXED * 3 + "\n-----END RSA PRIVATE " + "KEY-----",
     ),
     Shape(
         "passwords in addresses", "`scheme://user:…@host`", ("://",),
-        re.compile(r"(://[^\s/@:\"']*:)(?!\d{1,5}[/?#])(?:(?!://)[^\s\"'<>])+(?=@)"),
+        r"(://[^\s/@:\"']*:)(?!\d{1,5}[/?#])(?:(?!://)[^\s\"'<>])+(?=@)",
         "hunter2", "postgresql://ada:{}@db:5432/mlflow",
     ),
     Shape(
         "tokens in addresses", "`https://…@host`", ("://",),
-        re.compile(r"(\bhttps?://)(?!\[redacted\])[^\s/@:\"']+(?=@)"),
+        r"(\bhttps?://)(?!\[redacted\])[^\s/@:\"']+(?=@)",
         _MIXED, "origin https://{}@dev.example/x.git",
     ),
     Shape(
         "Azure account keys", "`AccountKey=…`, `SharedAccessKey=…`", ("accountkey=", "sharedaccess"),
-        re.compile(r"(?i)((?:account|sharedaccess)(?:key|signature)=)[^;\s\"']+"),
+        r"(?i)((?:account|sharedaccess)(?:key|signature)=)[^;\s\"']+",
         _MIXED * 3 + "+/==", "DefaultEndpointsProtocol=https;AccountName=ada;AccountKey={};EndpointSuffix=x",
     ),
     Shape(
         "Azure links with a signature (SAS)", "`sig=…`", ("sig=",),
-        re.compile(r"(?i)((?<![\w.-])sig=)[\w%+/=~.-]{20,}|([?&;]sig=)[^&\s\"'<>]+"),
+        r"(?i)((?<![\w.-])sig=)[\w%+/=~.-]{20,}|([?&;]sig=)[^&\s\"'<>]+",
         _MIXED + "%2Bx%3D", "https://ada.blob.core.windows.net/x?sv=2022-11-02&sig={}&se=2030",
     ),
     Shape(
         "Azure client secrets", "`…8Q~…`", ("q~",),
-        re.compile(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{31,34}"),
+        r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{31,34}",
         "abc8" + "Q~" + "aB3dE5gH7jK9mN1pQ3sT5vX7aB3dE5gH7j",
     ),
     Shape(
         "signed links of AWS", "`X-Amz-Signature=…`, `X-Amz-Credential=…`, `Signature=…`",
         ("x-amz-", "signature="),
-        re.compile(r"(?i)((?:(?<![\w-])x-amz-(?:signature|credential|security-token)|(?<=[?&])signature)=)[^&\s\"'<>]+"),
+        r"(?i)((?:(?<![\w-])x-amz-(?:signature|credential|security-token)|(?<=[?&])signature)=)[^&\s\"'<>]+",
         _HEX * 4, "https://bucket.s3.amazonaws.com/x?X-Amz-Expires=60&X-Amz-Signature={}",
     ),
     Shape(
         "signed links of Google", "`X-Goog-Signature=…`, `X-Goog-Credential=…`", ("x-goog-",),
-        re.compile(r"(?i)((?<![\w-])x-goog-(?:signature|credential)=)[^&\s\"'<>]+"),
+        r"(?i)((?<![\w-])x-goog-(?:signature|credential)=)[^&\s\"'<>]+",
         _HEX * 4, "https://storage.googleapis.com/b/x?X-Goog-Expires=60&X-Goog-Signature={}",
     ),
     Shape(
         "Slack webhooks", "`https://hooks.slack.com/services/…`", ("hooks.slack",),
-        re.compile(r"(?i)(hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/)[\w/-]+"),
+        r"(?i)(hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/)[\w/-]+",
         "T00000000/B00000000/" + _MIXED, "https://hooks.slack.com" + "/services/{}",
     ),
     Shape(
         "Discord webhooks", "`https://discord.com/api/webhooks/…`", ("/webhooks/",),
-        re.compile(r"(?i)(discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{1,24}/)[\w-]+"),
+        r"(?i)(discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{1,24}/)[\w-]+",
         _MIXED * 2, "https://discord.com/api" + "/webhooks/123456789012345678/{}",
     ),
     Shape(
         "Teams webhooks", "`https://….webhook.office.com/webhookb2/…`", ("office.com/webhook",),
-        re.compile(r"(?i)(office\.com/webhook(?:b2)?/)[\w@/-]+"),
+        r"(?i)(office\.com/webhook(?:b2)?/)[\w@/-]+",
         _HEX + "@" + _HEX + "/IncomingWebhook/" + _HEX + "/x", "https://ada.webhook.office.com" + "/webhookb2/{}",
     ),
     Shape(
         "Telegram bots", "`bot…:AA…`", (":aa",),
-        re.compile(r"(?<!\d)\d{8,10}:AA[\w-]{33}"),
+        r"(?<!\d)\d{8,10}:AA[\w-]{33}",
         "1234567890:" + "AA" + "aB3dE5gH7jK9mN1pQ3sT5vX7aB3dE5gH7", "https://api.telegram.org/bot{}/sendMessage",
     ),
     Shape(
         "authorization headers", "`Authorization: Basic …`, `Authorization: Bearer …`", ("authorization",),
-        re.compile(
-            r"(?i)(authorization\\?[\"']?\]?[ \t]*[:=][ \t]*b?\\?[\"']?"
-            r"(?:(?:basic|bearer|token|digest|negotiate|apikey)[ \t]+(?=[^\s\"',;]{4})|(?=[\w.~+/=-]{16})))[^\s\"',;]+"
-        ),
+        r"(?i)(authorization\\?[\"']?\]?[ \t]*[:=][ \t]*b?\\?[\"']?"
+        r"(?:(?:basic|bearer|token|digest|negotiate|apikey)[ \t]+(?=[^\s\"',;]{4})|(?=[\w.~+/=-]{16})))[^\s\"',;]+",
         "eyJhbGciOi.J9-x_yz", "Authorization: Bearer {}",
     ),
     Shape(
         "bearer tokens", "`Bearer …`", ("bearer",),
-        re.compile(r"(?i)(\bbearer[ \t]+)(?=[a-z_.~+/=-]{0,80}\d)[\w.~+/=-]{16,}"),
+        r"(?i)(\bbearer[ \t]+)(?=[a-z_.~+/=-]{0,80}\d)[\w.~+/=-]{16,}",
         "eyJhbGciOi.J9-x_yz", "header 'Bearer {}' was sent",
     ),
     Shape(
         "basic authentication", "`Basic …`, followed by base64", ("basic",),
-        re.compile(
-            r"(\b(?i:basic)[ \t]+)(?=[a-z0-9+/]{0,80}[A-Z])(?=[A-Za-z+/]{0,80}[\d=])(?:[A-Za-z0-9+/]{4}){3,}"
-            r"(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})(?![\w.-])"
-        ),
+        r"(\b(?i:basic)[ \t]+)(?=[a-z0-9+/]{0,80}[A-Z])(?=[A-Za-z+/]{0,80}[\d=])(?:[A-Za-z0-9+/]{4}){3,}"
+        r"(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})(?![\w.-])",
         "YWRhOmh1bnRlcjI=", "header 'Basic {}' was sent",
     ),
     Shape(
         "AWS key ids", "`AKIA…`, `ASIA…`", ("akia", "asia", "abia", "acca"),
-        re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"), "AKIA" + "IOSFODNN7EXAMPLE",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b", "AKIA" + "IOSFODNN7EXAMPLE",
     ),
     Shape(
         "Google API keys", "`AIza…`", ("aiza",),
-        re.compile(r"(?<![\w-])AIza[\w-]{35}"), "AIza" + _MIXED + "aB3dE5gH7jK",
+        r"(?<![\w-])AIza[\w-]{35}", "AIza" + _MIXED + "aB3dE5gH7jK",
     ),
     Shape(
         "Google sign-ins", "`ya29.…`, `GOCSPX-…`", ("ya29.", "gocspx-"),
-        re.compile(r"(?<![\w-])(?:ya29\.|GOCSPX-)[\w-]{20,}"), "GOCSPX" + "-" + _MIXED + "aB3d",
+        r"(?<![\w-])(?:ya29\.|GOCSPX-)[\w-]{20,}", "GOCSPX" + "-" + _MIXED + "aB3d",
     ),
     Shape(
         "Google service accounts", "`\"private_key\": \"…\"`", ("private_key",),
-        re.compile(r"(\bprivate_key(?:_id)?\\?[\"']\s*:\s*\\?\")(?:[^\"\\]|\\(?!\"))+"),
+        r"(\bprivate_key(?:_id)?\\?[\"']\s*:\s*\\?\")(?:[^\"\\]|\\(?!\"))+",
         "-----BEGIN PRIVATE " + "KEY-----\\n" + _MIXED + "\\n-----END PRIVATE " + "KEY-----\\n",
         '{{"type": "service_account", "private_key": "{}", "client_email": "ada@example.org"}}',
     ),
     Shape(
         "JSON web tokens", "`eyJ….eyJ….…`", ("eyj",),
-        re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?"),
+        r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?",
         "eyJ" + "hbGciOiJIUzI1NiJ9" + ".eyJ" + "zdWIiOiIxMjM0In0." + _MIXED,
     ),
     Shape(
         "Neptune", "`eyJhcGlf…`", ("eyjhcglf",),
-        re.compile(r"(?<![\w+/-])eyJhcGlf[\w+/=-]{20,}"), "eyJ" + "hcGlfYWRkcmVzcyI6" + _MIXED * 2 + "==",
+        r"(?<![\w+/-])eyJhcGlf[\w+/=-]{20,}", "eyJ" + "hcGlfYWRkcmVzcyI6" + _MIXED * 2 + "==",
     ),
     Shape(
         "Weights & Biases", "`wandb_v1_…`", ("wandb_v",),
-        re.compile(r"\bwandb_v\d_\w{20,}"), "wandb" + "_v1_" + _MIXED,
+        r"\bwandb_v\d_\w{20,}", "wandb" + "_v1_" + _MIXED,
     ),
     Shape(
         "Weights & Biases, older keys", "40 hex digits behind `wandb login`", ("wandb",),
-        re.compile(r"(?i)(\bwandb\b[^\n]{0,40}?\blogin\b[^\n]{0,60}?)\b[0-9a-f]{40}\b"),
+        r"(?i)(\bwandb\b[^\n]{0,40}?\blogin\b[^\n]{0,60}?)\b[0-9a-f]{40}\b",
         _HEX * 2 + "01234567", "wandb login --relogin {}",
     ),
     Shape(
         "Hugging Face", "`hf_…`, `api_org_…`", ("hf_", "api_org_"),
-        re.compile(r"(?<![\w-])(?:hf|api_org)_[A-Za-z0-9]{16,}"), "hf" + "_" + _MIXED,
+        r"(?<![\w-])(?:hf|api_org)_[A-Za-z0-9]{16,}", "hf" + "_" + _MIXED,
     ),
     Shape(
         "GitHub", "`ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…`, `github_pat_…`",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-        re.compile(r"(?<![\w-])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})"), "ghp" + "_" + _MIXED,
+        r"(?<![\w-])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})", "ghp" + "_" + _MIXED,
     ),
     Shape(
         "GitLab", "`glpat-…`, `gldt-…`, `glptt-…` and others",
         tuple(f"{kind}-" for kind in ("glpat", "gldt", "glrt", "glcbt", "glptt", "glft", "glimt", "glsoat")),
-        re.compile(r"(?<![\w-])gl(?:pat|dt|rt|cbt|ptt|ft|imt|soat)-[\w-]{16,}"), "glpat" + "-" + _MIXED,
+        r"(?<![\w-])gl(?:pat|dt|rt|cbt|ptt|ft|imt|soat)-[\w-]{16,}", "glpat" + "-" + _MIXED,
     ),
     Shape(
         "OpenAI", "`sk-…`, `sk-proj-…`", ("sk-",),
-        re.compile(r"(?<![\w-])sk-(?:(?:proj|svcacct|admin|or)-[\w-]{16,}|[A-Za-z0-9]{20,})"), "sk" + "-" + _MIXED,
+        r"(?<![\w-])sk-(?:(?:proj|svcacct|admin|or)-[\w-]{16,}|[A-Za-z0-9]{20,})", "sk" + "-" + _MIXED,
     ),
     Shape(
         "Anthropic", "`sk-ant-…`", ("sk-ant-",),
-        re.compile(r"(?<![\w-])sk-ant-[\w-]{16,}"), "sk" + "-ant-api03-" + _MIXED,
+        r"(?<![\w-])sk-ant-[\w-]{16,}", "sk" + "-ant-api03-" + _MIXED,
     ),
     Shape(
         "YOLO platform", "`ul_…`", ("ul_",),
-        re.compile(r"(?<![\w-])ul_[A-Za-z0-9]{40}(?!\w)"), "ul" + "_" + _HEX * 2 + "01234567",
+        r"(?<![\w-])ul_[A-Za-z0-9]{40}(?!\w)", "ul" + "_" + _HEX * 2 + "01234567",
     ),
     Shape(
         "Slack", "`xoxb-…`, `xoxp-…`, `xapp-…` and others", ("xox", "xapp-"),
-        re.compile(r"(?<![\w-])(?:xox[a-z]-|xapp-\d-)[\w-]{10,}"), "xo" + "xb-1234567890-" + _MIXED,
+        r"(?<![\w-])(?:xox[a-z]-|xapp-\d-)[\w-]{10,}", "xo" + "xb-1234567890-" + _MIXED,
     ),
     Shape(
         "Databricks", "`dapi…`", ("dapi",),
-        re.compile(r"(?<![\w-])dapi[0-9a-f]{32}(?:-\d)?"), "dapi" + _HEX * 2,
+        r"(?<![\w-])dapi[0-9a-f]{32}(?:-\d)?", "dapi" + _HEX * 2,
     ),
     Shape(
         "PyPI", "`pypi-Ag…`", ("pypi-ag",),
-        re.compile(r"(?<![\w-])pypi-Ag[\w-]{20,}"), "pypi" + "-AgEIcHlwaS5vcmc" + _MIXED * 2,
+        r"(?<![\w-])pypi-Ag[\w-]{20,}", "pypi" + "-AgEIcHlwaS5vcmc" + _MIXED * 2,
     ),
     Shape(
         "npm", "`npm_…`", ("npm_",),
-        re.compile(r"(?<![\w-])npm_[A-Za-z0-9]{30,}"), "npm" + "_" + _MIXED + "aB3dE5gH7jK9",
+        r"(?<![\w-])npm_[A-Za-z0-9]{30,}", "npm" + "_" + _MIXED + "aB3dE5gH7jK9",
     ),
     Shape(
         "Docker, Vault, Terraform, Grafana, Sentry", "`dckr_pat_…`, `hvs.…`, `….atlasv1.…`, `glsa_…`, `sntrys_…`",
         ("dckr_pat_", "hvs.", ".atlasv1.", "glsa_", "sntrys_"),
-        re.compile(
-            r"(?<![\w-])(?:dckr_pat_[\w-]{20,}|hvs\.[\w-]{20,}|\w{14}\.atlasv1\.[\w-]{60,}|glsa_\w{30,}"
-            r"|sntrys_[\w+/=-]{30,})"
-        ),
+        r"(?<![\w-])(?:dckr_pat_[\w-]{20,}|hvs\.[\w-]{20,}|\w{14}\.atlasv1\.[\w-]{60,}|glsa_\w{30,}"
+        r"|sntrys_[\w+/=-]{30,})",
         "dckr" + "_pat_" + _MIXED,
     ),
     Shape(
         "Groq, Replicate, xAI, Stripe, SendGrid, DigitalOcean",
         "`gsk_…`, `r8_…`, `xai-…`, `sk_live_…`, `SG.…`, `dop_v1_…`",
         ("gsk_", "r8_", "xai-", "k_live_", "k_test_", "sg.", "dop_v1_"),
-        re.compile(
-            r"(?<![\w-])(?:gsk_[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}"
-            r"|[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|SG\.[\w-]{16,32}\.[\w-]{32,}|dop_v1_[0-9a-f]{40,})"
-        ),
+        r"(?<![\w-])(?:gsk_[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}"
+        r"|[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|SG\.[\w-]{16,32}\.[\w-]{32,}|dop_v1_[0-9a-f]{40,})",
         "gsk" + "_" + _MIXED * 2,
     ),
     Shape(
         "named like a password", "`password=…`, `\"db_passwd\": \"…\"`, `PGPASSWORD=…`, `secret: …`, `COMET_API_KEY=…`",
-        _SURE_HINTS, re.compile(rf"({_SURE}{_EQUALS}(?!{_QUOTE}{_NONE}){_QUOTE}){_VALUE}"),
+        _SURE_HINTS, rf"({_SURE}{_EQUALS}(?!{_QUOTE}{_NONE}){_QUOTE}){_VALUE}",
         "hunter2", "yolo train --password={} epochs=1",
     ),
     Shape(
         "named like a token", "`token=…`, `HF_TOKEN=…`, `key: …`, unless it is a short number or a path",
-        _MAYBE_HINTS, re.compile(rf"({_MAYBE}{_EQUALS}(?!{_QUOTE}(?:{_HARMLESS})){_QUOTE}){_VALUE}"),
+        _MAYBE_HINTS, rf"({_MAYBE}{_EQUALS}(?!{_QUOTE}(?:{_HARMLESS})){_QUOTE}){_VALUE}",
         "s3cr3t", "yolo train token={} epochs=1",
     ),
     Shape(
         "options named like a password", "`--db-password …`", _SURE_HINTS,
-        re.compile(rf"({_OPTION}{_SURE}{_BLANK}(?!-|{_QUOTE}{_NONE}){_QUOTE}){_VALUE}"),
+        rf"({_OPTION}{_SURE}{_BLANK}(?!-|{_QUOTE}{_NONE}){_QUOTE}){_VALUE}",
         "hunter2", "ran train.py --db-password {} --epochs 1",
     ),
     Shape(
         "options named like a token", "`--token …`, `--key …`, unless it is a short number or a path", _MAYBE_HINTS,
-        re.compile(rf"({_OPTION}{_MAYBE}{_BLANK}(?!-|{_QUOTE}(?:{_HARMLESS})){_QUOTE}){_VALUE}"),
+        rf"({_OPTION}{_MAYBE}{_BLANK}(?!-|{_QUOTE}(?:{_HARMLESS})){_QUOTE}){_VALUE}",
         "s3cr3t", "ran train.py --hub-token {} --epochs 1",
     ),
     Shape(
         "long words behind such a name", "`api key …`, `password …`: 16 characters or more, with a digit",
         tuple(f"{name}{end}" for name in ("key", "secret", "token", "password", "passwd", "pwd") for end in " '\"\t"),
-        re.compile(rf"((?:{_SURE}|{_MAYBE})\\?[\"']?{_BLANK}{_QUOTE}){_LONG}"),
+        rf"((?:{_SURE}|{_MAYBE})\\?[\"']?{_BLANK}{_QUOTE}){_LONG}",
         _HEX * 2 + "01234567", "machine api.wandb.ai login user password {}",
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import os
+import re
 import time
 from urllib.parse import quote, quote_plus
 
@@ -183,7 +184,7 @@ def test_a_log_line_and_its_traceback_are_masked():
 def test_each_shape_of_the_table_is_masked_and_what_stands_around_it_is_kept(shape):
     sentence = shape.context.format(shape.secret)
     before, _, behind = shape.context.format("\0").partition("\0")
-    assert shape.pattern.search(sentence), "found by its own pattern"
+    assert re.search(shape.pattern, sentence), "found by its own pattern"
     masked = redact.text(f"epoch 1\n{sentence}\nepoch 2")
     assert masked == f"epoch 1\n{before}{redact.MASK}{behind}\nepoch 2"
     assert redact.text(masked) == masked
@@ -197,7 +198,7 @@ def timed(text: str) -> float:
 
 @pytest.mark.parametrize("repeated", ADVERSARIAL.values(), ids=ADVERSARIAL)
 def test_masking_takes_no_more_than_linear_time(repeated):
-    few = "x " + repeated * (20_000 // len(repeated))
+    few = "x " + repeated * (5_000 // len(repeated))
     short = min(timed(few) for _ in range(3))
     long = min(timed(few * 4) for _ in range(3))
     assert long < 10 * short + 0.1, "quadratic would be 16 times as long"
