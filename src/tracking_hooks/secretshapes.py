@@ -163,8 +163,8 @@ SHAPES = (
         r"\bwandb_v\d_\w{20,}", "wandb" + "_v1_" + _MIXED,
     ),
     Shape(
-        "Weights & Biases, older keys", "40 hex digits behind `wandb login`", ("wandb",),
-        r"(?i)(\bwandb\b[^\n]{0,40}?\blogin\b[^\n]{0,60}?)\b[0-9a-f]{40}\b",
+        "Weights & Biases, older keys", "40 hex digits behind `wandb login`, or behind `wandb` and `key`", ("wandb",),
+        r"(?i)(\bwandb\b[^\n]{0,40}?\b(?:login|key|netrc)\b[^\n]{0,60}?)\b[0-9a-f]{40}\b",
         _HEX * 2 + "01234567", "wandb login --relogin {}",
     ),
     Shape(

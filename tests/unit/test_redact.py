@@ -55,6 +55,7 @@ SECRETS = {
     "option in a text": ("command: train.py --db-password {} --epochs 1", "hunter2"),
     "password of digits": ("password={}", "12345678"),
     "webhook": ("webhook_url: {}", "https://chat.example/hooks/a1b2c3"),
+    "W&B's own words": ("wandb: appending the key for api.wandb.ai to your netrc: {}", HEX * 2 + HEX[:8]),
     "W&B's netrc": ("machine api.wandb.ai login user password {}", HEX * 2 + HEX[:8]),
     "W&B in capitals": ("WANDB_API_KEY={}", HEX * 2 + HEX[:8]),
     "a header in a dict": ("{{'Authorization': 'Basic {}', 'Accept': '*/*'}}", "YWRhOmh1bnRlcjI="),
@@ -198,10 +199,14 @@ def timed(text: str) -> float:
 
 @pytest.mark.parametrize("repeated", ADVERSARIAL.values(), ids=ADVERSARIAL)
 def test_masking_takes_no_more_than_linear_time(repeated):
-    few = "x " + repeated * (5_000 // len(repeated))
-    short = min(timed(few) for _ in range(3))
-    long = min(timed(few * 4) for _ in range(3))
-    assert long < 10 * short + 0.1, "quadratic would be 16 times as long"
+    few = "x " + repeated * (3_000 // len(repeated))
+    limit = 10 * min(timed(few) for _ in range(3)) + 0.05
+    assert any(timed(few * 4) < limit for _ in range(3)), "quadratic would be 16 times as long"
+
+
+@pytest.mark.parametrize("line", ["-" * 20_000, "a=" * 20_000, "word " * 20_000, "-key" * 5_000], ids=lambda x: x[:6])
+def test_a_long_line_of_the_console_does_not_hold_the_training_up(line):
+    assert min(timed(line) for _ in range(3)) < 1, "it took half a minute when the time was quadratic"
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=[shape.name for shape in SHAPES])
