@@ -26,6 +26,7 @@ from tracking_hooks.delivery.batches import TRIES, Batches
 from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
 from tracking_hooks.recording import supervisor
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
+from tracking_hooks.secretshapes import SHAPES
 from tracking_hooks.settings import describe
 from tracking_hooks.testing import play, recorded_run, sample_run
 
@@ -115,6 +116,14 @@ def test_every_field_that_a_hook_can_read_is_documented(name):
     assert section, f"docs/hooks.md lacks the heading: ### {name}"
     fields = re.findall(r"^\| `(\w+)` \|", section.split("\n#")[0], re.MULTILINE)
     assert fields == [field.name for field in structs.fields(getattr(events, name))]
+
+
+# -- docs/secrets.md ------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_secrets_is_that_of_the_code():
+    rows = table("docs/secrets.md", "| Secret | What it looks like |")
+    assert rows == [[shape.name, shape.form] for shape in SHAPES]
 
 
 # -- docs/settings.md -----------------------------------------------------------------------------------------

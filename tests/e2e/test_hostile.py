@@ -24,9 +24,19 @@ SECRETS = {
     "hf": "hf_abcdefghijklmnopqrstuvwxyz",
     "git": "git-pass-0123456789",
     "plugin": "in-the-plugins-own-error-0123",
+    "variable": "correct horse/battery",
+    "late variable": "set-while-it-trained",
 }
 
 FAIL = f"""
+import os
+from ultralytics.utils import LOGGER
+os.environ["DB_" + "PASSWORD"] = "{SECRETS["variable"]}"
+def leak(trainer):
+    os.environ["QUEUE_" + "PASSWORD"] = "{SECRETS["late variable"]}"
+    (trainer.save_dir / "mine.yaml").write_text("queue: {SECRETS["late variable"]}")
+    LOGGER.info("the database refuses {SECRETS["variable"]}")
+model.add_callback("on_train_epoch_end", leak)
 def fail(trainer):
     if trainer.epoch == 1:
         raise ValueError("Bearer {SECRETS["bearer"]}, {SECRETS["aws"]}, {SECRETS["wandb"]}, {SECRETS["hf"]}")
@@ -50,7 +60,12 @@ def test_no_secret_gets_into_a_journal_a_log_or_a_tracker(home):
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=home.work, check=True)
     (home.work / "clumsy.py").write_text(CLUMSY)
     command = home.script(FAIL, source=f"rtsp://ada:{SECRETS['url']}@camera/stream")
-    home.run([*command, "--api-key", SECRETS["argument"]], "mlflow,tensorboard,clumsy:Clumsy", code=1)
+    home.run(
+        [*command, "--api-key", SECRETS["argument"]],
+        "mlflow,tensorboard,clumsy:Clumsy",
+        code=1,
+        WANDB_API_KEY=SECRETS["wandb"],
+    )
 
     ours = [home.work / "mlflow.db", *(home.work / "mlruns").rglob("*"), *home.run_folder().path.rglob("*")]
     ours += [*(home.work / "runs/train").glob("events*"), home.work / "runs/train/tracking.json"]

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tests.support import runs
 from tests.support.processes import wait_for
+from tracking_hooks import redact
 from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
@@ -36,6 +37,7 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
     """No test reads or writes the real home, the repository, or the variables of whoever runs it."""
     for name in [name for name in os.environ if name.startswith("TRACKING_HOOKS")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(redact, "_learnt", {})
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

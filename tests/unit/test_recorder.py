@@ -14,11 +14,12 @@ import pytest
 
 import tracking_hooks
 from tracking_hooks import plugins
-from tracking_hooks.events import Capture, Curve
+from tracking_hooks.events import Capture, Curve, Plan
 from tracking_hooks.recording import sampler
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.supervisor import Supervisor
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder
@@ -591,3 +592,28 @@ def test_what_an_earlier_relay_said_of_itself_is_no_verdict_on_this_one(tmp_path
     ((sentence, is_fatal),) = supervisor.verdicts()
     assert is_fatal
     assert sentence.startswith("plugin 'notes' cannot be used: its process ended with exit code 3")
+
+
+def test_a_secret_that_the_script_has_set_while_it_trained_is_masked_in_its_text_files(
+    start, save_dir, environment, monkeypatch
+):
+    one = start(plan=Plan(files=["*.yaml"]))
+    one.begin(params={}, environment=environment)
+    monkeypatch.setenv("QUEUE_PASSWORD", "correct-horse")
+    (save_dir / "queue.yaml").write_text("queue: correct-horse\n")
+    one.record_final_files()
+    (call,) = calls(one, "on_artifact")
+    assert call.args["artifact"].path.read_text() == "queue: [redacted]\n"
+    assert (save_dir / "queue.yaml").read_text() == "queue: correct-horse\n"
+
+
+def test_params_tags_and_the_command_line_are_recorded_without_the_values_of_secret_variables(
+    save_dir, monkeypatch, installed
+):
+    monkeypatch.setenv("SERVICE_PASSWORD", "correct-horse")
+    monkeypatch.setenv("TRACKING_HOOKS", "notes")
+    monkeypatch.setenv("TRACKING_HOOKS_TAGS", f"note=correct-horse,commit={'0123456789' * 4}")
+    monkeypatch.setattr(sys, "argv", ["train.py", "correct-horse", "best.pt"])
+    tracking = Tracking.of(sample_run(save_dir), logging.getLogger("host"))
+    assert tracking.run.tags == {"note": "[redacted]", "commit": "0123456789" * 4}
+    assert tracking.environment.argv == ["train.py", "[redacted]", "best.pt"]

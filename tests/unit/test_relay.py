@@ -566,6 +566,22 @@ def test_secrets_do_not_get_into_the_log(record_run, make_plugin):
     assert b"hunter2" not in written
 
 
+def test_the_value_of_a_secret_variable_gets_into_no_reason_and_no_log(record_run, make_plugin, monkeypatch):
+    monkeypatch.setenv("SERVICE_PASSWORD", "correct-horse")
+    plugin = make_plugin(
+        """
+        class Plugin(Notes):
+            def before(self, seq, state):
+                raise Rejected(f"{os.environ['SERVICE_PASSWORD']} is refused")
+        """
+    )
+    run = record_run(plugin, calls=whole(2))
+    assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
+    written = b"".join(path.read_bytes() for path in run.folder.path.rglob("*") if path.is_file())
+    assert b"[redacted] is refused" in written
+    assert b"correct-horse" not in written
+
+
 def test_files_of_the_user_named_like_modules_that_we_need_break_no_relay(record_run, installed, monkeypatch, tmp_path):
     script = tmp_path / "script" / "train.py"
     script.parent.mkdir()

@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tracking_hooks import redact
 from tracking_hooks.delivery.relay import Relay
-from tracking_hooks.redact import RedactingFormatter
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
@@ -37,8 +37,9 @@ def main(arguments: list[str]) -> int:
 
 def be_a_relay() -> None:
     """Make this process one that delivers: with a log, and behind the training."""
+    redact.learn(os.environ)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(redact.RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     with suppress(OSError, AttributeError):
         os.nice(10)  # the training comes first

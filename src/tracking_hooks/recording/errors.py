@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from types import TracebackType
@@ -16,6 +17,7 @@ def describe_error(error: BaseException, where: str = "") -> Error:
 
     :param where: the process, if it is not the one that records
     """
+    redact.learn(os.environ)  # the script may have set more since the run began
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 its own __str__ raises; the traceback says so too

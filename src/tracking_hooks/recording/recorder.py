@@ -53,8 +53,7 @@ class Recorder:
         self.pid = os.getpid()
         self.supervisor = Supervisor(self.folder, opened.captures, opened.firsts, settings)
         self._opened = opened
-        self._early = early
-        self._begun = False
+        self._early, self._begun = early, False
         self._story = opened.story
         self._writer = Writer(opened.journal, opened.lock, complain)
         self._commands = Commands(self.folder.commands, complain)
@@ -237,6 +236,7 @@ class Recorder:
         self.complain.guard(lambda: self._record_final_files(skip), "recording the final files")
 
     def _record_final_files(self, skip: Callable[[Path], bool]) -> None:
+        redact.learn(os.environ)  # the script may have set more since the run began
         kinds = self.settings.checkpoint_rule().kinds
         for hook, args in files.final_files(self.folder, self.run.save_dir, self._story, kinds, skip):
             self.record(hook, **args)

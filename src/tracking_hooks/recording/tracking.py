@@ -83,6 +83,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         names = plugins.select(settings.selection, plugins.installed())
         if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
             return None
+        redact.learn(os.environ)
         sides = plugins.load_trainer_sides(names)
         control = rules.build(settings.rules())
         if parent:
