@@ -48,6 +48,13 @@ def test_keeping_copies_no_byte(kept, notes, monkeypatch):
     assert {path.stat().st_nlink for path in run.folder.files.iterdir() if path.name != CONSOLE} == {2}
 
 
+def test_a_tracker_is_given_what_is_kept_so_the_user_may_delete_the_file_while_it_is_uploaded(kept, notes):
+    run = kept(notes)
+    root = run.folder.path.parent.parent
+    for file in recorded(run):
+        assert files.locate(run.folder, root, file).is_relative_to(run.folder.files)
+
+
 def test_what_is_kept_goes_when_every_tracker_has_it_and_the_console_and_small_tables_stay(kept, notes, make_plugin):
     other = make_plugin("class Plugin(Notes): pass")
     run = kept(notes, other)

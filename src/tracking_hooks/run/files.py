@@ -109,7 +109,7 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     :raises Rejected: saying what has become of the file
     """
     root = folder.path.parent.parent
-    candidates = [file.path, copies.place(folder, file)]
+    candidates = [copies.place(folder, file), file.path]  # the user may delete the latter while it is uploaded
     if file.path.is_relative_to(recorded_in):
         candidates.append(root / file.path.relative_to(recorded_in))
     reason = f"{file.path} is gone"
