@@ -10,6 +10,7 @@ from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.events import Rejected
 from tracking_hooks.run import copies, files, journal, orphans
 from tracking_hooks.run.layout import CONSOLE
+from tracking_hooks.testing import recorded_run
 
 FILES = {"on_artifact", "on_checkpoint_saved"}
 
@@ -26,6 +27,21 @@ def kept(record_run):
         return run
 
     return record
+
+
+@pytest.fixture(params=["links", "no links"])
+def links(request, monkeypatch):
+    """A file system that has links, and one that has neither these nor shared blocks."""
+    if request.param == "no links":
+        refuse_links(monkeypatch, errno.EPERM)
+
+
+def refuse_links(monkeypatch, reason):
+    def refuse(*_, **__):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(copies, "_share", lambda *_: False)
 
 
 @pytest.fixture
@@ -125,11 +141,7 @@ def test_links_that_nobody_needs_are_not_copied(kept, notes, monkeypatch):
 
 @pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK])
 def test_where_no_link_can_be_made_it_says_so_and_a_copy_does(record_run, notes, monkeypatch, reason):
-    def refuse(*_, **__):
-        raise OSError(reason, os.strerror(reason))
-
-    monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(copies, "_share", lambda *_: False)
+    refuse_links(monkeypatch, reason)
     run = record_run(notes)
     assert not any(copies.keep(run.folder, file) for file in recorded(run))
     copies.copy_owed(run.folder)
@@ -137,6 +149,27 @@ def test_where_no_link_can_be_made_it_says_so_and_a_copy_does(record_run, notes,
     root = run.folder.path.parent.parent
     for file in recorded(run):
         assert files.digest(files.locate(run.folder, root, file)) == (file.size, file.digest)
+
+
+def test_what_a_killed_training_has_left_is_kept_by_whoever_ends_its_run(record_run, notes, tmp_path, links):
+    calls = recorded_run(tmp_path / "project/train")
+    begun = [call for call in calls if call.hook not in FILES | {"on_run_end"}]
+    run = record_run(notes, calls=begun)
+    orphans.end_orphan(run.folder)
+    left = {file.path for file in recorded(run)}
+    assert {path.suffix for path in left} >= {".pt", ".csv", ".png"}
+    shutil.rmtree(run.save_dir)
+    root = run.folder.path.parent.parent
+    for file in recorded(run):
+        assert files.digest(files.locate(run.folder, root, file)) == (file.size, file.digest)
+
+
+def test_what_was_recorded_already_when_a_training_was_killed_is_not_recorded_twice(record_run, notes, tmp_path):
+    calls = [call for call in recorded_run(tmp_path / "project/train") if call.hook != "on_run_end"]
+    run = record_run(notes, calls=calls)
+    orphans.end_orphan(run.folder)
+    weights = [file.path.name for file in recorded(run) if file.path.suffix == ".pt"]
+    assert sorted(weights) == sorted(set(weights))
 
 
 def test_a_path_that_leads_out_of_the_root_is_not_copied_for_a_later_run(record_run, notes, tmp_path):

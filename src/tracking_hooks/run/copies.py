@@ -178,7 +178,8 @@ def _owed(folder: RunFolder) -> list[File]:
     """Return the files that some plugin has not got yet, each once."""
     marks = _marks(folder)
     found = {}
-    for entry, file in _recorded(folder, 0):
+    begin = min((min(offset, *aside) if aside else offset for offset, aside in marks), default=0)
+    for entry, file in _recorded(folder, begin) if marks else ():
         if not all(_has(mark, entry.start) for mark in marks):
             found[place(folder, file)] = file
     return list(found.values())

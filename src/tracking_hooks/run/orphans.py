@@ -47,16 +47,20 @@ def write_end(folder: RunFolder) -> bool:
             return True  # nothing but its newline was missing to the end
         left = files.final_files(folder, head.run.save_dir, story, kinds, complain=logger.warning)
         known = copies.latest(folder)
+        is_kept = True
         for hook, args in chain(left, files.console_log(folder, story.last_epoch)):
             file = args.get("artifact") or args["checkpoint"]
             if known.get(copies.identity(file)) != file.digest:  # it may have died behind the end of the training
                 with suppress(OSError):  # what is outside of the root folder is set aside then
-                    copies.keep(folder, file)
+                    is_kept &= copies.keep(folder, file)
                 log.append(hook, story.time, args)
         error = state.first_crash(folder)
         log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})
     finally:
         log.close()
+    if not is_kept:
+        with suppress(OSError):  # nothing is lost yet
+            copies.copy_owed(folder)
     return True
 
 
