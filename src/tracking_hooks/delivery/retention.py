@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks.run import journal, layout, removal, state
+from tracking_hooks.run import copies, journal, layout, removal, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
@@ -61,7 +61,7 @@ def _delivered() -> Iterator[_Delivered]:
     for folder in layout.indexed_runs(layout.index_folder()):
         try:
             if _is_mine(folder) and not removal.reason_to_keep(folder) and not _is_in_use(folder):
-                yield _Delivered(folder, _last_change(folder), _size(folder.path))
+                yield _Delivered(folder, _last_change(folder), copies.held(folder))
         except (JournalError, OSError):
             continue  # it cannot be read, or was removed a moment ago
 
@@ -91,12 +91,6 @@ def _is_in_use(folder: RunFolder) -> bool:
 def _last_change(folder: RunFolder) -> float:
     cursors = [folder.relay(label).cursor for label in state.labels(folder)]
     return max(path.stat().st_mtime for path in [folder.journal, *cursors])
-
-
-def _size(path: Path) -> int:
-    files = [entry.lstat() for entry in path.rglob("*")]
-    # What has a name elsewhere, too, is not free when this one is gone.
-    return sum(file.st_size for file in files if stat.S_ISREG(file.st_mode) and file.st_nlink == 1)
 
 
 def _remove(run: _Delivered) -> bool:

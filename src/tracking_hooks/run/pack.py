@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
-from tracking_hooks.run import files, journal, orphans, packfile, receipt, state
+from tracking_hooks.run import copies, files, journal, orphans, packfile, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.packfile import Content, Manifest, PackedRun
 from tracking_hooks.run.receipt import Packed
@@ -62,7 +62,7 @@ class Parcel(Struct, kw_only=True):
 
     def _find(self, recorded_in: Path, file: Artifact | Checkpoint, content: Content) -> str:
         """Take in a file; return why that is not possible, or nothing."""
-        name = files.copy_path(self.folder, file).name
+        name = copies.place(self.folder, file).relative_to(self.folder.files).as_posix()
         if name not in self.files:
             try:
                 self.files[name] = content, files.locate(self.folder, recorded_in, file)

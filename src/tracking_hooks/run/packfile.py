@@ -35,8 +35,8 @@ _END = 2 * tarfile.RECORDSIZE
 Sha = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Size = Annotated[int, Meta(ge=0)]
 Uid = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z")]
-FileName = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}(\.[^/\\\x00]{1,150})?\Z")]
-"""Among a run's own copies: the digest of the content, and the suffix of the file."""
+FileName = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}(\.[^/\\\x00]{1,150}|/(?!\.{1,2}\Z)[^/\\\x00]{1,150})?\Z")]
+"""Among a run's own copies: the digest of the content, and the suffix or, in a folder of that name, the file's name."""
 
 
 class PackError(Exception):

@@ -114,12 +114,12 @@ def _put_file(staging: RunFolder, folder: RunFolder, name: str) -> bool:
     copy = folder.files / name
     if copy.exists():
         return False
-    folder.files.mkdir(mode=0o700, exist_ok=True)
+    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = staging.path / packfile.file_name(name[:64])
     try:
         os.link(source, copy)  # nobody rewrites what is named by its content
     except OSError:
-        draft = copy.with_name(f".{name}.part")
+        draft = copy.with_name(f".{copy.name}.part")
         draft.touch(mode=0o600)
         shutil.copyfile(source, draft)
         draft.replace(copy)
