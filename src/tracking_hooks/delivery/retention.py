@@ -10,7 +10,6 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from msgspec import Struct
 
