@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, state
+from tracking_hooks.counts import counted
+from tracking_hooks.events import in_words
+from tracking_hooks.run import journal, missing, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -142,17 +144,20 @@ def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")
     if health and health.error:
         notes.append(f"{'refused' if health.state == 'refused' else 'waits'}: {_short(health.error)}")
-    if owed.aside:
+    if lost := sum(item.last - item.first + 1 for item in missing.lost(folder, label)):
+        notes.append(f"{counted(lost, 'event')} lost: the journal lacks {'it' if lost == 1 else 'them'}")
+    if owed.aside or lost:
         notes.append(f"reasons: tracking-hooks status --set-aside {folder.path}")
     return notes
 
 
 def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
-    """Print each event that is set aside, with its reason and when it is tried again."""
-    count = 0
+    """Print each event that is set aside, with its reason and when it is tried again, and what the journal lacks."""
+    count = lost = 0
     for folder in folders:
         try:
             found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
+            lines = {label: in_words(missing.lost(folder, label)) for label in found}
         except (journal.JournalError, OSError) as error:
             click.echo(f"{folder.uid}  {error}", err=True)
             continue
@@ -162,10 +167,13 @@ def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
                 what = f"{event.hook} {event.name}".rstrip()
                 click.echo(f"{folder.uid}  {label}  event {event.seq}, {what}: {event.reason}")
                 click.echo(f"  {_next_try(event)}")
-    if not count:
+            for line in lines[label]:
+                lost += 1
+                click.echo(f"{folder.uid}  {label}  {line}")
+    if count:
+        click.echo(f"\n{counted(count, 'event')} set aside. To try all of them again: tracking-hooks sync --retry")
+    elif not lost:
         click.echo(f"Nothing is set aside {where}.")
-        return
-    click.echo(f"\n{count} event{'s' * (count != 1)} set aside. To try all of them again: tracking-hooks sync --retry")
 
 
 def _next_try(event: SetAside) -> str:

@@ -10,6 +10,7 @@ import click
 
 from tracking_hooks import plugins, projectfile, redact
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
@@ -55,7 +56,7 @@ def command(
     folders = run_paths.runs(paths)
     if forget:
         found = [folder for folder in folders if _forget(folder, forget)]
-        click.echo(f"{forget} is cancelled in {len(found)} run{'s' * (len(found) != 1)}.")
+        click.echo(f"{forget} is cancelled in {counted(len(found), 'run')}.")
         return
     try:
         settings = read_settings(project=projectfile.read(Path.cwd()))
@@ -77,14 +78,14 @@ def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
     for result in results:
         count += 1
         undone += not result.done
-        parts = [f"{result.delivered} events delivered"]
+        parts = [f"{counted(result.delivered, 'event')} delivered"]
         if result.aside:
             parts.append(f"{len(result.aside)} set aside (reasons: tracking-hooks status --set-aside)")
         if result.note:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        click.echo(f"Nothing is pending: {runs} run{'s' * (runs != 1)} {where}.")
+        click.echo(f"Nothing is pending: {counted(runs, 'run')} {where}.")
     return undone
 
 
