@@ -26,6 +26,9 @@ _NOTE = 600
 """Characters of an error that are shown, with what to do about it; the relay's log has all of it."""
 
 
+_FORGOTTEN = "nothing more is delivered there, by sync --forget"
+
+
 class _Delivery(Struct, frozen=True):
     """What one tracker has received of a run."""
 
@@ -39,6 +42,7 @@ class _Run(Struct, frozen=True):
     name: str
     status: str
     deliveries: list[_Delivery] = []
+    forgotten: list[str] = []
     error: str = ""
 
 
@@ -73,7 +77,7 @@ def _look(folder: RunFolder) -> _Run:
     except (journal.JournalError, OSError) as error:
         return _Run(folder.uid, "", "unreadable", error=str(error))
     deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
-    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries)
+    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries, state.forgotten(folder))
 
 
 def _paragraph(run: _Run) -> Iterator[str]:
@@ -81,7 +85,7 @@ def _paragraph(run: _Run) -> Iterator[str]:
     yield "  ".join(filter(None, [run.uid, run.name, run.status]))
     if run.error:
         yield f"  {run.error}"
-    elif not run.deliveries:
+    elif not (run.deliveries or run.forgotten):
         yield "  no tracker: recorded for its rules alone"
     width = max((len(delivery.label) for delivery in run.deliveries), default=0)
     for delivery in run.deliveries:
@@ -91,6 +95,7 @@ def _paragraph(run: _Run) -> Iterator[str]:
             counts.append(f"{len(owed.aside)} set aside")
         yield f"  {delivery.label:{width}}  {', '.join(counts)}"
         yield from (f"  {'':{width}}  {note}" for note in delivery.notes)
+    yield from (f"  {label}  {_FORGOTTEN}" for label in run.forgotten)
 
 
 def _table(runs: Iterable[_Run]) -> Table:
@@ -105,7 +110,10 @@ def _table(runs: Iterable[_Run]) -> Table:
             numbers = (str(owed.delivered), str(owed.pending), str(len(owed.aside)))
             table.add_row(*first, delivery.label, *numbers, "; ".join(delivery.notes))
             first = ["", "", ""]
-        if not run.deliveries:
+        for label in run.forgotten:
+            table.add_row(*first, label, "", "", "", _FORGOTTEN)
+            first = ["", "", ""]
+        if not (run.deliveries or run.forgotten):
             table.add_row(*first, "" if run.error else "none", "", "", "", run.error)
     return table
 
