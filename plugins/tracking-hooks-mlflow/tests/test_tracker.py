@@ -510,6 +510,10 @@ def test_what_both_parts_lack_stands_in_a_tag_of_each_and_together_in_the_descri
     assert tags == {"incomplete": words[0], "incomplete.files": words[1]}
     assert heading == "of what was recorded, MLflow does not have"
     assert lines == [f"- {line}" for line in words]
+    (found,) = client.search_runs(
+        [the_run(client).info.experiment_id], "tags.`tracking_hooks.incomplete` LIKE '%'", max_results=1
+    )
+    assert found.info.run_id == the_run(client).info.run_id
     assert the_run(client).data.tags["mlflow.note.content"].startswith(before)
 
 
