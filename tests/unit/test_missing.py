@@ -8,9 +8,11 @@ import pytest
 from tests.support.runs import as_recorded
 from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.events import Missing, in_words
+from tracking_hooks.recording import writer as writing
 from tracking_hooks.run import missing
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import sample_run
 
@@ -157,6 +159,24 @@ def test_numbers_that_are_left_out_are_lost(journal):
     write(journal, 1)
     journal.seq += 3
     write(journal, 2)
+    ((first, last, reason),) = gaps(journal)
+    assert (first, last) == (2, 4)
+    assert "could not be written" in reason
+
+
+def test_what_a_full_disk_pushes_out_of_memory_is_lost(journal, monkeypatch, tmp_path):
+    monkeypatch.setattr(writing, "_MEMORY", 3)
+    writer = writing.Writer(journal, Lock(tmp_path / "trainer.lock"), lambda _: None)
+    real = os.write
+
+    def full(fd, data):
+        if fd == journal._fd:
+            raise OSError("no space left on device")
+        return real(fd, data)
+
+    for number in range(1, 8):
+        monkeypatch.setattr(os, "write", full if 1 < number < 7 else real)
+        writer.append("on_log", {"metrics": {}, "step": number})
     ((first, last, reason),) = gaps(journal)
     assert (first, last) == (2, 4)
     assert "could not be written" in reason
