@@ -5,6 +5,7 @@ Everything here can be written to the journal as JSON and read back equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ __all__ = [
     "Error",
     "Git",
     "Metrics",
+    "Missing",
     "Model",
     "Params",
     "PerClass",
@@ -37,7 +39,11 @@ __all__ = [
     "Status",
     "Stop",
     "Unavailable",
+    "in_words",
 ]
+
+_REASON = 300
+"""Characters of a reason that are shown in a tracker."""
 
 Metrics: TypeAlias = dict[str, float]
 """Metric name to value. Values may be NaN or infinite."""
@@ -256,6 +262,51 @@ class Capture(Struct, frozen=True, kw_only=True):
     """A few words for the start line: where to look."""
     place: str = ""
     """Where the tracker is, as a URI without credentials: runs of one place are down together."""
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """What a tracker does not have of a run, and gets only if the user does something."""
+
+    hook: str = ""
+    """The event's; empty for what the journal itself lacks: nobody knows what that was."""
+    name: str = ""
+    """Of the artifact; kind and name of the checkpoint."""
+    reason: str
+    first: int
+    """The number of the event."""
+    last: int
+    """The same; of what the journal lacks, the number of the last one of a stretch."""
+
+
+def in_words(missing: Sequence[Missing], most: int = 10) -> list[str]:
+    """Return a line for each thing that is missing, and one for those that have the same reason.
+
+    :param most: how many lines; of more, the last one says how many events the others are
+    """
+    alike: dict[tuple[str, str, str], list[Missing]] = {}
+    for item in missing:
+        alike.setdefault((item.hook, item.name, item.reason), []).append(item)
+    groups = list(alike.values())
+    lines = [_line(group) for group in groups[:most]]
+    if rest := sum(_count(group) for group in groups[most:]):
+        lines.append(f"and {rest} more: tracking-hooks status --set-aside")
+    return lines
+
+
+def _line(alike: Sequence[Missing]) -> str:
+    first, count = alike[0], _count(alike)
+    number = f"event {first.first}" if count == 1 else f"{count} events, {first.first} to {alike[-1].last}"
+    what = f"{first.hook} {first.name}".strip()
+    return f"{number}, {what}: {_short(first.reason)}" if what else f"{number}: {_short(first.reason)}"
+
+
+def _count(missing: Sequence[Missing]) -> int:
+    return sum(item.last - item.first + 1 for item in missing)
+
+
+def _short(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= _REASON else f"{line[:_REASON]}…"
 
 
 class Unavailable(Exception):

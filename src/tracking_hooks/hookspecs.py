@@ -22,6 +22,7 @@ The order of events in a run::
     on_final_validation                       the best checkpoint, once more
     on_checkpoint_saved, on_artifact          the final files
     on_run_end
+    report_missing                            only if the tracker lacks something, or no longer does
 
 A plugin is a class with some of these as methods, marked ``@hookimpl``. A method names the parameters
 that it needs, in any order, without default values::
@@ -54,6 +55,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Metrics,
+    Missing,
     Model,
     Params,
     PerClass,
@@ -285,6 +287,23 @@ class LifecycleSpecs:
         """Called every five seconds while the training runs, between two batches of calls.
 
         :returns: the action that somebody requested in the tracker itself, if any
+        """
+
+    @hookspec
+    def report_missing(
+        self, missing: list[Missing], run: Run, time: float, state: State, destination: Destination
+    ) -> None:
+        """Say in the tracker what it does not have of the run, in place of what was said there before.
+
+        Called when everything else is delivered, and only if ``missing`` has changed since it was last said: at the end
+        of a run that lacks something, and after ``tracking-hooks sync --retry``. ``flush`` is called behind it, and the
+        ``state`` is saved at once. It may come again with the same list, after a crash. Whatever it raises costs
+        nothing but these words: the next ``tracking-hooks sync`` tries again. It is no event, so ``on_event`` does not
+        receive it.
+
+        :param missing: what is set aside until the user asks for it, and what the journal itself lacks; empty: what was
+            missing has been delivered after all
+        :param time: now
         """
 
 

@@ -457,7 +457,7 @@ def test_wandb_gets_rows_and_the_end_while_one_file_is_refused(home, server, rea
         assert [name for model in models if model.state == "COMMITTED" for name in model.files] == ["last.pt"]
 
         service.failing = lambda _: None
-        assert "wandb: 1 events delivered" in sync(home, **env)
+        assert "wandb: 1 event delivered" in sync(home, **env)
         assert nothing_is_set_aside(home)
         assert [row["epoch"] for row in service.run().history if "train/box_loss" in row] == [1, 2]
         models = [artifact for artifact in service.artifacts if artifact.type == "model"]

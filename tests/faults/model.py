@@ -23,10 +23,12 @@ from tests.faults.simulated import ALWAYS, Broken, Crash, Poison, Process, Trait
 from tracking_hooks.delivery.current import Down
 from tracking_hooks.delivery.shelf import name_of
 from tracking_hooks.events import Artifact, Checkpoint, Rejected, Unavailable
+from tracking_hooks.run.layout import Cursor
 
 _HOOKS = ("on_epoch_end", "on_batch_end", "on_artifact", "on_checkpoint_saved", "on_future", "future")
 _traits = st.builds(
-    Traits, needs_open=st.booleans(), unwanted=st.frozensets(st.sampled_from((*_HOOKS, "on_run_start")), max_size=3),
+    Traits, needs_open=st.booleans(),
+    unwanted=st.frozensets(st.sampled_from((*_HOOKS, "on_run_start", "report_missing")), max_size=3),
     sends=st.sampled_from(["at once", "at flush", "late"]), lag=st.integers(1, 3), is_atomic=st.booleans(),
     counts=st.booleans(), every=st.integers(1, 3),
 )  # fmt: skip
@@ -109,7 +111,7 @@ class DelivererModel(RuleBasedStateMachine):
         except Broken as broken:
             raise AssertionError(str(broken)) from broken
         for plugin in self.process.instances[-1:]:
-            assert not plugin.is_open or plugin.given, "opened without need"
+            assert not plugin.is_open or plugin.given or plugin.has_reported, "opened without need"
         return result
 
     def _restart(self, *, retry: bool = False) -> None:
@@ -150,6 +152,28 @@ class DelivererModel(RuleBasedStateMachine):
         """It is asked to leave, and another one begins."""
         self.world.note = None
         self._restart(retry=retry)
+
+    @rule()
+    def says_what_is_missing(self) -> None:
+        """Everything is given and safe: it is said what is missing, and the process ends."""
+        deliverer, world = self.process.deliverer, self.world
+        if deliverer.is_unconfirmed or deliverer.offset != world.end:
+            return
+        before = world.read_cursor()
+
+        def report() -> bool:
+            try:
+                deliverer.report([], world.now)
+            except Exception:  # it costs the words alone
+                return False
+            return True
+
+        is_said = self._do(report)
+        after = world.read_cursor()
+        assert after.state.get("reports", 0) == world.reports or not is_said, "the state that it has left is not saved"
+        assert _without_state(after) == _without_state(before), "what is delivered has changed"
+        world.note = None
+        self._restart()
 
     # -- what goes wrong ------------------------------------------------------------------------------------------
 
@@ -263,6 +287,10 @@ class DelivererModel(RuleBasedStateMachine):
                 newest[call.hook, name] = seq
         for key, seq in newest.items():
             assert world.content[key] >= seq, f"event {world.content[key]} has overwritten the newer event {seq}"
+
+
+def _without_state(cursor: Cursor) -> Cursor:
+    return msgspec.structs.replace(cursor, state={})
 
 
 def check_model(examples: int, *, derandomize: bool = False) -> None:

@@ -17,7 +17,7 @@ from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.deliverer import Deliverer
 from tracking_hooks.delivery.ports import Inflight, Instance
 from tracking_hooks.delivery.shelf import file_of, name_of
-from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks.events import Missing, Rejected, Unavailable
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import Cursor, SetAside
 from tracking_hooks.run.state import settled
@@ -100,6 +100,7 @@ class World:
         self.glitch = False
         self.glitches = 0
         # what is true, whatever the deliverer says
+        self.reports = 0
         self.ever_aside: set[int] = set()
         self.deaths: Counter[int] = Counter()
 
@@ -335,6 +336,7 @@ class Plugin:
         self.is_open = False
         self.told: dict[str, Any] = {}
         self.given: list[int] = []
+        self.has_reported = False
         self._opened = 0
         self._since_flush: list[Call] = []
         self._has_late = False
@@ -450,7 +452,7 @@ class Plugin:
     def flush(self, state: dict[str, Any]) -> int | None:
         self._process.at()
         see(self.is_open, "flushed before it was opened")
-        see(self.given, "flushed, and nothing was given")
+        see(self.given or self.has_reported, "flushed, and nothing was given")
         self._since_flush.clear()
         world = self._world
         if world.glitch:
@@ -480,3 +482,16 @@ class Plugin:
 
     def poll(self, state: dict[str, Any]) -> None:
         return None
+
+    @property
+    def can_report(self) -> bool:
+        return "report_missing" not in self.traits.unwanted
+
+    def report(self, missing: Sequence[Missing], time: float, state: dict[str, Any]) -> None:
+        self._process.at()
+        see(self.is_open, "asked to report before it was opened")
+        see(not self._process.deliverer.is_unconfirmed, "asked to report while something is on its way")
+        self.has_reported = True
+        self._reach()
+        state["reports"] = self._world.reports = self._world.reports + 1
+        self._process.at()

@@ -84,6 +84,8 @@ class WandbFiles:
     def _summary(self, summary: Any) -> None:
         for item in summary.update:
             _put(self.summary, list(item.nested_key) or [item.key], item.value_json)
+        for item in summary.remove:
+            self.summary.pop(item.key, None)
 
     def _metric(self, metric: Any) -> None:
         if metric.step_metric:

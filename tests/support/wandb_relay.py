@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tests.support.processes import wait_for
-from tracking_hooks.events import Destination, Run, State
+from tracking_hooks.events import Destination, Missing, Run, State
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import play
 from tracking_hooks_wandb.tracker import WandbTracker
@@ -54,6 +54,13 @@ class WandbRelay:
         before = [call for call in self.calls if call.seq <= self.given and call.seq not in events]
         self._begin()
         play(self.tracker, self._flushing(calls), self.run, **self._options(), before=before)
+
+    def report(self, *missing: Missing) -> None:
+        """Have it said what is missing, when all that was given is safe."""
+        before = [call for call in self.calls if call.seq <= self.given]
+        self._begin()
+        play(self.tracker, [], self.run, **self._options(), before=before, missing=missing)
+        self.saved = _copy(self._state)
 
     def settle(self) -> None:
         """Flush until all is safe."""

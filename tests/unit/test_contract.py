@@ -271,7 +271,7 @@ def test_what_is_set_aside_for_good_is_tried_again_by_retry_alone(record_run, ma
     assert "Nothing is pending" in cli("sync", tmp_path).output
     assert run.set_aside(plugin)
     result = cli("sync", tmp_path, "--retry")
-    assert "1 events delivered" in result.output
+    assert "1 event delivered" in result.output
     assert not run.set_aside(plugin)
     assert run.noted()[-1] == 3
 

@@ -101,7 +101,7 @@ def test_what_is_refused_for_now_is_tried_again_by_the_next_sync(
     run.relay(plugin)
     (tmp_path / "larger").touch()
     monkeypatch.setenv("TRACKING_HOOKS", plugin)
-    assert f"{plugin}: 1 events delivered" in cli("sync", run.save_dir, *arguments).output
+    assert f"{plugin}: 1 event delivered" in cli("sync", run.save_dir, *arguments).output
     assert run.set_aside(plugin) == {}
 
 

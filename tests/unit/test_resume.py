@@ -157,6 +157,20 @@ def test_a_run_goes_on_where_it_was_begun_and_says_so_if_that_is_elsewhere_now(t
     assert "goes on where this run was begun" in caplog.text
 
 
+def test_a_run_whose_destination_was_forgotten_goes_on_where_a_new_one_would_go(train, installed, save_dir):
+    here, there = (Capture(destination={"file": str(save_dir / name)}) for name in ("here", "there"))
+    first = train(captures={"notes": here}, epochs=[1], end="interrupted")
+    first.supervisor.stop()
+    state.forget(first.folder, "notes")
+    (save_dir / "here").unlink(missing_ok=True)
+    second = train(captures={"notes": there}, epochs=[2], resumed=True)
+    for process in second.supervisor.processes.values():
+        assert process.wait() == 0
+    noted = [int(line.split()[0]) for line in (save_dir / "there").read_text().splitlines()]
+    assert noted == [call.seq for call in calls(second)]
+    assert not (save_dir / "here").exists()
+
+
 def test_the_relay_of_the_earlier_part_makes_way(train, make_plugin, until):
     plugin = make_plugin(
         """

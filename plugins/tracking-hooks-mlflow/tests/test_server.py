@@ -10,9 +10,14 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.mlflow_parts import play_to_mlflow
-from tracking_hooks.events import Unavailable
-from tracking_hooks.testing import recorded_run, sample_run
+from tests.support.runs import write_run
+from tracking_hooks.delivery.sync import deliver as deliver_runs
+from tracking_hooks.events import Missing, Unavailable
+from tracking_hooks.settings import Settings
+from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.errors import reason
+from tracking_hooks_mlflow.files import MLflowFiles
+from tracking_hooks_mlflow.tracker import MLflowTracker
 
 pytestmark = pytest.mark.e2e
 
@@ -187,3 +192,53 @@ def test_credentials_come_from_the_relays_environment_and_go_nowhere_else(save_d
 def test_messages_hold_no_credentials(user):
     error = RuntimeError(f"API request to https://{user}host:5000/api failed\nmore")
     assert reason(error) == "API request to https://host:5000/api failed"
+
+
+def test_a_file_that_is_gone_is_named_on_the_runs_page_until_it_is_delivered_after_all(server, save_dir, run):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "gone"}
+    folder = write_run(run, calls, {"mlflow": destination, "mlflow.files": destination})
+    plot = save_dir / "results.png"
+    content = plot.read_bytes()
+    plot.unlink()
+    assert all(result.done for result in deliver_runs([folder], Settings()))
+    client = MlflowClient(tracking_uri=server)
+    (found,) = client.search_runs([client.get_experiment_by_name("gone").experiment_id])
+    words = found.data.tags["tracking_hooks.incomplete.files"]
+    assert re.match(r"event \d+, on_artifact results\.png: .*results\.png", words)
+    assert f"**Incomplete:** of what was recorded, MLflow does not have\n\n- {words}" in described(found)
+    assert "tracking_hooks.incomplete" not in found.data.tags, "the numbers are all there"
+
+    plot.write_bytes(content)
+    assert all(result.done for result in deliver_runs([folder], Settings(), retry=True))
+    again = client.get_run(found.info.run_id)
+    assert "tracking_hooks.incomplete.files" not in again.data.tags
+    assert described(again) == described(found).partition("\n\n**Incomplete:**")[0]
+    assert "results.png" in [info.path for info in client.list_artifacts(found.info.run_id)]
+
+
+def test_both_parts_may_say_at_the_same_time_what_is_missing(server, save_dir, run):
+    calls = recorded_run(save_dir)
+    destination = {"tracking_uri": server, "experiment": "at once"}
+    play_to_mlflow(calls, run, destination=destination)
+    missing = [Missing(hook="on_log", reason="not that", first=7, last=7)]
+    both = [
+        threading.Thread(
+            target=play, args=(part(), [], run),
+            kwargs={"destination": destination, "before": calls, "missing": missing},
+        )
+        for part in (MLflowTracker, MLflowFiles)
+    ]  # fmt: skip
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    client = MlflowClient(tracking_uri=server)
+    (found,) = client.search_runs([client.get_experiment_by_name("at once").experiment_id])
+    assert described(found).count("- event 7, on_log: not that") == 2
+    assert described(found).count("**Incomplete:**") == 1
+    assert "**Result:** finished" in described(found)
+
+
+def described(found):
+    return found.data.tags["mlflow.note.content"]

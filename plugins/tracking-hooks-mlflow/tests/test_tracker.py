@@ -11,7 +11,7 @@ from mlflow.entities import ViewType
 from msgspec.structs import replace
 
 from tests.support.mlflow_parts import play_to_mlflow
-from tracking_hooks.events import Checkpoint, Rejected, Unavailable
+from tracking_hooks.events import Checkpoint, Missing, Rejected, Unavailable
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
@@ -473,3 +473,86 @@ def test_state_is_small_json(store, save_dir):
     files = state.pop("files")
     assert len(msgspec.json.encode(state)) < 1000
     assert len(msgspec.json.encode(files)) < 1000
+
+
+# -- what is missing --------------------------------------------------------------------------------------------
+
+PLOT = Missing(hook="on_artifact", name="results.png", reason="it is gone", first=30, last=30)
+GAP = Missing(reason="not in the journal", first=4, last=9)
+
+
+@pytest.fixture
+def told(store, run, save_dir):
+    """Deliver a whole run; return what says to one part what is missing."""
+    calls = recorded_run(save_dir)
+    states = {MLflowTracker: {}, MLflowFiles: {}}
+    for part, state in states.items():
+        play(part(), calls, run, destination=store, state=state)
+
+    def tell(part, *missing):
+        play(part(), [], run, destination=store, state=states[part], before=calls, missing=missing)
+
+    return tell
+
+
+def incomplete(client):
+    tags = the_run(client).data.tags
+    said = {name.removeprefix("tracking_hooks."): text for name, text in tags.items() if ".incomplete" in name}
+    return said, tags["mlflow.note.content"].partition("**Incomplete:** ")[2].splitlines()
+
+
+def test_what_both_parts_lack_stands_in_a_tag_of_each_and_together_in_the_description(told, client):
+    before = the_run(client).data.tags["mlflow.note.content"]
+    told(MLflowFiles, PLOT)
+    told(MLflowTracker, GAP)
+    words = ["6 events, 4 to 9: not in the journal", "event 30, on_artifact results.png: it is gone"]
+    tags, (heading, _, *lines) = incomplete(client)
+    assert tags == {"incomplete": words[0], "incomplete.files": words[1]}
+    assert heading == "of what was recorded, MLflow does not have"
+    assert lines == [f"- {line}" for line in words]
+    (found,) = client.search_runs(
+        [the_run(client).info.experiment_id], "tags.`tracking_hooks.incomplete` LIKE '%'", max_results=1
+    )
+    assert found.info.run_id == the_run(client).info.run_id
+    assert the_run(client).data.tags["mlflow.note.content"].startswith(before)
+
+
+def test_what_was_said_is_taken_back_part_by_part(told, client):
+    before = the_run(client).data.tags["mlflow.note.content"]
+    told(MLflowTracker, GAP)
+    told(MLflowFiles, PLOT)
+    told(MLflowTracker)
+    tags, (_, _, *lines) = incomplete(client)
+    assert list(tags) == ["incomplete.files"]
+    assert lines == ["- event 30, on_artifact results.png: it is gone"]
+    told(MLflowFiles)
+    assert incomplete(client) == ({}, [])
+    assert the_run(client).data.tags["mlflow.note.content"] == before
+
+
+def test_what_the_user_has_written_into_the_description_stays(told, client):
+    told(MLflowTracker, GAP)
+    number = the_run(client).info.run_id
+    client.set_tag(number, "mlflow.note.content", "Our best one.")
+    told(MLflowTracker, GAP)
+    assert the_run(client).data.tags["mlflow.note.content"].startswith("Our best one.\n\n**Incomplete:**")
+    told(MLflowTracker)
+    assert the_run(client).data.tags["mlflow.note.content"] == "Our best one."
+
+
+def test_a_run_that_is_resumed_keeps_what_was_said_of_its_files(told, store, client, run, save_dir):
+    told(MLflowFiles, PLOT)
+    calls = recorded_run(save_dir)
+    again = Call(100, STARTED + 100, "on_run_start", {**calls[0].args, "resumed": True})
+    play(MLflowTracker(), [again], run, destination=store, before=calls)
+    assert incomplete(client)[1][2:] == ["- event 30, on_artifact results.png: it is gone"]
+
+
+def test_in_a_run_of_the_users_own_a_tag_says_it_and_the_description_is_theirs(store, client, run, save_dir):
+    experiment = client.create_experiment("own")
+    own = client.create_run(experiment)
+    joined = {**store, "run_id": own.info.run_id}
+    play(MLflowTracker(), recorded_run(save_dir), run, destination=joined, missing=[GAP])
+    tags = client.get_run(own.info.run_id).data.tags
+    assert tags["tracking_hooks.incomplete"] == "6 events, 4 to 9: not in the journal"
+    assert "mlflow.note.content" not in tags

@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
 
-from tracking_hooks.events import Artifact, Error, Rejected, SaveCheckpoint, Unavailable
+from tracking_hooks.events import Artifact, Error, Missing, Rejected, SaveCheckpoint, Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_tensorboard.eventfile import EventFile
@@ -321,3 +321,23 @@ def test_the_relay_imports_neither_torch_nor_tensorflow():
     modules = set(done.stdout.split())
     assert "tensorboard.summary.writer.record_writer" in modules
     assert not modules & {"torch", "tensorflow", "ultralytics", "grpc", "PIL"}
+
+
+# -- what is missing --------------------------------------------------------------------------------------------
+
+PLOT = Missing(hook="on_artifact", name="results.png", reason="it is gone", first=30, last=30)
+
+
+def test_what_is_missing_is_a_text_and_a_second_one_when_it_is_delivered_later(calls, tmp_path):
+    logdir = tmp_path / "logdir"
+    state = deliver(calls, logdir, missing=[PLOT])
+    deliver([], logdir, state=state, before=calls, missing=[])
+    first, second = texts(read(logdir), "incomplete")
+    assert "event 30, on_artifact results.png: it is gone" in first
+    assert second.startswith("Complete")
+    assert state["size"] == event_file(logdir).stat().st_size
+
+
+def test_of_a_whole_run_nothing_is_said_to_be_missing(calls, tmp_path):
+    deliver(calls, tmp_path / "logdir")
+    assert "incomplete" not in read(tmp_path / "logdir").Tags()["tensors"]

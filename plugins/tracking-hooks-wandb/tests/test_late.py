@@ -7,10 +7,11 @@ import wandb
 
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_relay import WandbRelay
-from tracking_hooks.events import Rejected
+from tracking_hooks.events import Missing, Rejected
 from tracking_hooks.testing import recorded_run
 from tracking_hooks_wandb import process
 from tracking_hooks_wandb import service as service_module
+from tracking_hooks_wandb.trainer import capture
 
 pytestmark = pytest.mark.e2e
 
@@ -141,6 +142,68 @@ def test_in_a_shared_run_no_row_is_late(service, online, run, calls):
     relay.late(EPOCH_2)
     relay.deliver()
     assert sorted(epochs(service.run("theirs"))) == [1, 2, 3]
+
+
+# -- what is missing --------------------------------------------------------------------------------------------
+
+ROW = Missing(hook="on_epoch_end", reason="it comes late", first=EPOCH_2, last=EPOCH_2)
+WORDS = f"event {EPOCH_2}, on_epoch_end: it comes late"
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_is_missing_stands_in_the_summary_of_the_ended_run_until_it_is_delivered(
+    service, online, run, calls, die, dies
+):
+    relay = WandbRelay(calls, run, online).deliver(skip=[EPOCH_2])
+    before = dict(service.run().summary)
+    if dies:
+        die()
+    relay.report(ROW)
+    assert service.run().summary["incomplete"] == WORDS
+    assert service.run().exit_code == 0
+    if dies:
+        die()
+    relay.report()
+    after = dict(service.run().summary)
+    assert "incomplete" not in after
+    assert after["status"] == "finished"
+    assert after.keys() | {"_step"} == before.keys(), "the client leaves _step out where a run is opened without a row"
+    assert epochs(service.run()) == [1, 3]
+    assert service.run().alerts == []
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_offline_too(offline, run, calls, die, dies):
+    relay = WandbRelay(calls, run, offline).deliver(skip=[EPOCH_2])
+    before = epochs(WandbFiles(Path(offline["folder"])))
+    if dies:
+        die()
+    relay.report(ROW)
+    found = WandbFiles(Path(offline["folder"]))
+    assert found.summary["incomplete"] == WORDS
+    assert found.exits == [0]
+    if dies:
+        die()
+    relay.report()
+    found = WandbFiles(Path(offline["folder"]))
+    assert "incomplete" not in found.summary
+    assert found.summary["status"] == "finished"
+    assert epochs(found) == before
+    assert found.exits == [0]
+
+
+def test_in_a_shared_run_the_summary_says_it_and_the_run_stays_open(service, online, run, calls):
+    shared = {**online, "mode": "shared", "id": "theirs", "joined": True}
+    relay = WandbRelay(calls, run, shared).deliver(skip=[EPOCH_2])
+    relay.report(ROW)
+    assert service.run("theirs").summary["incomplete"] == WORDS
+
+
+def test_where_wandb_is_switched_off_nothing_is_said(run, calls, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    relay = WandbRelay(calls, run, capture(run, None).destination).deliver(skip=[EPOCH_2])
+    relay.report(ROW)
+    relay.report()
 
 
 def _as(call, seq):

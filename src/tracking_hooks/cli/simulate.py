@@ -9,6 +9,7 @@ import click
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.control import rules
 from tracking_hooks.control.control import PAST, Control, describe
+from tracking_hooks.counts import counted
 from tracking_hooks.events import Stop
 from tracking_hooks.run import journal
 from tracking_hooks.run.journal import JournalError
@@ -49,4 +50,4 @@ def _simulate(folder: RunFolder, text: str) -> None:
         if any(isinstance(command.action, Stop) for command in commands):
             return
     if not acted:
-        click.echo(f"{folder.uid}  no rule would have acted in {last} epoch{'s' * (last != 1)}")
+        click.echo(f"{folder.uid}  no rule would have acted in {counted(last, 'epoch')}")

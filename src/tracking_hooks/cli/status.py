@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import copies, journal, receipt, state
+from tracking_hooks.counts import counted
+from tracking_hooks.events import in_words
+from tracking_hooks.run import copies, journal, missing, receipt, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -25,6 +27,9 @@ _NOTE = 600
 
 _LITTLE = 100_000
 """Bytes that a run folder may hold without a word."""
+
+
+_FORGOTTEN = "nothing more is delivered there, by sync --forget"
 
 
 class _Delivery(Struct, frozen=True):
@@ -40,6 +45,7 @@ class _Run(Struct, frozen=True):
     name: str
     status: str
     deliveries: list[_Delivery] = []
+    forgotten: list[str] = []
     error: str = ""
 
 
@@ -76,7 +82,7 @@ def _look(folder: RunFolder) -> _Run:
     deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
     if deliveries and (held := copies.held(folder)) > _LITTLE:
         deliveries[0].notes.append(f"the run folder holds {held / 1e6:.1f} MB")
-    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries)
+    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries, state.forgotten(folder))
 
 
 def _paragraph(run: _Run) -> Iterator[str]:
@@ -84,7 +90,7 @@ def _paragraph(run: _Run) -> Iterator[str]:
     yield "  ".join(filter(None, [run.uid, run.name, run.status]))
     if run.error:
         yield f"  {run.error}"
-    elif not run.deliveries:
+    elif not (run.deliveries or run.forgotten):
         yield "  no tracker: recorded for its rules alone"
     width = max((len(delivery.label) for delivery in run.deliveries), default=0)
     for delivery in run.deliveries:
@@ -94,6 +100,7 @@ def _paragraph(run: _Run) -> Iterator[str]:
             counts.append(f"{len(owed.aside)} set aside")
         yield f"  {delivery.label:{width}}  {', '.join(counts)}"
         yield from (f"  {'':{width}}  {note}" for note in delivery.notes)
+    yield from (f"  {label}  {_FORGOTTEN}" for label in run.forgotten)
 
 
 def _table(runs: Iterable[_Run]) -> Table:
@@ -108,7 +115,10 @@ def _table(runs: Iterable[_Run]) -> Table:
             numbers = (str(owed.delivered), str(owed.pending), str(len(owed.aside)))
             table.add_row(*first, delivery.label, *numbers, "; ".join(delivery.notes))
             first = ["", "", ""]
-        if not run.deliveries:
+        for label in run.forgotten:
+            table.add_row(*first, label, "", "", "", _FORGOTTEN)
+            first = ["", "", ""]
+        if not (run.deliveries or run.forgotten):
             table.add_row(*first, "" if run.error else "none", "", "", "", run.error)
     return table
 
@@ -147,17 +157,20 @@ def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
         notes.append(f"to deliver: tracking-hooks sync {folder.path}")
     if health and health.error:
         notes.append(f"{'refused' if health.state == 'refused' else 'waits'}: {_short(health.error)}")
-    if owed.aside:
+    if lost := sum(item.last - item.first + 1 for item in missing.lost(folder, label)):
+        notes.append(f"{counted(lost, 'event')} lost: the journal lacks {'it' if lost == 1 else 'them'}")
+    if owed.aside or lost:
         notes.append(f"reasons: tracking-hooks status --set-aside {folder.path}")
     return notes
 
 
 def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
-    """Print each event that is set aside, with its reason and when it is tried again."""
-    count = 0
+    """Print each event that is set aside, with its reason and when it is tried again, and what the journal lacks."""
+    count = lost = 0
     for folder in folders:
         try:
             found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
+            lines = {label: in_words(missing.lost(folder, label)) for label in found}
         except (journal.JournalError, OSError) as error:
             click.echo(f"{folder.uid}  {error}", err=True)
             continue
@@ -167,10 +180,13 @@ def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
                 what = f"{event.hook} {event.name}".rstrip()
                 click.echo(f"{folder.uid}  {label}  event {event.seq}, {what}: {event.reason}")
                 click.echo(f"  {_next_try(event)}")
-    if not count:
+            for line in lines[label]:
+                lost += 1
+                click.echo(f"{folder.uid}  {label}  {line}")
+    if count:
+        click.echo(f"\n{counted(count, 'event')} set aside. To try all of them again: tracking-hooks sync --retry")
+    elif not lost:
         click.echo(f"Nothing is set aside {where}.")
-        return
-    click.echo(f"\n{count} event{'s' * (count != 1)} set aside. To try all of them again: tracking-hooks sync --retry")
 
 
 def _next_try(event: SetAside) -> str:

@@ -11,8 +11,9 @@ import click
 from tracking_hooks import plugins, projectfile
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.cli.assignments import check_part, parse_assignments
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
-from tracking_hooks.run import journal, receipt
+from tracking_hooks.run import journal, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
@@ -30,7 +31,10 @@ _WATCH_EVERY = 2.0
     help="With --to: change a part of the destination, as in --set tracking_uri=http://host:5000.",
 )
 @click.option(
-    "--forget", metavar="LABEL", help="Cancel a replay, by the label that `status` shows, such as mlflow@1a2b3c4d."
+    "--forget",
+    metavar="LABEL",
+    help="Cancel a replay, by the label that `status` shows, such as mlflow@1a2b3c4d. By a plain name, such as mlflow, "
+    "and with PATHS: deliver no more of these runs to where they were recorded for.",
 )
 @click.option("--retry", is_flag=True, help="Also try again whatever was set aside.")
 @click.option("--watch", is_flag=True, help="Keep running and follow live runs, including those on other machines.")
@@ -55,8 +59,12 @@ def command(
         raise click.UsageError("--retry and --watch exclude each other.")
     folders = run_paths.runs(paths)
     if forget:
+        if "@" not in forget and not paths:
+            raise click.UsageError(f"--forget {forget} takes PATHS: the runs that are not to be delivered there.")
         found = [folder for folder in folders if _forget(folder, forget)]
-        click.echo(f"{forget} is cancelled in {len(found)} run{'s' * (len(found) != 1)}.")
+        click.echo(f"{forget} is cancelled in {counted(len(found), 'run')}.")
+        if found and "@" not in forget:
+            click.echo(f"What it has stays there. To deliver them elsewhere: tracking-hooks sync --to {forget}")
         return
     try:
         settings = read_settings(project=projectfile.read(Path.cwd()))
@@ -78,14 +86,14 @@ def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -
     for result in results:
         count += 1
         undone += not result.done
-        parts = [f"{result.delivered} events delivered"]
+        parts = [f"{counted(result.delivered, 'event')} delivered"]
         if result.aside:
             parts.append(f"{len(result.aside)} set aside (reasons: tracking-hooks status --set-aside)")
         if result.note:
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        click.echo(f"Nothing is pending: {len(folders)} run{'s' * (len(folders) != 1)} {where}.")
+        click.echo(f"Nothing is pending: {counted(len(folders), 'run')} {where}.")
         if packed := sum(receipt.read(folder) is not None for folder in folders):
             click.echo(
                 f"{packed} of them {'is' if packed == 1 else 'are'} packed up. "
@@ -116,13 +124,31 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
 
 
 def _forget(folder: RunFolder, label: str) -> bool:
-    """Drop a replay with all parts of its plugin; return whether there was one of that label."""
+    """Drop a destination with all parts of its plugin; return whether there was one of that label to deliver to."""
+    if "@" not in label:
+        return _forget_recorded(folder, label)
     replays = folder.replays()
     known = label in replays
     for other, replay in replays.items():
         if other == label or plugins.first_label(other, replay.plugin) == label:
             folder.forget_replay(other)
     return known
+
+
+def _forget_recorded(folder: RunFolder, plugin: str) -> bool:
+    """Owe a plugin nothing any more where a run was recorded for; what was delivered in full stays as it is."""
+    try:
+        recorded = [label for label in state.labels(folder) if "@" not in label]
+        labels = [label for label in recorded if plugins.first_part(label) == plugin]
+        owed = [state.owed(folder, label) for label in labels]
+        if state.is_running(folder) or not any(one.is_worth_a_try or one.aside for one in owed):
+            return False
+        for label in labels:
+            state.forget(folder, label)
+    except (journal.JournalError, OSError) as error:
+        click.echo(f"{folder.uid}  skipped: {error}", err=True)
+        return False
+    return True
 
 
 def _watch(paths: tuple[Path, ...], settings: Settings) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.ports import Instance
-from tracking_hooks.events import Rejected, State, Unavailable
+from tracking_hooks.events import Missing, Rejected, State, Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.plain import check_state
 
@@ -27,6 +27,8 @@ class Down(Exception):
         """
         super().__init__(said(error))
         self.only_this_run = bool(getattr(error, "only_this_run", False))
+        self.is_final = self.only_this_run or (isinstance(error, Rejected) and error.retry_after is None)
+        """Whether it will say the same in some seconds."""
 
 
 def said(error: Exception) -> str:
@@ -77,6 +79,12 @@ class Current:
                 logger.exception("open failed")
             raise Down(error) from error
         self.is_open = True
+
+    def report(self, missing: Sequence[Missing], now: float, state: State) -> None:
+        """Have it say what its tracker lacks."""
+        self.instance.report(missing, now, state)
+        self.instance.flush(state)
+        check_state(state)
 
     def discard(self) -> None:
         """Let go of it."""

@@ -22,7 +22,7 @@ from tracking_hooks.delivery.current import OUTAGE, Current, Down
 from tracking_hooks.delivery.ledger import Ledger
 from tracking_hooks.delivery.ports import Disk, Inflight, Instance, Source
 from tracking_hooks.delivery.shelf import Shelf, file_of, log_failure
-from tracking_hooks.events import Rejected, State
+from tracking_hooks.events import Missing, Rejected, State
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import Cursor, SetAside
 from tracking_hooks.run.plain import check_state
@@ -49,7 +49,6 @@ class Deliverer:
     ) -> None:
         """Go on where an earlier process has stopped.
 
-        :param make: returns a fresh instance of the plugin
         :param cursor: what is safe
         :param aside: what is set aside
         :param left: what a process that died was giving
@@ -70,7 +69,6 @@ class Deliverer:
         self._now = 0.0
         if left and left.late:
             self.shelf.died_over(left.start, left.deaths + 1, TRIES)
-            self.shelf.save()
             self._disk.clear_note()
         self._batches = Batches(None if left and left.late else left)
 
@@ -118,12 +116,10 @@ class Deliverer:
         if entries := self._source.read(self.offset, *self._batches.bounds(self.offset)):
             self._give(_first_batch(entries, self._current.instance.wants))
             return True
-        if self.is_unconfirmed:
+        if self.is_unconfirmed or not (event := self.shelf.due(now)):
             return False
-        if event := self.shelf.due(now):
-            self._give_late(event)
-            return True
-        return False
+        self._give_late(event)
+        return True
 
     def confirm(self) -> bool:
         """Ask again what is safe; return whether more is than before.
@@ -139,6 +135,20 @@ class Deliverer:
         elif fault:
             self._blame(stretch, fault)
         return fault is None and (before, late) != (self.cursor, self._late)
+
+    def report(self, missing: Sequence[Missing], now: float) -> None:
+        """Say what the tracker lacks, now that nothing is on its way.
+
+        :raises Exception: whatever the plugin raises
+        """
+        if self._current.instance.can_report and (fault := self._fault(lambda: self._report(missing, now))):
+            raise fault
+
+    def _report(self, missing: Sequence[Missing], now: float) -> None:
+        self._open(None, self.offset)
+        self._current.report(missing, now, self._ledger.given.state)
+        self._ledger.opened()
+        self._save()
 
     # -- giving -----------------------------------------------------------------------------------------------
 
@@ -218,12 +228,8 @@ class Deliverer:
 
     def _give_late(self, event: SetAside) -> None:
         """Give an event again that was set aside, behind all others."""
-        call = next((entry.call for entry in self._source.read(event.start, 1, event.end)), None)
-        if call is None:
-            self.shelf.put_off(event, Rejected("its line in the journal cannot be read any more"), self._now)
-            return
         try:
-            args = self._source.arguments(call)
+            call, args = _recorded(self._source, event)
         except Rejected as error:
             self.shelf.put_off(event, error, self._now)
             return
@@ -260,15 +266,8 @@ class Deliverer:
         self._disk.save_cursor(self.cursor)
         self._is_saved = True
 
-    # -- the instance -----------------------------------------------------------------------------------------
-
     def _open(self, coming: Call | None, offset: int) -> None:
-        """Open the instance unless it is.
-
-        :param coming: the event that comes next, unless that is given late
-        :param offset: what stands before it is told
-        :raises Down: whatever ``open`` raises
-        """
+        """Open the instance unless it is; tell it what stands before an offset, and what comes unless that is late."""
         if self._current.is_open:
             return
         context = self._source.context(offset)
@@ -283,6 +282,17 @@ class Deliverer:
         self._late = None
         self._ledger.fall_back()
         self._disk.clear_note()
+
+
+def _recorded(source: Source, event: SetAside) -> tuple[Call, Mapping[str, Any]]:
+    """Return an event that is set aside, with the arguments that the plugin is to get.
+
+    :raises Rejected: if that is not possible any more
+    """
+    call = next((entry.call for entry in source.read(event.start, 1, event.end)), None)
+    if call is None:
+        raise Rejected("its line in the journal cannot be read any more")
+    return call, source.arguments(call)
 
 
 def _first_batch(entries: Sequence[Entry], wants: Callable[[str], bool]) -> Sequence[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pluggy
@@ -11,7 +11,7 @@ import pluggy
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.shelf import file_of
 from tracking_hooks.delivery.watchdog import Watchdog
-from tracking_hooks.events import Action, Destination, Run, State
+from tracking_hooks.events import Action, Destination, Missing, Run, State
 from tracking_hooks.run.journal import EVENTS, Call, plain
 
 _BYTES_PER_SECOND = 100_000
@@ -76,3 +76,13 @@ class PluginInstance:
         with self._watchdog.watching(f"{self._name}, poll"):
             action: Action | None = self._hooks.poll(**self._about, state=copy.deepcopy(state))
         return action
+
+    @property
+    def can_report(self) -> bool:
+        """Whether it has a ``report_missing``."""
+        return bool(self._hooks.report_missing.get_hookimpls())
+
+    def report(self, missing: Sequence[Missing], time: float, state: State) -> None:
+        """Call its ``report_missing``."""
+        with self._watchdog.watching(f"{self._name}, report_missing"):
+            self._hooks.report_missing(**self._about, missing=list(missing), time=time, state=state)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from tracking_hooks.delivery.context import Context
-from tracking_hooks.events import Action, State
+from tracking_hooks.events import Action, Missing, State
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import Cursor, SetAside
 
@@ -83,3 +83,10 @@ class Instance(Protocol):
 
     def poll(self, state: State) -> Action | None:
         """Call its ``poll``."""
+
+    @property
+    def can_report(self) -> bool:
+        """Whether it has a ``report_missing``."""
+
+    def report(self, missing: Sequence[Missing], time: float, state: State) -> None:
+        """Call its ``report_missing``."""

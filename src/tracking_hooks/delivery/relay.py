@@ -13,6 +13,7 @@ import time
 import pluggy
 
 from tracking_hooks import plugins
+from tracking_hooks.delivery import reporting
 from tracking_hooks.delivery.condition import Condition
 from tracking_hooks.delivery.current import Down
 from tracking_hooks.delivery.deliverer import Deliverer
@@ -178,6 +179,7 @@ class Relay:
             return None  # perhaps another relay is at it
         if self._is_over(running):
             if not self.deliverer.is_unconfirmed:
+                reporting.report(self.folder, self.label, self.deliverer)
                 return DELIVERED
             if self._patience.waited > _CONFIRMATION:
                 self._condition.say("down", "it has not confirmed what it was given last")
@@ -251,7 +253,7 @@ class Relay:
         running = self._life().alive
         if running and not self._drain:
             self._patience.hold()
-        if self._has_waited_enough(running) or was_last:
+        if self._has_waited_enough(running) or was_last or (self._drain and getattr(error, "is_final", False)):
             logger.warning("given up for now, `tracking-hooks sync` delivers the rest: %s", error)
             return False
         until = time.monotonic() + self._patience.pause()

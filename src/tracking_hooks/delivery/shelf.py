@@ -149,6 +149,7 @@ class Shelf:
                 if deaths >= most:
                     event.retry_at, event.reason = None, f"the relay process died {deaths} times at this event"
         self.is_saved = False
+        self.save()
 
 
 def _retry_at(fault: Exception, now: float) -> float | None:

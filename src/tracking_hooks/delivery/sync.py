@@ -11,11 +11,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import plugins
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery import retention
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import journal, layout, missing, state
 from tracking_hooks.run.layout import Health, RelayFolder, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
@@ -122,7 +123,7 @@ class _Round:
             result.note = f"skipped. To run this class, name it: {SELECTION}={plugin} tracking-hooks sync …"
             return result
         # Another relay may have delivered it meanwhile.
-        is_done = not self._retry and not state.owed(folder, label).is_worth_a_try
+        is_done = not self._retry and not _is_worth_a_try(folder, label, state.owed(folder, label))
         code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
         owed = state.owed(folder, label)
         result.delivered = owed.delivered - job.before
@@ -134,6 +135,8 @@ class _Round:
         elif not result.done:
             result.note = _why(folder.relay(label), code)
             self._note_outage(job, code, result.note)
+        elif missing.unreported(folder, label) is not None:
+            result.note = f"what is missing could not be said in the tracker (log: {folder.relay(label).log})"
         return result
 
     def _note_outage(self, job: _Job, code: int, reason: str) -> None:
@@ -155,9 +158,14 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
     jobs = []
     for label in state.labels(folder):
         owed = state.owed(folder, label)
-        if owed.is_worth_a_try or (retry and owed.aside):
+        if (retry and owed.aside) or _is_worth_a_try(folder, label, owed):
             jobs.append(_Job(folder, label, Target.of(folder, label, head), owed.delivered))
     return sorted(jobs, key=lambda job: plugins.first_part(job.target.plugin) != job.target.plugin)
+
+
+def _is_worth_a_try(folder: RunFolder, label: str, owed: state.Owed) -> bool:
+    """Whether there is hope for something to deliver, or something to say of what is missing."""
+    return owed.is_worth_a_try or missing.unreported(folder, label) is not None
 
 
 class Watcher:
@@ -194,7 +202,7 @@ class Watcher:
             folder = RunFolder(path)
             if code == DELIVERED:
                 owed = state.owed(folder, label)
-                yield folder, label, f"complete, {owed.delivered} events, {len(owed.aside)} set aside"
+                yield folder, label, f"complete, {counted(owed.delivered, 'event')}, {len(owed.aside)} set aside"
             elif code not in (BUSY, IDLE):
                 yield folder, label, _why(folder.relay(label), code)
 

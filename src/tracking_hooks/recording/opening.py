@@ -14,7 +14,7 @@ from tracking_hooks.recording import resumption
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import make_folder
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.run import layout, story
+from tracking_hooks.run import layout, state, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Heart, Lock
@@ -112,7 +112,7 @@ def _go_on(
     try:
         resumption.take_over(folder)
         for name, capture in captures.items():
-            known = head.plugins.get(name)
+            known = None if state.is_forgotten(folder, name) else head.plugins.get(name)
             label = name
             if known is None:
                 label = folder.add_replay(name, capture.destination, capture.place)

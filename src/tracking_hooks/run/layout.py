@@ -14,7 +14,7 @@
             cursor.json                   how far this plugin has got, and its state
             set-aside.json                events that the tracker did not take, with the reason
             destination.json              where it goes, if that is somewhere else than the run recorded
-            health.json  inflight.json  relay.lock  relay.json  relay.log  heartbeat
+            health.json  inflight.json  reported.json  forgotten  relay.lock  relay.json  relay.log  heartbeat
     <save_dir>/tracking.json              the pointer: uid, run folder, links to the run in each tracker
 
 The trials of a tuning have their run folders beside that of the tuning.

@@ -11,12 +11,14 @@ from msgspec import Struct
 from tracking_hooks.events import Error
 from tracking_hooks.run import journal, receipt
 from tracking_hooks.run.layout import Cursor, RunFolder, SetAside, read_json
-from tracking_hooks.run.liveness import SILENCE, Life, Watch, look
+from tracking_hooks.run.liveness import SILENCE, Life, Watch, look, request_release
 from tracking_hooks.run.receipt import Packed
 
 _PATIENCE = 2.0
 """Seconds in which a relay that is writing a run's end gives its lock back."""
 _POLL = 0.02
+_FORGOTTEN = "forgotten"
+"""In the folder of a relay: a file that says it."""
 
 
 def life(folder: RunFolder, silence: float = SILENCE) -> Life:
@@ -55,7 +57,33 @@ def labels(folder: RunFolder) -> list[str]:
     :raises JournalError, OSError: if the journal cannot be read
     """
     head, _ = journal.read_head(folder.journal)
-    return list(dict.fromkeys([*head.plugins, *folder.replays()]))
+    found = dict.fromkeys([*head.plugins, *folder.replays()])
+    return [label for label in found if not is_forgotten(folder, label)]
+
+
+def forgotten(folder: RunFolder) -> list[str]:
+    """Return the plugins that the user wants a run not to be delivered to any more, where it was recorded for.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    head, _ = journal.read_head(folder.journal)
+    return [label for label in head.plugins if is_forgotten(folder, label)]
+
+
+def is_forgotten(folder: RunFolder, label: str) -> bool:
+    """Whether the user wants no more to be delivered there."""
+    return (folder.relay(label).path / _FORGOTTEN).exists()
+
+
+def forget(folder: RunFolder, label: str) -> None:
+    """Owe a plugin nothing any more; what its tracker has stays there.
+
+    :raises OSError: if that cannot be written
+    """
+    files = folder.relay(label)
+    files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (files.path / _FORGOTTEN).touch(mode=0o600)
+    request_release(files.lock, patience=5.0)  # a relay that waits for it
 
 
 class Owed(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Git,
+    Missing,
     Model,
     Plan,
     Run,
@@ -166,6 +167,7 @@ def play(
     state: State | None = None,
     before: Iterable[Call] = (),
     flush: bool = True,
+    missing: Sequence[Missing] | None = None,
 ) -> State:
     """Deliver calls to a plugin as a relay does, without catching exceptions.
 
@@ -175,6 +177,7 @@ def play(
     :param state: what an earlier ``play`` returned, to continue after a restart
     :param before: the calls that an earlier instance was given, which ``open`` is told of
     :param flush: whether to flush at the end, as a relay does after each batch
+    :param missing: what the plugin is told behind these calls, by ``report_missing``
     :returns: the plugin's state
     """
     manager = pluggy.PluginManager(PROJECT)
@@ -188,18 +191,28 @@ def play(
         context.coming(call)
         context.passed(call)
     is_open = False
-    for call in calls:
-        context.coming(call)
+
+    def open_once() -> None:
+        nonlocal is_open
         if not is_open:
             manager.hook.open(**context.arguments(), **common)
             check_state(state)
             is_open = True
+
+    for call in calls:
+        context.coming(call)
+        open_once()
         about = {**common, "time": call.time, "seq": call.seq}
         if call.hook in EVENTS:
             getattr(manager.hook, call.hook)(**call.args, **about)
         manager.hook.on_event(hook=call.hook, args=plain(call.args), **about)
         context.passed(call)
     if flush and is_open:
+        manager.hook.flush(**common)
+        check_state(state)
+    if missing is not None:
+        open_once()
+        manager.hook.report_missing(missing=list(missing), time=STARTED + 1000, **common)
         manager.hook.flush(**common)
         check_state(state)
     return state

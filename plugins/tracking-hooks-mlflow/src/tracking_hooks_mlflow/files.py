@@ -18,6 +18,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Metrics,
+    Missing,
     Model,
     Params,
     Rejected,
@@ -26,7 +27,7 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import hookimpl
-from tracking_hooks_mlflow import artifacts, models, names, opening, registration, tables
+from tracking_hooks_mlflow import artifacts, incomplete, models, names, opening, registration, tables
 from tracking_hooks_mlflow.run import MAX_PARAM, MLflowRun, milliseconds
 
 
@@ -129,6 +130,11 @@ class MLflowFiles:
         if error is not None:
             artifacts.write(self._run, error.traceback, "traceback.txt")
         self._finish_model(state)
+
+    @hookimpl
+    def report_missing(self, missing: list[Missing], destination: Destination) -> None:
+        """Say in a tag of this part's own, and in the description, what MLflow lacks."""
+        incomplete.say(self._run, incomplete.FILES_TAG, missing, described=not opening.is_joined(destination))
 
     def _write_tables(self, texts: dict[str, str]) -> Rejected | None:
         """Write those that are taken; return why one is not."""

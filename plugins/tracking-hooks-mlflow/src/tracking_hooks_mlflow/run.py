@@ -31,7 +31,9 @@ without it is one that the server has made after we had given up waiting."""
 MAX_PARAM = 6000
 """Characters of a param. The artifact ``params/<key>.txt`` has the whole of a longer one."""
 
-_MAX_TAG = 5000
+MAX_TAG = 5000
+"""Characters of a tag; the description is one."""
+
 _PARAMS_PER_BATCH = 100
 
 _STATUS: dict[Status, str] = {
@@ -83,9 +85,15 @@ class MLflowRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, replacing older ones."""
-        entities = [RunTag(spelled(key), value[:_MAX_TAG]) for key, value in tags.items()]
+        entities = [RunTag(spelled(key), value[:MAX_TAG]) for key, value in tags.items()]
         with self.asking() as client:
             client.log_batch(self.run_id, tags=entities, synchronous=True)
+
+    def untag(self, key: str) -> None:
+        """Delete a tag, if the run has it."""
+        if key in self.tags():
+            with self.asking() as client:
+                client.delete_tag(self.run_id, key)
 
     def tags(self) -> Mapping[str, str]:
         """Return the tags that the run has."""

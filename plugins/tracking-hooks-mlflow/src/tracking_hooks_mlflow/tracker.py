@@ -11,6 +11,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Metrics,
+    Missing,
     Model,
     Params,
     PerClass,
@@ -20,7 +21,7 @@ from tracking_hooks.events import (
     Stop,
 )
 from tracking_hooks.hookspecs import hookimpl
-from tracking_hooks_mlflow import datasets, names, note, opening, tags
+from tracking_hooks_mlflow import datasets, incomplete, names, note, opening, tags
 from tracking_hooks_mlflow.run import BEGAN, STOP, MLflowRun, milliseconds
 
 
@@ -133,6 +134,11 @@ class MLflowTracker:
                 self._run.end(status, time)
 
     @hookimpl
+    def report_missing(self, missing: list[Missing], destination: Destination) -> None:
+        """Say in a tag, and in the description, what MLflow lacks; the tag is deleted when it has everything."""
+        incomplete.say(self._run, incomplete.TAG, missing, described=not opening.is_joined(destination))
+
+    @hookimpl
     def poll(self) -> Action | None:
         """End the training if somebody has set the tag ``tracking_hooks.stop`` in MLflow."""
         if not self._is_open:
@@ -148,7 +154,7 @@ class MLflowTracker:
     def _describe(self, state: State, destination: Destination, **parts: str) -> None:
         state["note"] = {**state.get("note", {}), **parts}
         if not opening.is_joined(destination):
-            self._run.tag({note.DESCRIPTION: note.whole(state["note"])})
+            incomplete.describe(self._run, note.whole(state["note"]))
 
     def _record(self, metrics: Metrics, step: int, time: float, state: State) -> None:
         keys = names.Names(state.setdefault("keys", {}))

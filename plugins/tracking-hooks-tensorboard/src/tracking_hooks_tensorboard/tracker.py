@@ -21,6 +21,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Metrics,
+    Missing,
     Model,
     Params,
     PerClass,
@@ -29,6 +30,7 @@ from tracking_hooks.events import (
     State,
     Status,
     Unavailable,
+    in_words,
 )
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_tensorboard import hparams
@@ -175,6 +177,13 @@ class TensorBoardTracker:
         if status == "finished":
             texts.append(hparams.success(time))
         self._file.append(time, self._epoch, texts)
+
+    @hookimpl
+    def report_missing(self, missing: list[Missing], time: float) -> None:
+        """Write what is missing here, or, behind such a text, that nothing is any more."""
+        lines = [[line] for line in in_words(missing)]
+        shown = table(["not in this event file"], lines) if lines else "Complete: what was missing was delivered later."
+        self._file.append(time, self._epoch, [text("incomplete", shown)])
 
     @hookimpl
     def flush(self, state: State) -> None:

@@ -170,6 +170,14 @@ class Client:
                 run.summary.update(dict(values))
             self._gave("summary", seq)
 
+    def replace_summary(self, name: str, text: str) -> None:
+        """Set a text in the run's summary, or take it out where there is none; may come again."""
+        with self._client() as run:
+            if text:
+                run.summary[name] = text
+            elif not run.disabled:
+                del run.summary[name]
+
     def save(self, path: Path, name: str, seq: int) -> None:
         """Add a file to the run, replacing an older one of that name."""
         self._save(partial(shutil.copyfile, path), name, seq)

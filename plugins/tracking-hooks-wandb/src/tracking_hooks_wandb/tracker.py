@@ -26,6 +26,7 @@ from tracking_hooks.events import (
     Environment,
     Error,
     Metrics,
+    Missing,
     Model,
     Params,
     PerClass,
@@ -35,6 +36,7 @@ from tracking_hooks.events import (
     State,
     Status,
     Stop,
+    in_words,
 )
 from tracking_hooks.hookspecs import hookimpl
 from tracking_hooks_wandb import content, names
@@ -216,6 +218,11 @@ class WandbTracker:
     def flush(self, state: State) -> int | None:
         """Say what is safe."""
         return self._client.flush(state)
+
+    @hookimpl
+    def report_missing(self, missing: list[Missing]) -> None:
+        """Say in the summary, as ``incomplete``, what W&B lacks; nothing is left of it when W&B has everything."""
+        self._client.replace_summary("incomplete", "\n".join(in_words(missing)))
 
     @hookimpl
     def poll(self, destination: Destination) -> Stop | None:
