@@ -19,7 +19,7 @@ from tracking_hooks.recording import sampler
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.supervisor import Supervisor
-from tracking_hooks.run import layout, liveness
+from tracking_hooks.run import index, layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -85,7 +85,7 @@ def test_a_training_in_a_folder_that_is_no_utf_8_is_tracked(start, environment, 
     one.end("finished")
     assert one.supervisor.processes["notes"].wait(60) == 0
     assert (save_dir / "notes").read_text().split() == ["1", "on_run_start", "2", "on_run_end"]
-    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [one.folder.path]
+    assert [folder.path for folder in index.all_runs()] == [one.folder.path]
     assert [folder.path for folder in layout.find_runs(save_dir)] == [one.folder.path]
     assert warnings(caplog) == []
 
@@ -227,7 +227,7 @@ def test_files_are_for_their_owner_only(begun):
 
 def test_the_pointer_leads_from_the_training_to_its_journal(begun, save_dir):
     assert layout.find_runs(save_dir)[0].journal == begun.folder.journal
-    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [begun.folder.path]
+    assert [folder.path for folder in index.all_runs()] == [begun.folder.path]
 
 
 def test_system_metrics_are_sampled(start, environment, until):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import index, journal, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -65,6 +65,9 @@ def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
 
 
 def _look(folder: RunFolder) -> _Run:
+    if known := index.delivered(folder):
+        owed = {label: state.nothing_owed(events) for label, events in known.events.items()}
+        return _Run(folder.uid, known.name, known.status, [_Delivery(label, what, []) for label, what in owed.items()])
     try:
         head, story = read(folder.journal)
         owed = {label: state.owed(folder, label) for label in state.labels(folder)}

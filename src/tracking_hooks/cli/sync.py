@@ -11,7 +11,7 @@ import click
 from tracking_hooks import plugins, projectfile, redact
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
-from tracking_hooks.run import journal
+from tracking_hooks.run import index, journal, portable
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
@@ -52,13 +52,15 @@ def command(
         raise click.UsageError("--set goes with --to.")
     if retry and watch:
         raise click.UsageError("--retry and --watch exclude each other.")
-    folders = run_paths.runs(paths)
+    folders = run_paths.runs(paths) if to or forget else run_paths.to_deliver(paths)
     if forget:
         found = [folder for folder in folders if _forget(folder, forget)]
         click.echo(f"{forget} is cancelled in {len(found)} run{'s' * (len(found) != 1)}.")
         return
+    if others := sum(not index.names(folder) for folder in folders):
+        click.echo(_of_others(others), err=True)
     try:
-        settings = read_settings(project=projectfile.read(Path.cwd()))
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
         if to:
             _add_replays(folders, to, assignments)
     except ConfigurationError as error:
@@ -67,8 +69,16 @@ def command(
         _watch(paths, settings)
         return
     results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
-    if _report(results, len(folders), run_paths.where(paths)):
+    count = len(folders) if paths else len(folders) + index.count_delivered()
+    if _report(results, count, run_paths.where(paths)):
         raise click.exceptions.Exit(1)
+
+
+def _of_others(count: int) -> str:
+    """Say of runs that they are delivered only because the user names their folder."""
+    runs = "1 run was" if count == 1 else f"{count} runs were"
+    where = "where its journal says" if count == 1 else "where their journals say"
+    return f"{runs} not recorded by this user on this machine: delivered to {where}, with your credentials."
 
 
 def _report(results: Iterable[Delivery], runs: int, where: str) -> int:
@@ -120,6 +130,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
             )
         for part in plugins.parts(plugin, plugins.installed()):
             folder.add_replay(part, {**captured, **changes}, "" if changes else capture.place)
+        index.look_again(folder)
 
 
 def _forget(folder: RunFolder, label: str) -> bool:
@@ -137,7 +148,7 @@ def _watch(paths: tuple[Path, ...], settings: Settings) -> None:
     click.echo(f"Watching for runs {run_paths.where(paths)}. Press Ctrl-C to end.")
     try:
         while True:
-            for folder, label, what in watcher.look(run_paths.runs(paths)):
+            for folder, label, what in watcher.look(run_paths.to_deliver(paths, quiet=True)):
                 click.echo(f"{folder.uid}  {label}: {what}")
             time.sleep(_WATCH_EVERY)
     except KeyboardInterrupt:

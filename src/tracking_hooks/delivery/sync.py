@@ -11,10 +11,19 @@ from pathlib import Path
 from msgspec import Struct
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
+from tracking_hooks.delivery.spawn import (
+    BUSY,
+    DELIVERED,
+    HANGING,
+    IDLE,
+    PENDING,
+    adopter_file,
+    end_process,
+    start_relay,
+)
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import index, journal, state
 from tracking_hooks.run.layout import Health, RelayFolder, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
@@ -25,6 +34,7 @@ _REST = 30.0
 _AT_ONCE = 16
 """Relays that a watcher runs at the same time."""
 
+_NO_END = "the run's end is not known: this is a copy, and only where it was recorded can its end be told"
 _ENDS = {PENDING: "its tracker is down", HANGING: "a call of the plugin did not return"}
 
 
@@ -75,6 +85,8 @@ def deliver(
             except (journal.JournalError, OSError) as error:
                 yield Delivery(folder=folder, label="-", note=str(error))
                 continue
+            if not jobs:
+                index.note_delivered(folder)
             is_busy: set[str] = set()
             for job in jobs:
                 first = plugins.first_label(job.label, job.target.plugin)
@@ -128,9 +140,13 @@ class _Round:
         result.aside = owed.aside
         result.done = code == DELIVERED and not owed.pending  # a plugin may have ended the process with 0, too
         result.busy = code == BUSY
-        if result.busy:
+        if result.done:
+            index.note_delivered(folder)
+            if not owed.is_over and not state.is_running(folder):
+                result.note = _NO_END
+        elif result.busy:
             result.note = "a relay is at work on it"
-        elif not result.done:
+        else:
             result.note = _why(folder.relay(label), code)
             self._note_outage(job, code, result.note)
         return result
@@ -150,6 +166,8 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
 
     :raises JournalError, OSError: if the journal cannot be read
     """
+    if index.delivered(folder):
+        return []
     head, _ = journal.read_head(folder.journal)
     jobs = []
     for label in state.labels(folder):
@@ -171,7 +189,7 @@ class Watcher:
         """Start missing relays; yield (run, label, news)."""
         for folder in folders:
             try:
-                waiting = list(state.pending([folder]))
+                waiting = [] if index.delivered(folder) else list(state.pending([folder]))
             except (journal.JournalError, OSError):
                 continue  # perhaps just being created
             for _, label in waiting:
@@ -204,12 +222,12 @@ class Watcher:
 
 
 def adopt(home: Path) -> None:
-    """Deliver what other runs in the same folder have left pending, one after the other."""
-    lock = Lock(home / "adopter.lock")
+    """Deliver what this user's other runs in the same folder have left pending, one after the other."""
+    lock = Lock(adopter_file(home, ".lock"))
     if not lock.acquire():
         return  # one at a time
     try:
-        over = (folder for folder in layout.find_runs(home) if not state.is_running(folder))
+        over = (folder for folder in index.undelivered(home) if not state.is_running(folder))
         for result in deliver(over, read_settings()):
             print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log
     finally:

@@ -18,6 +18,7 @@ from tracking_hooks.recording.environment import describe
 from tracking_hooks.recording.parents import Parent
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.resumption import Earlier
+from tracking_hooks.run import portable
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.settings import Settings, read_settings
 
@@ -79,7 +80,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         :param launch: what the process that launched this one knows
         :raises ConfigurationError: if the configuration is at fault
         """
-        settings = read_settings(project=projectfile.read(Path.cwd()))
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
         names = plugins.select(settings.selection, plugins.installed())
         if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
             return None

@@ -95,7 +95,7 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     reason = f"{file.path} is gone"
     for path in candidates:
         real = path.resolve()
-        if not real.is_relative_to(root.resolve()):
+        if not _is_within(folder, root, real):
             reason = f"{file.path} is outside of the run's root folder"
             continue
         try:
@@ -109,6 +109,16 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
             return path
         reason = f"{file.path} was overwritten after it was recorded"
     raise Rejected(reason)
+
+
+def _is_within(folder: RunFolder, root: Path, path: Path) -> bool:
+    """Whether a path is below the root folder; where that is the top of the file system, in a folder of this run."""
+    if not path.is_relative_to(root) and not path.is_relative_to(root.resolve()):
+        return False
+    if root != Path(root.anchor) or path.is_relative_to(folder.path):
+        return True
+    pointers = (read_json(above / POINTER, Pointer) for above in path.parents if above != root)
+    return any(pointer is not None and pointer.uid == folder.uid for pointer in pointers)
 
 
 def locate_for_call(folder: RunFolder, recorded_in: Path, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +154,7 @@ def secure_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
     :raises OSError: if that cannot be done
     """
     file = args.get("artifact") or args.get("checkpoint")
-    if file and file.digest and not file.path.is_relative_to(folder.path.parent.parent):
+    if file and file.digest and not _is_within(folder, folder.path.parent.parent, file.path):
         secure(folder, file)
 
 
@@ -191,6 +201,8 @@ def final_files(
                 yield "on_artifact", {"artifact": artifact(folder, save_dir, path, story.last_epoch)}
     with suppress(FileNotFoundError):
         path = folder.files / CONSOLE
+        if not _is_in(folder.files, path):
+            return
         size, sha = digest(path)
         log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=story.last_epoch)
         yield "on_artifact", {"artifact": log}

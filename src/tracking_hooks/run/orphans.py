@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracking_hooks.run import files, journal, state
+from tracking_hooks.run import files, index, journal, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
@@ -12,14 +12,14 @@ _OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved"})
 
 
 def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
-    """Write the end of a run whose process is gone; without effect if it is running or has ended.
+    """Write the end of a run whose process is gone; without effect if it is running or has ended, or is a copy.
 
     Its last weights and tables are recorded too: nobody rewrites them any more.
 
     :returns: whether the journal has to be looked at again
-    :raises OSError: if the journal cannot be written
+    :raises JournalError, OSError: if the journal cannot be read or written
     """
-    if state.is_running(folder, silence):
+    if state.is_running(folder, silence) or not index.may_end(folder):
         return False
     lock = Lock(folder.lock)
     if not lock.acquire():
