@@ -53,8 +53,11 @@ def replace(draft: Path, path: Path) -> None:
 
 def state_folder() -> Path:
     """Return this user's folder for what we keep: one that cannot be made, for a user without a home."""
-    folder = Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False))
-    return folder if folder.is_absolute() else _NOWHERE / folder.name
+    try:
+        folder = Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False))
+    except RuntimeError:
+        return _NOWHERE / "tracking-hooks"
+    return folder if folder.is_absolute() else _NOWHERE / "tracking-hooks"  # an older platformdirs leaves the "~" as it is
 
 
 def has_state_folder() -> bool:
