@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import runs
 from tracking_hooks.delivery.spawn import DELIVERED, start_adopter, start_relay
+from tracking_hooks.delivery.sync import Watcher
 from tracking_hooks.events import Plan, Rejected
 from tracking_hooks.run import files, index, orphans, state
 from tracking_hooks.run.journal import Call
@@ -309,3 +310,29 @@ def test_an_entry_of_an_earlier_release_still_names_its_run(record_run, notes, c
     assert "events delivered" in cli("sync").output
     assert state.is_delivered(run.folder, notes)
     assert undelivered() == []
+
+
+def test_watch_delivers_a_copy_once_and_again_when_it_has_grown(dead, tmp_path, monkeypatch, until):
+    monkeypatch.setattr("tracking_hooks.delivery.sync._REST", 0.0)
+    index.enter(dead.folder)
+    shutil.copytree(tmp_path / "project", tmp_path / "copy")
+    folder = RunFolder(tmp_path / "copy" / FOLDER / dead.folder.uid)
+    started = []
+    monkeypatch.setattr(
+        "tracking_hooks.delivery.sync.start_relay", lambda *what: [start_relay(*what), started.append(1)][0]
+    )
+    watcher = Watcher(Settings())
+    said = []
+
+    def look():
+        said.extend(what for _, _, what in watcher.look([folder]))
+        return said
+
+    try:
+        until(lambda: len(look()) == 2)
+        assert look() == ["delivering", "complete, 1 events, 0 set aside"]
+        assert len(started) == 1
+        runs.append(folder.journal, [Call(2, 1.0, "on_log", {"metrics": {}, "step": 1})])
+        until(lambda: "complete, 2 events, 0 set aside" in look())
+    finally:
+        watcher.close()

@@ -196,7 +196,7 @@ folder.rmdir()
 @pytest.mark.skipif(sys.platform == "win32", reason="there it cannot be deleted")
 def test_a_training_whose_working_directory_was_deleted_is_tracked(python, tmp_path, installed):
     script = TRAIN + GONE + "train(Path(sys.argv[2]))\n"
-    done = python(script, tmp_path / "gone", tmp_path / "project/train", TRACKING_HOOKS="notes", PWD=tmp_path / "gone")
+    done = python(script, tmp_path / "gone", tmp_path / "project/train", TRACKING_HOOKS="notes")
     assert "notes: all 3 events delivered" in done.stderr
     (folder,) = layout.find_runs(tmp_path / "project")
     start = next(call for call in _calls(folder) if call.hook == "on_run_start")

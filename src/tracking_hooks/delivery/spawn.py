@@ -88,7 +88,7 @@ def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes
         )
     command = [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
     # From a working directory that was deleted, a tracker's client could not find its way back.
-    folder = None if portable.working_folder().is_dir() else log.parent
+    folder = None if portable.has_working_folder() else log.parent
     output = portable.append_to(log)
     try:
         return subprocess.Popen(

@@ -184,6 +184,7 @@ class Watcher:
         self._settings = settings
         self._relays: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
         self._rest: dict[tuple[Path, str], float] = {}
+        self._copied: dict[tuple[Path, str], int] = {}  # of copies, whose end is not known: how far they are delivered
 
     def look(self, folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str, str]]:
         """Start missing relays; yield (run, label, news)."""
@@ -198,6 +199,8 @@ class Watcher:
                     continue
                 key = (folder.path, label)
                 relay = self._relays.get(key)
+                if self._copied.get(key) == folder.journal.stat().st_size:
+                    continue
                 if relay is None and time.monotonic() >= self._rest.get(key, 0.0) and len(self._relays) < _AT_ONCE:
                     self._relays[key] = start_relay(folder, label, self._settings)
                     if key not in self._rest:
@@ -211,6 +214,8 @@ class Watcher:
             folder = RunFolder(path)
             if code == DELIVERED:
                 owed = state.owed(folder, label)
+                if not owed.is_over and not state.is_running(folder):
+                    self._copied[path, label] = folder.relay(label).read_cursor().offset
                 yield folder, label, f"complete, {owed.delivered} events, {len(owed.aside)} set aside"
             elif code not in (BUSY, IDLE):
                 yield folder, label, _why(folder.relay(label), code)

@@ -330,15 +330,17 @@ def find_runs(path: Path, hidden: Callable[[RunFolder], object] = lambda _: None
         folders = candidates(path, Path(pointer.uid).name)
     else:
         folders = list(_in_homes([path] if path.name == FOLDER else path.rglob(FOLDER)))
-    found = []
+    found, closed = [], []
     for folder in folders:
         try:
             if folder.journal.is_file():
                 found.append(folder)
         except PermissionError:
-            hidden(folder)
+            closed.append(folder)
         except OSError:
             continue  # a broken link, an unplugged disk
+    for folder in closed if not (pointer and found) else ():  # a pointer leads to one run, wherever it may be
+        hidden(folder)
     return sorted(found, key=lambda folder: folder.uid)
 
 

@@ -276,7 +276,7 @@ def _identity(file: os.stat_result) -> tuple[int, int]:
 def _is_held_here(path: Path) -> bool:
     try:
         return _held.get(_identity(path.stat())) == os.getpid()
-    except (FileNotFoundError, PermissionError):  # what this user cannot see, this process has not locked
+    except FileNotFoundError:
         return False
 
 

@@ -57,7 +57,9 @@ def state_folder() -> Path:
         folder = Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False))
     except RuntimeError:
         return _NOWHERE / "tracking-hooks"
-    return folder if folder.is_absolute() else _NOWHERE / "tracking-hooks"  # an older platformdirs leaves the "~" as it is
+    return (
+        folder if folder.is_absolute() else _NOWHERE / "tracking-hooks"
+    )  # an older platformdirs leaves the "~" as it is
 
 
 def has_state_folder() -> bool:
@@ -65,10 +67,20 @@ def has_state_folder() -> bool:
     return _NOWHERE not in state_folder().parents
 
 
-def working_folder() -> Path:
-    """Return the working directory, also one that was deleted: then the one that the shell says it was."""
+def has_working_folder() -> bool:
+    """Whether the working directory is still there."""
     try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
+
+
+def working_folder() -> Path:
+    """Return the working directory, also one that was deleted."""
+    if has_working_folder():
         return Path.cwd()
+    try:
+        return Path(str(Path("/proc/self/cwd").readlink()).removesuffix(" (deleted)"))
     except OSError:
         return Path(os.environ.get("PWD", os.sep))
 
