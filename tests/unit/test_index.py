@@ -84,13 +84,14 @@ def test_no_command_reads_the_journals_of_what_is_delivered(delivered, python):
     script = """
     from click.testing import CliRunner
     from tracking_hooks.cli import main
-    for arguments in (["status"], ["status", sys.argv[1]], ["sync"], ["sync", sys.argv[1]]):
+    for arguments in (["status"], ["status", sys.argv[1]], ["sync"], ["sync", sys.argv[1]], ["status", "--set-aside"]):
         result = CliRunner().invoke(main, arguments)
         print(len(opened), result.exit_code, result.output.count("finished"), result.output.splitlines()[0])
     """
     lines = python(COUNT + dedent(script), delivered.parent).stdout.splitlines()
-    assert [line.split()[:3] for line in lines] == [["0", "0", str(MANY)]] * 2 + [["0", "0", "0"]] * 2
-    assert all(f"Nothing is pending: {MANY} runs " in line for line in lines[2:])
+    assert [line.split()[:3] for line in lines] == [["0", "0", str(MANY)]] * 2 + [["0", "0", "0"]] * 3
+    assert all(f"Nothing is pending: {MANY} runs " in line for line in lines[2:4])
+    assert "Nothing is set aside" in lines[4]
 
 
 def test_status_says_the_same_of_a_run_whether_or_not_it_is_noted_as_delivered(record_run, deliver, cli):

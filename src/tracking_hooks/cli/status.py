@@ -154,6 +154,8 @@ def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
     """Print each event that is set aside, with its reason and when it is tried again."""
     count = 0
     for folder in folders:
+        if index.delivered(folder):
+            continue
         try:
             found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
         except (journal.JournalError, OSError) as error:
