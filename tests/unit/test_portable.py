@@ -226,6 +226,15 @@ def test_every_command_works_where_the_working_directory_was_deleted(python, tmp
     assert run.folder.uid in python(script, tmp_path / "gone", command, tmp_path / "project").stdout
 
 
+def test_a_command_is_run_where_the_working_directory_was_deleted(python, tmp_path, installed):
+    script = "import os, sys\nfrom pathlib import Path\n" + GONE
+    script += "sys.argv[1:] = ['run', '--', sys.executable, '-c', 'print(1)']\n"
+    script += "from tracking_hooks.cli import main; main()\n"
+    done = python(script, tmp_path / "gone")
+    assert done.stdout == "1\n"
+    assert done.stderr == ""
+
+
 def _calls(folder: RunFolder):
     _, offset = journal.read_head(folder.journal)
     return [entry.call for entry in journal.read(folder.journal, offset) if entry.call]
