@@ -230,7 +230,9 @@ def test_a_command_is_run_where_the_working_directory_was_deleted(python, tmp_pa
     script = "import os, sys\nfrom pathlib import Path\n" + GONE
     script += "sys.argv[1:] = ['run', '--', sys.executable, '-c', 'print(1)']\n"
     script += "from tracking_hooks.cli import main; main()\n"
-    done = python(script, tmp_path / "gone")
+    # With a relative folder in it, Python itself would not start there.
+    path = os.pathsep.join(filter(os.path.isabs, os.environ["PYTHONPATH"].split(os.pathsep)))
+    done = python(script, tmp_path / "gone", PYTHONPATH=path)
     assert done.stdout == "1\n"
     assert done.stderr == ""
 
