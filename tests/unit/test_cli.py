@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tracking_hooks.cli import main
-from tracking_hooks.run import layout
+from tracking_hooks.run import index, layout
 from tracking_hooks.run.layout import SetAside
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.testing import recorded_run
@@ -249,7 +249,7 @@ def test_sync_delivers_what_a_dead_relay_left(cli, record_run, installed, tmp_pa
         "everything above": [tmp_path],
     }
     if where == "indexed":
-        layout.enter_in_index(run.folder)
+        index.enter(run.folder)
     result = cli("sync", *paths[where])
     assert result.exit_code == 0, result.output
     assert run.noted() == [call.seq for call in run.calls()]

@@ -14,7 +14,7 @@ from tracking_hooks.delivery.spawn import DELIVERED, PENDING, start_adopter, sta
 from tracking_hooks.delivery.sync import Watcher, deliver
 from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.run import layout, liveness, orphans, state
+from tracking_hooks.run import index, layout, liveness, orphans, state
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.run.story import reopen
@@ -209,7 +209,7 @@ def test_two_syncs_at_once_deliver_each_event_once(record_run, notes):
 def test_prune_removes_what_is_delivered_everywhere_and_nothing_else(record_run, notes, cli, tmp_path):
     whole, pending = record_run(notes, name="whole"), record_run(notes, "gone", name="pending")
     for run in (whole, pending):
-        layout.enter_in_index(run.folder)
+        index.enter(run.folder)
         run.relay(notes)
     assert "would be removed" in cli("prune", tmp_path / "project", "--dry-run").output
     assert whole.folder.path.exists()
@@ -221,7 +221,7 @@ def test_prune_removes_what_is_delivered_everywhere_and_nothing_else(record_run,
     assert pending.folder.path.exists()
     assert f"{pending.folder.uid}  kept: gone has not received all of it" in output
     assert (whole.save_dir / "weights/best.pt").exists()
-    assert [folder.uid for folder in layout.indexed_runs(layout.index_folder())] == [pending.folder.uid]
+    assert [folder.uid for folder in index.all_runs()] == [pending.folder.uid]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"format":1,"crea'])
@@ -252,6 +252,8 @@ def test_prune_keeps_a_journal_that_cannot_be_read(cli, record_run, notes, tmp_p
 
 def test_an_adopter_delivers_what_others_left_and_leaves_running_ones_alone(record_run, notes):
     left, running = record_run(notes, name="left"), record_run(notes, name="running")
+    for run in (left, running):
+        index.enter(run.folder)
     lock = Lock(running.folder.lock)
     assert lock.acquire()
     try:
@@ -466,6 +468,7 @@ def read(recorder):
 
 def test_a_new_run_has_what_an_older_one_left_adopted(start, record_run, notes, until):
     older = record_run(notes, name="older")
+    index.enter(older.folder)
     recorder = start(notes)
     until(lambda: older.noted() == [call.seq for call in older.calls()])
     recorder.end("finished")
@@ -545,9 +548,11 @@ def test_a_relay_that_is_told_to_end_is_nobodys_fault(record_run, make_plugin, u
 
 def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, record_run, notes, until):
     older = record_run(notes, name="older")
-    broken = older.folder.path.with_name("20000101-000000-broken")
-    broken.mkdir()
-    (broken / "journal.jsonl").write_bytes(b"garbage\n")
+    broken = layout.RunFolder(older.folder.path.with_name("20000101-000000-broken"))
+    broken.path.mkdir()
+    broken.journal.write_bytes(b"garbage\n")
+    for folder in (broken, older.folder):
+        index.enter(folder)
     recorder = start(notes)
     until(lambda: older.noted() == [call.seq for call in older.calls()])
     recorder.end("finished")

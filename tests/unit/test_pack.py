@@ -19,7 +19,7 @@ from tests.support import runs
 from tracking_hooks.cli import main
 from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.delivery.target import Target
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import index, journal, layout, state
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import RunFolder, SetAside
 from tracking_hooks.run.liveness import Lock
@@ -113,7 +113,7 @@ def test_sync_there_delivers_from_the_first_event_and_knows_the_run_without_a_pa
     cli("unpack", file, "--into", there())
     folder = tmp_path / "there/.tracking-hooks" / run.folder.uid
     assert {path.name for path in folder.iterdir()} == {"journal.jsonl", "files", "unpacked.json"}
-    assert [one.path for one in layout.indexed_runs(layout.index_folder())] == [folder]
+    assert [one.path for one in index.all_runs()] == [folder]
     monkeypatch.setenv("TRACKING_HOOKS_EXIT_WAIT", "20")
     done = cli("sync")
     assert f"{run.folder.uid}  notes: {events} events delivered" in done.output

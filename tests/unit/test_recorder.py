@@ -19,8 +19,8 @@ from tracking_hooks.recording import sampler
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.supervisor import Supervisor
-from tracking_hooks.recording.tracking import Tracking
-from tracking_hooks.run import layout, liveness
+from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.run import index, layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -86,7 +86,7 @@ def test_a_training_in_a_folder_that_is_no_utf_8_is_tracked(start, environment, 
     one.end("finished")
     assert one.supervisor.processes["notes"].wait(60) == 0
     assert (save_dir / "notes").read_text().split() == ["1", "on_run_start", "2", "on_run_end"]
-    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [one.folder.path]
+    assert [folder.path for folder in index.all_runs()] == [one.folder.path]
     assert [folder.path for folder in layout.find_runs(save_dir)] == [one.folder.path]
     assert warnings(caplog) == []
 
@@ -196,7 +196,7 @@ def test_an_exception_that_cannot_say_what_it_is_ends_a_run_all_the_same(begun):
 def test_a_refused_run_leaves_the_pointer_of_an_older_one(start, begun, save_dir):
     begun.end("finished")
     with pytest.raises(ConfigurationError):
-        start("broken", run=msgspec.structs.replace(sample_run(save_dir), uid=layout.new_uid())).check()
+        start("broken", run=msgspec.structs.replace(sample_run(save_dir), uid=new_uid())).check()
     assert [folder.uid for folder in layout.find_runs(save_dir)] == [begun.run.uid]
 
 
@@ -228,7 +228,7 @@ def test_files_are_for_their_owner_only(begun):
 
 def test_the_pointer_leads_from_the_training_to_its_journal(begun, save_dir):
     assert layout.find_runs(save_dir)[0].journal == begun.folder.journal
-    assert [folder.path for folder in layout.indexed_runs(layout.index_folder())] == [begun.folder.path]
+    assert [folder.path for folder in index.all_runs()] == [begun.folder.path]
 
 
 def test_system_metrics_are_sampled(start, environment, until):

@@ -14,6 +14,7 @@ from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording import opening, parents, resumption
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.tracking import new_uid
 from tracking_hooks.run import files, journal, layout, state
 from tracking_hooks.run.layout import POINTER, Pointer, read_json
 from tracking_hooks.run.liveness import Lock
@@ -36,7 +37,7 @@ def train(save_dir, environment):
     started = []
 
     def train(*names, epochs=(), resumed=False, end="finished", captures=None, begin=True):
-        run = msgspec.structs.replace(sample_run(save_dir), uid=layout.new_uid())
+        run = msgspec.structs.replace(sample_run(save_dir), uid=new_uid())
         earlier = resumption.find(run, [save_dir]) if resumed else None
         run = earlier.run if earlier else run
         one = Recorder.start(
@@ -196,7 +197,7 @@ def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, envir
         parent = parents.current()
     assert parents.current() is None
     assert parent.run.uid == tuning.run.uid
-    run = msgspec.structs.replace(sample_run(elsewhere), uid=layout.new_uid(), parent=parent.run.uid)
+    run = msgspec.structs.replace(sample_run(elsewhere), uid=new_uid(), parent=parent.run.uid)
     trial = Recorder.start(
         run, {}, QUIET, logging.getLogger("host"), params={}, environment=environment,
         plan=Plan(files=["*.csv"]), home=parent.folder.path.parent,

@@ -12,7 +12,7 @@ from tracking_hooks.delivery import retention
 from tracking_hooks.delivery.spawn import start_adopter
 from tracking_hooks.recording import folders
 from tracking_hooks.recording.complaints import Complaints
-from tracking_hooks.run import layout
+from tracking_hooks.run import index, layout
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
@@ -34,7 +34,7 @@ def delivered(record_run, notes):
         run = record_run(*plugins, name=name)
         for plugin in plugins:
             run.relay(plugin)
-        layout.enter_in_index(run.folder)
+        index.enter(run.folder)
         if size:
             run.folder.files.mkdir()
             (run.folder.files / "weights.pt").write_bytes(bytes(size))
@@ -63,7 +63,7 @@ def test_after_some_days_a_delivered_run_folder_is_removed(delivered, keep):
     assert f"{old.folder.uid} removed" in line
     assert "delivered 15.0 days ago" in line
     assert there(old, young) == {"young"}
-    assert [folder.uid for folder in layout.indexed_runs(layout.index_folder())] == [young.folder.uid]
+    assert [folder.uid for folder in index.all_runs()] == [young.folder.uid]
     assert [path.name for path in layout.index_folder().iterdir()] == [f"{young.folder.uid}.json"]
     assert (old.save_dir / "weights/best.pt").exists(), "what the training made is not ours to remove"
 
@@ -115,7 +115,7 @@ def test_what_is_not_delivered_is_never_removed(record_run, delivered, notes, ma
     halfway.relay(notes)
     nowhere = record_run(name="no-tracker")
     for run in (pending, aside, halfway, nowhere):
-        layout.enter_in_index(run.folder)
+        index.enter(run.folder)
         age(run.folder, 100)
     old = delivered("delivered", 100)
     assert len(list(retention.remove(keep))) == 1
@@ -145,7 +145,7 @@ def test_a_trial_stays_as_long_as_its_tuning_goes_on(delivered, record_run, note
     trial = type(tuning)(trial, save_dir, tmp_path / "notes-trial")
     label = trial.folder.add_replay(notes, {"file": str(trial.notes)})
     trial.relay(label)
-    layout.enter_in_index(trial.folder)
+    index.enter(trial.folder)
     age(trial.folder, 100)
     lock = Lock(tuning.folder.lock)
     assert lock.acquire()

@@ -160,3 +160,12 @@ def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypa
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
     with pytest.raises(ValueError, match=f"TRACKING_HOOKS_MLFLOW_REGISTER=.*{re.escape(given[:5])}.*shapes@champion"):
         capture(run, None)
+
+
+def test_a_server_is_found_from_a_working_directory_that_was_deleted(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert capture(run, None).destination["tracking_uri"] == "http://host:5000"

@@ -225,3 +225,22 @@ def test_a_real_open_run_is_seen(capture, run, tmp_path):
         destination = capture(run).destination
     assert destination["mode"] == "offline"
     assert destination["beside"] == "own/abc"
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_without_a_home_folder_and_from_a_deleted_working_directory(capture, run, tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.delenv("WANDB_CONFIG_DIR", raising=False)
+    monkeypatch.setattr(trainer.Path, "home", _no_home)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setenv("PWD", str(gone))
+    gone.rmdir()
+    destination = capture(run).destination
+    assert destination["mode"] == mode
+    assert destination.get("folder", str(tmp_path)).startswith(str(tmp_path))
+
+
+def _no_home():
+    raise RuntimeError("Could not determine home directory.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, layout, removal
+from tracking_hooks.run import index, journal, layout, removal
 from tracking_hooks.run.layout import RunFolder
 
 
@@ -41,11 +41,7 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
     runs = "run" if len(folders) == 1 else "runs"
     click.echo(f"{removed} of {len(folders)} {runs} {run_paths.where(paths)} {'would be ' * dry_run}removed.")
     if not dry_run:
-        index = layout.index_folder()
-        for entry in index.glob("*.json"):
-            pointer = layout.read_json(entry, layout.Pointer)
-            if pointer is None or not RunFolder(pointer.folder).journal.is_file():
-                entry.unlink()
+        index.tidy()
 
 
 def _remove(folder: RunFolder) -> None:

@@ -15,7 +15,8 @@ import click
 
 from tracking_hooks import projectfile
 from tracking_hooks.delivery.sync import deliver
-from tracking_hooks.run import layout
+from tracking_hooks.run import index as run_index
+from tracking_hooks.run import layout, portable
 from tracking_hooks.settings import SELECTION, ConfigurationError, read_settings
 
 _BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
@@ -33,7 +34,7 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
     if trackers is not None:
         os.environ[SELECTION] = trackers
     try:
-        settings = read_settings(project=projectfile.read(Path.cwd()))
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="tracking-hooks-") as index:
@@ -45,7 +46,7 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
             if number := getattr(signal, name, None):
                 signal.signal(number, signal.default_int_handler)  # from here on they end the wait
         with suppress(KeyboardInterrupt):
-            for result in deliver(layout.indexed_runs(Path(index)), settings, busy_wait=settings.exit_wait):
+            for result in deliver(run_index.runs(Path(index)), settings, busy_wait=settings.exit_wait):
                 if not result.done:
                     click.echo(
                         f"tracking-hooks: {result.label}: {result.note}; to deliver later: tracking-hooks sync",

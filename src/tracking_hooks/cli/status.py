@@ -15,7 +15,7 @@ from rich.table import Table
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.counts import counted
 from tracking_hooks.events import in_words
-from tracking_hooks.run import copies, journal, missing, receipt, state
+from tracking_hooks.run import copies, index, journal, missing, receipt, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -74,6 +74,9 @@ def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
 
 
 def _look(folder: RunFolder) -> _Run:
+    if known := index.delivered(folder):
+        owed = {label: state.nothing_owed(events) for label, events in known.events.items()}
+        return _Run(folder.uid, known.name, known.status, [_Delivery(label, what, []) for label, what in owed.items()])
     try:
         head, story = read(folder.journal)
         owed = {label: state.owed(folder, label) for label in state.labels(folder)}
@@ -168,6 +171,8 @@ def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
     """Print each event that is set aside, with its reason and when it is tried again, and what the journal lacks."""
     count = lost = 0
     for folder in folders:
+        if index.delivered(folder):
+            continue
         try:
             found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
             lines = {label: in_words(missing.lost(folder, label)) for label in found}

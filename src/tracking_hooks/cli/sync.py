@@ -13,7 +13,7 @@ from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.cli.assignments import check_part, parse_assignments
 from tracking_hooks.counts import counted
 from tracking_hooks.delivery.sync import Delivery, Watcher, deliver
-from tracking_hooks.run import journal, receipt, state
+from tracking_hooks.run import index, journal, portable, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import ConfigurationError, Settings, read_settings
 
@@ -57,7 +57,7 @@ def command(
         raise click.UsageError("--set goes with --to.")
     if retry and watch:
         raise click.UsageError("--retry and --watch exclude each other.")
-    folders = run_paths.runs(paths)
+    folders = run_paths.runs(paths) if to or forget else run_paths.to_deliver(paths)
     if forget:
         if "@" not in forget and not paths:
             raise click.UsageError(f"--forget {forget} takes PATHS: the runs that are not to be delivered there.")
@@ -66,8 +66,10 @@ def command(
         if found and "@" not in forget:
             click.echo(f"What it has stays there. To deliver them elsewhere: tracking-hooks sync --to {forget}")
         return
+    if others := sum(not index.names(folder) for folder in folders):
+        click.echo(_of_others(others), err=True)
     try:
-        settings = read_settings(project=projectfile.read(Path.cwd()))
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
         if to:
             _add_replays(folders, to, assignments)
     except ConfigurationError as error:
@@ -76,11 +78,19 @@ def command(
         _watch(paths, settings)
         return
     results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
-    if _report(results, folders, run_paths.where(paths)):
+    delivered = 0 if paths else index.count_delivered()
+    if _report(results, folders, delivered, run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 
-def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -> int:
+def _of_others(count: int) -> str:
+    """Say of runs that they are delivered only because the user names their folder."""
+    runs = "1 run was" if count == 1 else f"{count} runs were"
+    where = "where its journal says" if count == 1 else "where their journals say"
+    return f"{runs} not recorded by this user on this machine: delivered to {where}, with your credentials."
+
+
+def _report(results: Iterable[Delivery], folders: list[RunFolder], delivered: int, where: str) -> int:
     """Print one line for each delivery; return how many are incomplete."""
     undone = count = 0
     for result in results:
@@ -93,7 +103,7 @@ def _report(results: Iterable[Delivery], folders: list[RunFolder], where: str) -
             parts.append(result.note)
         click.echo(f"{result.folder.uid}  {result.label}: {', '.join(parts)}")
     if not count:
-        click.echo(f"Nothing is pending: {counted(len(folders), 'run')} {where}.")
+        click.echo(f"Nothing is pending: {counted(len(folders) + delivered, 'run')} {where}.")
         if packed := sum(receipt.read(folder) is not None for folder in folders):
             click.echo(
                 f"{packed} of them {'is' if packed == 1 else 'are'} packed up. "
@@ -121,6 +131,7 @@ def _add_replays(folders: list[RunFolder], plugin: str, assignments: tuple[str, 
             check_part(plugin, captured, key)
         for part in plugins.parts(plugin, plugins.installed()):
             folder.add_replay(part, {**captured, **changes}, "" if changes else capture.place)
+        index.look_again(folder)
 
 
 def _forget(folder: RunFolder, label: str) -> bool:
@@ -156,7 +167,7 @@ def _watch(paths: tuple[Path, ...], settings: Settings) -> None:
     click.echo(f"Watching for runs {run_paths.where(paths)}. Press Ctrl-C to end.")
     try:
         while True:
-            for folder, label, what in watcher.look(run_paths.runs(paths)):
+            for folder, label, what in watcher.look(run_paths.to_deliver(paths, quiet=True)):
                 click.echo(f"{folder.uid}  {label}: {what}")
             time.sleep(_WATCH_EVERY)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import click
 from tracking_hooks.cli.assignments import check_part, parse_assignments
 from tracking_hooks.delivery.target import Target, path_in, redirect
 from tracking_hooks.plugins import first_part
-from tracking_hooks.run import journal, layout, state
+from tracking_hooks.run import index, journal, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.packfile import PackError, in_bytes
 from tracking_hooks.run.unpack import Arrival, unpack
@@ -56,7 +56,7 @@ def command(file: Path, into: Path, assignments: tuple[str, ...]) -> None:
     for arrival in arrivals:
         click.echo(f"{arrival.folder.uid}  {_what_came(arrival)}")
         try:
-            layout.enter_in_index(arrival.folder)
+            index.enter(arrival.folder)
         except OSError as error:
             click.echo(f"{arrival.folder.uid}  `sync` finds it by its path only: {error}", err=True)
     try:

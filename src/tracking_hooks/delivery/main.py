@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tracking_hooks import redact
 from tracking_hooks.delivery.relay import Relay
+from tracking_hooks.delivery.spawn import DELIVERED
+from tracking_hooks.run import index
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
@@ -32,7 +34,10 @@ def main(arguments: list[str]) -> int:
     wanted = {"drain": options.drain, "check": options.check, "retry": options.retry}
     relay = Relay(RunFolder(options.folder), options.label, settings, **wanted)
     signal.signal(signal.SIGTERM, relay.leave)
-    return relay.run()
+    code = relay.run()
+    if code == DELIVERED and not options.check:
+        index.note_delivered(relay.folder)
+    return code
 
 
 def be_a_relay() -> None:

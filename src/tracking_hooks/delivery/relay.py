@@ -24,7 +24,7 @@ from tracking_hooks.delivery.patience import Patience
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, start_adopter, start_relay
 from tracking_hooks.delivery.target import Target, further_labels
 from tracking_hooks.delivery.watchdog import Watchdog
-from tracking_hooks.run import journal, orphans, state
+from tracking_hooks.run import index, journal, orphans, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Heart, Life, Lock
 from tracking_hooks.settings import ConfigurationError, Settings
@@ -225,7 +225,7 @@ class Relay:
             for label in further_labels(self.folder, self.label):
                 if state.owed(self.folder, label).is_pending and not state.has_relay(self.folder, label):
                     start_relay(self.folder, label, self.settings)
-        if self._condition.was_down:
+        if self._condition.was_down and index.undelivered(self.folder.path.parent):
             start_adopter(self.folder.path.parent)
 
     # -- the plugin -------------------------------------------------------------------------------------------

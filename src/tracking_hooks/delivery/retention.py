@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from tracking_hooks.run import copies, journal, layout, removal, state
+from tracking_hooks.run import copies, index, journal, layout, removal, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
@@ -57,7 +57,7 @@ def remove(keep: str) -> Iterator[str]:
 
 def _delivered() -> Iterator[_Delivered]:
     """Yield the runs of mine that may be removed."""
-    for folder in layout.indexed_runs(layout.index_folder()):
+    for folder in index.all_runs():
         try:
             if _is_mine(folder) and not removal.reason_to_keep(folder) and not _is_in_use(folder):
                 yield _Delivered(folder, _last_change(folder), copies.held(folder))
@@ -100,7 +100,7 @@ def _remove(run: _Delivered) -> bool:
             return False
         if _last_change(folder) == run.time:
             folder.remove()
-            (layout.index_folder() / f"{folder.uid}.json").unlink(missing_ok=True)
+            index.forget(folder)
     except (JournalError, OSError):
         return False  # another one has removed it, or it cannot be written to
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tracking_hooks.run import layout, portable
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
@@ -69,12 +71,20 @@ def start_worker(address: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 def start_adopter(home: Path, keep: str = "") -> subprocess.Popen[bytes]:
-    """Start a process that delivers what other trainings have left in a ``.tracking-hooks`` folder.
+    """Start a process that delivers what other trainings of this user have left in a ``.tracking-hooks`` folder.
 
     :param keep: which delivered run folders stay, as ``TRACKING_HOOKS_KEEP`` has it; the others are removed
     :raises OSError: if the process or its log file cannot be made
     """
-    return _start(_ADOPTER, [str(home), keep], home / "adopter.log")
+    log = adopter_file(home, ".log")
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _start(_ADOPTER, [str(home), keep], log)
+
+
+def adopter_file(home: Path, suffix: str) -> Path:
+    """Return a file of the adopter of a ``.tracking-hooks`` folder: not one in it, which several users may share."""
+    name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]
+    return layout.index_folder().with_name("adopters") / f"{name}{suffix}"
 
 
 def start_copier(folder: RunFolder) -> subprocess.Popen[bytes]:
@@ -92,9 +102,13 @@ def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes
             "train in a Python environment."
         )
     command = [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    # From a working directory that was deleted, a tracker's client could not find its way back.
+    folder = None if portable.has_working_folder() else log.parent
+    output = portable.append_to(log)
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
+        )
     finally:
         os.close(output)
 
@@ -112,14 +126,15 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 def relay_path() -> list[str]:
     """Return this process's ``sys.path`` for a relay: standard library first, the user's own folder last."""
     library = Path(sysconfig.get_path("stdlib"))
+    here = portable.working_folder()
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    script = Path(main).absolute().parent if main else None
+    script = (here / main).parent if main else None
     first, middle, last = [], [], []
-    for entry in dict.fromkeys(str(Path(item).absolute()) for item in sys.path):
+    for entry in dict.fromkeys(str(here / item) for item in sys.path):
         path = Path(entry)
         if path == library or (library in path.parents and "-packages" not in entry) or path.suffix == ".zip":
             first.append(entry)
-        elif path in (Path.cwd(), script):
+        elif path in (here, script):
             last.append(entry)
         else:
             middle.append(entry)

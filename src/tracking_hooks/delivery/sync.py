@@ -13,10 +13,19 @@ from msgspec import Struct
 from tracking_hooks import plugins
 from tracking_hooks.counts import counted
 from tracking_hooks.delivery import retention
-from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, IDLE, PENDING, end_process, start_relay
+from tracking_hooks.delivery.spawn import (
+    BUSY,
+    DELIVERED,
+    HANGING,
+    IDLE,
+    PENDING,
+    adopter_file,
+    end_process,
+    start_relay,
+)
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.delivery.workers import Workers
-from tracking_hooks.run import journal, layout, missing, state
+from tracking_hooks.run import index, journal, missing, state
 from tracking_hooks.run.layout import Health, RelayFolder, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import Lock, request_release
 from tracking_hooks.settings import SELECTION, Settings, read_settings
@@ -27,6 +36,7 @@ _REST = 30.0
 _AT_ONCE = 16
 """Relays that a watcher runs at the same time."""
 
+_NO_END = "the run's end is not known: this is a copy, and only where it was recorded can its end be told"
 _ENDS = {PENDING: "its tracker is down", HANGING: "a call of the plugin did not return"}
 
 
@@ -77,6 +87,8 @@ def deliver(
             except (journal.JournalError, OSError) as error:
                 yield Delivery(folder=folder, label="-", note=str(error))
                 continue
+            if not jobs:
+                index.note_delivered(folder)
             is_busy: set[str] = set()
             for job in jobs:
                 first = plugins.first_label(job.label, job.target.plugin)
@@ -130,13 +142,17 @@ class _Round:
         result.aside = owed.aside
         result.done = code == DELIVERED and not owed.pending  # a plugin may have ended the process with 0, too
         result.busy = code == BUSY
-        if result.busy:
+        if result.done:
+            index.note_delivered(folder)
+            if not owed.is_over and not state.is_running(folder):
+                result.note = _NO_END
+            elif missing.unreported(folder, label) is not None:
+                result.note = f"what is missing could not be said in the tracker (log: {folder.relay(label).log})"
+        elif result.busy:
             result.note = "a relay is at work on it"
-        elif not result.done:
+        else:
             result.note = _why(folder.relay(label), code)
             self._note_outage(job, code, result.note)
-        elif missing.unreported(folder, label) is not None:
-            result.note = f"what is missing could not be said in the tracker (log: {folder.relay(label).log})"
         return result
 
     def _note_outage(self, job: _Job, code: int, reason: str) -> None:
@@ -154,6 +170,8 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
 
     :raises JournalError, OSError: if the journal cannot be read
     """
+    if index.delivered(folder):
+        return []
     head, _ = journal.read_head(folder.journal)
     jobs = []
     for label in state.labels(folder):
@@ -175,12 +193,13 @@ class Watcher:
         self._settings = settings
         self._relays: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
         self._rest: dict[tuple[Path, str], float] = {}
+        self._copied: dict[tuple[Path, str], int] = {}  # of copies, whose end is not known: how far they are delivered
 
     def look(self, folders: Iterable[RunFolder]) -> Iterator[tuple[RunFolder, str, str]]:
         """Start missing relays; yield (run, label, news)."""
         for folder in folders:
             try:
-                waiting = list(state.pending([folder]))
+                waiting = [] if index.delivered(folder) else list(state.pending([folder]))
             except (journal.JournalError, OSError):
                 continue  # perhaps just being created
             for _, label in waiting:
@@ -189,6 +208,8 @@ class Watcher:
                     continue
                 key = (folder.path, label)
                 relay = self._relays.get(key)
+                if self._copied.get(key) == folder.journal.stat().st_size:
+                    continue
                 if relay is None and time.monotonic() >= self._rest.get(key, 0.0) and len(self._relays) < _AT_ONCE:
                     self._relays[key] = start_relay(folder, label, self._settings)
                     if key not in self._rest:
@@ -202,6 +223,8 @@ class Watcher:
             folder = RunFolder(path)
             if code == DELIVERED:
                 owed = state.owed(folder, label)
+                if not owed.is_over and not state.is_running(folder):
+                    self._copied[path, label] = folder.relay(label).read_cursor().offset
                 yield folder, label, f"complete, {counted(owed.delivered, 'event')}, {len(owed.aside)} set aside"
             elif code not in (BUSY, IDLE):
                 yield folder, label, _why(folder.relay(label), code)
@@ -213,17 +236,17 @@ class Watcher:
 
 
 def adopt(home: Path, keep: str = "") -> None:
-    """Deliver what other runs in the same folder have left pending, one after the other.
+    """Deliver what this user's other runs in the same folder have left pending, one after the other.
 
     :param keep: which delivered run folders stay: see ``retention``
     """
-    lock = Lock(home / "adopter.lock")
+    lock = Lock(adopter_file(home, ".lock"))
     if not lock.acquire():
         return  # one at a time
     try:
         for line in retention.remove(keep):
             print(line)  # noqa: T201 its log
-        over = (folder for folder in layout.find_runs(home) if not state.is_running(folder))
+        over = (folder for folder in index.undelivered(home) if not state.is_running(folder))
         for result in deliver(over, read_settings()):
             print(result.folder.uid, result.label, f"{result.delivered} delivered", result.note)  # noqa: T201 its log
     finally:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from tracking_hooks.delivery.main import be_a_relay
 from tracking_hooks.delivery.relay import Relay
+from tracking_hooks.run import portable
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
@@ -78,7 +79,7 @@ def _as_before(job: Job) -> Iterator[None]:
     """Write to the log of the run; put back what a plugin has changed of the process."""
     log = RunFolder(Path(job.folder)).relay(job.label).log
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    fd = portable.append_to(log)
     for output in (1, 2):
         os.dup2(fd, output)
     os.close(fd)

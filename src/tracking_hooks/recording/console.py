@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from tracking_hooks import redact
+from tracking_hooks.run import portable
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LONGEST = 4000  # characters
@@ -29,7 +30,7 @@ class ConsoleLog(logging.Handler):
         """
         super().__init__(logging.INFO)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._fd = portable.append_to(path)
         self._thread = threading.get_ident()
         self._lines: list[str] = []
 

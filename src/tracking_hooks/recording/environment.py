@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tracking_hooks import redact
 from tracking_hooks.events import Environment, Git
+from tracking_hooks.run import portable
 
 _GIT_TIMEOUT = 2.0
 
@@ -23,10 +23,10 @@ def describe(packages: Iterable[str], devices: Sequence[str]) -> Environment:
     :param packages: distributions whose versions to record
     :param devices: the devices that the training uses
     """
-    cwd = Path.cwd()
+    cwd = portable.working_folder()
     return Environment(
         host=socket.gethostname(),
-        user=_user(),
+        user=portable.user_name(),
         cwd=cwd,
         argv=redact.argv(sys.argv),
         python=platform.python_version(),
@@ -35,13 +35,6 @@ def describe(packages: Iterable[str], devices: Sequence[str]) -> Environment:
         devices=list(devices),
         git=_git(cwd),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user id without a name
-        return ""
 
 
 def _version(name: str) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from tracking_hooks.delivery.spawn import start_adopter
 from tracking_hooks.events import Run
 from tracking_hooks.recording.complaints import Complaints
-from tracking_hooks.run import layout, orphans, state
+from tracking_hooks.run import index, layout, orphans, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings, is_off
@@ -39,20 +40,31 @@ def secure_older(save_dir: Path, complain: Callable[[str], None]) -> None:
         complain(f"files of an older run may be overwritten before delivery: {error}")
 
 
+def enter_in_index(folder: RunFolder, complain: Callable[[str], None]) -> None:
+    """Name a run in the index of this user's runs. Never raises."""
+    try:
+        index.enter(folder)
+    except OSError as error:
+        later = f"if anything is left to deliver: tracking-hooks sync {shlex.quote(str(folder.path))}"
+        complain(f"the run cannot be entered in the list of your runs ({error}); {later}")
+
+
 def adopt(home: Path, settings: Settings, complain: Complaints) -> None:
-    """Have delivered what other trainings have left behind in a folder of run folders. Never raises."""
+    """Have delivered what this user's other trainings have left in a folder of run folders. Never raises."""
     if settings.mode != "offline":
         complain.guard(lambda: _adopt(home, "" if is_off(settings.keep) else settings.keep), "adopting other runs")
 
 
 def _adopt(home: Path, keep: str) -> None:
-    others = [folder for folder in layout.find_runs(home) if not state.is_running(folder)]
-    if keep or any(_has_pending(folder) for folder in others):
+    others = index.undelivered(home)
+    if keep or any(not state.is_running(folder) and _is_to_look_at(folder) for folder in others):
         start_adopter(home, keep)
 
 
-def _has_pending(folder: RunFolder) -> bool:
+def _is_to_look_at(folder: RunFolder) -> bool:
+    """Whether something is pending, or all is delivered, which the adopter notes; not what waits for the user."""
     try:
-        return any(True for _ in state.pending([folder]))
+        owed = [state.owed(folder, label) for label in state.labels(folder)]
+        return any(what.is_pending for what in owed) or not any(what.aside for what in owed)
     except (JournalError, OSError):
         return False  # it cannot be read: `status` says so

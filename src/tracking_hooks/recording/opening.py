@@ -14,7 +14,7 @@ from tracking_hooks.recording import resumption
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import make_folder
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.run import layout, state, story
+from tracking_hooks.run import index, state, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Heart, Lock
@@ -48,7 +48,7 @@ class Opened(Struct, kw_only=True):
             self.folder.forget_replay(label)
         if self.is_new:
             self.folder.remove()
-            (layout.index_folder() / f"{self.folder.uid}.json").unlink(missing_ok=True)
+            index.forget(self.folder)
 
 
 def open_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import os
 import sys
 import threading
@@ -39,6 +40,8 @@ def enter(recorder: Recorder) -> None:
         atexit.register(_finish_all)
     for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
         recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
+    for relay in [relay for other in recorders for relay in other.supervisor.processes.values()]:
+        relay.poll()  # or those that have ended stay in the table of processes, in one that trains hundreds of times
     recorders.append(recorder)
 
 
@@ -49,7 +52,17 @@ def forget(recorder: Recorder) -> None:
 
 
 def _finish_all() -> None:
-    """At the end of the process: end what was not ended, wait for delivery, say what was delivered."""
+    """At the end of the process: finish, without a traceback for each line that nobody can read any more."""
+    tells_errors = logging.raiseExceptions
+    logging.raiseExceptions = False  # pytest has closed the stream that a logger was given
+    try:
+        _finish_mine()
+    finally:
+        logging.raiseExceptions = tells_errors
+
+
+def _finish_mine() -> None:
+    """End what was not ended, wait for delivery, say what was delivered."""
     mine = [recorder for recorder in recorders if recorder.pid == os.getpid()]
     recorders.clear()
     if not mine:

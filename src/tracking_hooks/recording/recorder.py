@@ -24,7 +24,7 @@ from tracking_hooks.recording import opening, process
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, status_of
 from tracking_hooks.recording.finals import Finals
-from tracking_hooks.recording.folders import adopt, secure_older
+from tracking_hooks.recording.folders import adopt, enter_in_index, secure_older
 from tracking_hooks.recording.opening import Opened
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
@@ -105,7 +105,7 @@ class Recorder:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
         recorder.adopt()
-        complain.guard(lambda: layout.enter_in_index(opened.folder), "entering the run in the index")
+        enter_in_index(opened.folder, complain)
         return recorder
 
     @property

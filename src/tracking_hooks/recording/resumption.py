@@ -36,7 +36,7 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
         pointer = read_json(save_dir / POINTER, Pointer)
         if pointer is None:
             continue
-        for folder in layout.find_runs(save_dir):
+        for folder in layout.find_runs(save_dir, _refuse):
             if not state.is_over(folder, silence=0):  # what runs on another machine is not resumed on this one
                 return None
             head, _ = journal.read_head(folder.journal)
@@ -44,6 +44,10 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
             return Earlier(run=same, journal=(folder, head))
         return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
     return None
+
+
+def _refuse(folder: RunFolder) -> None:
+    raise PermissionError(f"{folder.path} is another user's")
 
 
 def take_over(folder: RunFolder) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,17 @@ from tracking_hooks.recording.environment import describe
 from tracking_hooks.recording.parents import Parent
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.resumption import Earlier
+from tracking_hooks.run import portable
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.settings import Settings, read_settings
 
 LAUNCHED = "TRACKING_HOOKS_LAUNCHED"
 """What the process that launches distributed workers has noted down for the one that records."""
+
+
+def new_uid() -> str:
+    """Return a uid; they sort by the time of their making."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -79,7 +87,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         :param launch: what the process that launched this one knows
         :raises ConfigurationError: if the configuration is at fault
         """
-        settings = read_settings(project=projectfile.read(Path.cwd()))
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
         names = plugins.select(settings.selection, plugins.installed())
         if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
             return None

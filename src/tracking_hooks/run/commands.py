@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tracking_hooks.events import Action
+from tracking_hooks.run import portable
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ def send(path: Path, command: Command) -> None:
     :param path: the run folder's ``commands``
     :raises OSError: if it cannot be written
     """
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    fd = portable.append_to(path)
     try:
         os.write(fd, msgspec.json.encode(command) + b"\n")
     finally:

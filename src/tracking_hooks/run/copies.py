@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from tracking_hooks.events import Artifact, Checkpoint
 from tracking_hooks.run import journal, state
 from tracking_hooks.run.journal import Entry, JournalError
-from tracking_hooks.run.layout import CONSOLE, RunFolder
+from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
 
 File: TypeAlias = Artifact | Checkpoint
 
@@ -48,7 +48,17 @@ def place(folder: RunFolder, file: File) -> Path:
 
 def is_outside(folder: RunFolder, file: File) -> bool:
     """Whether a file is where nobody looks for it later: outside of the root folder, perhaps by a link."""
-    return not file.path.resolve().is_relative_to(folder.path.parent.parent.resolve())
+    return not is_within(folder, folder.path.parent.parent, file.path.resolve())
+
+
+def is_within(folder: RunFolder, root: Path, path: Path) -> bool:
+    """Whether a path is below the root folder; where that is the top of the file system, in a folder of this run."""
+    if not path.is_relative_to(root) and not path.is_relative_to(root.resolve()):
+        return False
+    if root != Path(root.anchor) or path.is_relative_to(folder.path):
+        return True
+    pointers = (read_json(above / POINTER, Pointer) for above in path.parents if above != root)
+    return any(pointer is not None and pointer.uid == folder.uid for pointer in pointers)
 
 
 def keep(folder: RunFolder, file: File) -> bool:

@@ -115,7 +115,7 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     reason = f"{file.path} is gone"
     for path in candidates:
         real = path.resolve()
-        if not real.is_relative_to(root.resolve()):
+        if not copies.is_within(folder, root, real):
             reason = f"{file.path} is outside of the run's root folder"
             continue
         try:
@@ -201,6 +201,8 @@ def console_log(folder: RunFolder, epoch: int) -> Iterator[tuple[str, dict[str, 
     """Find the log of the console, which is complete, as (hook, arguments) to record."""
     path = folder.files / CONSOLE
     with suppress(FileNotFoundError):
+        if not _is_in(folder.files, path):
+            return
         size, sha = digest(path)
         log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=epoch)
         yield "on_artifact", {"artifact": log}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from tracking_hooks.run import portable
+
 _LOCAL = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "overlay", "aufs"}
     | {"tmpfs", "ramfs", "rootfs", "vfat", "msdos", "exfat", "fuseblk", "ntfs", "ntfs3"}
@@ -39,7 +41,7 @@ def touch(path: Path) -> None:
     try:
         os.utime(path)
     except FileNotFoundError:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        os.close(portable.open_file(path, os.O_WRONLY | os.O_CREAT))
 
 
 def last_change(path: Path) -> float:

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from tracking_hooks.events import Destination, Run
 from tracking_hooks.hookspecs import LifecycleSpecs
+from tracking_hooks.run import portable
 
 FORMAT = 1
 COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
@@ -256,7 +257,7 @@ class Journal:
         self._last: tuple[int, Mapping[str, Any] | None] = (seq, None)  # one value, which no interrupt divides
         self._lock = threading.RLock()  # a signal handler may come in between
         self._torn = False
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._fd = portable.append_to(path)
         self._size = os.fstat(self._fd).st_size  # bytes, as far as this process knows
 
     @classmethod

@@ -26,19 +26,17 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-import platformdirs
 from msgspec import Struct
 
 from tracking_hooks.events import Destination, State
+from tracking_hooks.run import portable
 
 FOLDER = ".tracking-hooks"
 POINTER = "tracking.json"
@@ -135,11 +133,11 @@ def _decode_path(kind: type, value: object) -> object:
 def write_json(path: Path, value: Struct) -> None:
     """Replace a file in one step, readable by its owner only."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd = portable.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(fd, "wb") as file:
         # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
         file.write(json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n")
-    draft.replace(path)
+    portable.replace(draft, path)
 
 
 def read_json(path: Path, kind: type[_S]) -> _S | None:
@@ -239,6 +237,13 @@ class RunFolder:
         """The run's uid, which is the folder's name."""
         return self.path.name
 
+    def has_journal(self) -> bool:
+        """Whether there is a run in it, as far as this user can see."""
+        try:
+            return self.journal.is_file()
+        except OSError:
+            return False
+
     def create(self) -> None:
         """Make the folder, for its owner only.
 
@@ -292,38 +297,14 @@ class RunFolder:
         return known
 
 
-def new_uid() -> str:
-    """Return a uid; they sort by the time of their making."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
-
-
 def fallback_home() -> Path:
     """Return where run folders are made when the root folder cannot be written."""
-    return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / FOLDER
+    return portable.state_folder() / FOLDER
 
 
 def index_folder() -> Path:
-    """Return the per-user folder with one small file for each run on this machine."""
-    return Path(platformdirs.user_state_dir("tracking-hooks", appauthor=False)) / "runs"
-
-
-def enter_in_index(folder: RunFolder) -> None:
-    """Make a run known to ``sync`` without a path, and to the ``tracking-hooks run`` that it was started by.
-
-    :raises OSError: if the home folder cannot be written
-    """
-    launcher = os.environ.get(LAUNCHER_INDEX)
-    for index in [index_folder(), *([Path(launcher)] if launcher else [])]:
-        index.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_json(index / f"{folder.uid}.json", Pointer(uid=folder.uid, folder=folder.path))
-
-
-def indexed_runs(index: Path) -> Iterator[RunFolder]:
-    """Return the runs that an index names and that are still there, oldest first."""
-    for entry in sorted(index.glob("*.json")):
-        pointer = read_json(entry, Pointer)
-        if pointer and (folder := RunFolder(pointer.folder)).journal.is_file():
-            yield folder
+    """Return the folder with one small file for each of this user's runs on this machine; see ``index``."""
+    return portable.state_folder() / "runs"
 
 
 def candidates(save_dir: Path, uid: str) -> list[RunFolder]:
@@ -332,18 +313,34 @@ def candidates(save_dir: Path, uid: str) -> list[RunFolder]:
     return [RunFolder(home / uid) for home in homes]
 
 
-def find_runs(path: Path) -> list[RunFolder]:
+def find_runs(path: Path, hidden: Callable[[RunFolder], object] = lambda _: None) -> list[RunFolder]:
     """Find run folders, oldest first.
 
     :param path: a run folder, a ``save_dir``, or any folder above them
+    :param hidden: is given each folder that this user may not look into: another user's
     """
-    if (path / "journal.jsonl").is_file():
+    if RunFolder(path).has_journal():
         return [RunFolder(path.absolute())]
     if pointer := read_json(path / POINTER, Pointer):
         # Only the uid is taken from the file: a pointer that came with a copied folder leads nowhere else.
-        uid = Path(pointer.uid).name
-        folders = candidates(path, uid)
+        folders = candidates(path, Path(pointer.uid).name)
     else:
-        below = [path] if path.name == FOLDER else path.rglob(FOLDER)
-        folders = [RunFolder(child.absolute()) for home in below for child in home.iterdir()]
-    return sorted((folder for folder in folders if folder.journal.is_file()), key=lambda folder: folder.uid)
+        folders = list(_in_homes([path] if path.name == FOLDER else path.rglob(FOLDER)))
+    found, closed = [], []
+    for folder in folders:
+        try:
+            if folder.journal.is_file():
+                found.append(folder)
+        except PermissionError:
+            closed.append(folder)
+        except OSError:
+            continue  # a broken link, an unplugged disk
+    for folder in closed if not (pointer and found) else ():  # a pointer leads to one run, wherever it may be
+        hidden(folder)
+    return sorted(found, key=lambda folder: folder.uid)
+
+
+def _in_homes(homes: Iterable[Path]) -> Iterator[RunFolder]:
+    for home in homes:
+        with suppress(OSError):  # another user's
+            yield from [RunFolder(child.absolute()) for child in home.iterdir()]

@@ -33,7 +33,7 @@ import msgspec
 import psutil
 from msgspec import Struct
 
-from tracking_hooks.run import filesystems, recordlocks
+from tracking_hooks.run import filesystems, portable, recordlocks
 from tracking_hooks.run.layout import read_json, write_json
 
 SILENCE = 300.0
@@ -87,7 +87,7 @@ class Lock:
         """
         if self._fd is None and _is_held_here(self.path):
             return False
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600) if self._fd is None else self._fd
+        fd = portable.open_file(self.path, os.O_RDWR | os.O_CREAT) if self._fd is None else self._fd
         if not _try_lock(fd, self.path):
             if self._fd is None:
                 os.close(fd)

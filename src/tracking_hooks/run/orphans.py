@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from itertools import chain
 
-from tracking_hooks.run import copies, files, receipt, state
+from tracking_hooks.run import copies, files, index, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
@@ -16,14 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
-    """Write the end of a run whose process is gone; without effect if it is running or has ended.
+    """Write the end of a run whose process is gone; without effect if it is running or has ended, or is a copy.
 
     Its last weights and tables are recorded too: nobody rewrites them any more.
 
     :returns: whether the journal has to be looked at again
-    :raises OSError: if the journal cannot be written
+    :raises JournalError, OSError: if the journal cannot be read or written
     """
-    if state.is_running(folder, silence) or receipt.is_recorded_elsewhere(folder):
+    is_elsewhere = receipt.is_recorded_elsewhere(folder) or not index.may_end(folder)
+    if state.is_running(folder, silence) or is_elsewhere:
         return False
     lock = Lock(folder.lock)
     if not lock.acquire():

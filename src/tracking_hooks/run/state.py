@@ -153,6 +153,11 @@ def owed(folder: RunFolder, label: str) -> Owed:
     return Owed(delivered=delivered, pending=pending, aside=aside, is_over=is_over, packed=packed, receipt=copy)
 
 
+def nothing_owed(events: int) -> Owed:
+    """Return what a plugin owes that has given all events of a run that is over."""
+    return Owed(delivered=events, pending=0, aside=[], is_over=True)
+
+
 def settled(cursor: Cursor, aside: Sequence[SetAside], lines: int) -> tuple[int, int]:
     """Return how many events are delivered, and how many pending; a replaced one counts as delivered.
 

@@ -39,7 +39,7 @@ def _beside(parent: Destination, run: Run) -> Destination:
 def _destination(run: Run) -> Destination:
     mlflow = _imported_by_user()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or (mlflow and mlflow.get_tracking_uri())
-    uri = uris.absolute(uri, Path.cwd()) if uri else uris.default(Path.cwd())
+    uri = uris.absolute(uri, _working_folder()) if uri else uris.default(_working_folder())
     uri = uris.without_credentials(uri)
     destination: dict[str, Any] = {
         "tracking_uri": uri,
@@ -56,6 +56,14 @@ def _destination(run: Run) -> Destination:
     if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in _TRUE:
         destination["keep_active"] = True
     return destination
+
+
+def _working_folder() -> Path:
+    """Return the working directory, also one that was deleted: then the one that the shell says it was."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.environ.get("PWD", os.sep))
 
 
 def _imported_by_user() -> Any:

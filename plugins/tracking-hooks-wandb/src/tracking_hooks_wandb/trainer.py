@@ -80,13 +80,13 @@ def _destination(run: Run) -> Destination:
 
 def _settings_files() -> dict[str, str]:
     """Read the files that ``wandb init``, ``wandb login --host`` and ``wandb offline`` write."""
-    home = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config/wandb")
     parser = ConfigParser(interpolation=None)
     try:
+        home = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config/wandb")
         parser.read([home / "settings", _wandb_folder() / "settings"], encoding="utf-8")
         return dict(parser["default"]) if parser.has_section("default") else {}
-    except (Error, OSError, UnicodeError):
-        return {}  # W&B itself ignores a file that it cannot read
+    except (Error, OSError, UnicodeError, RuntimeError):
+        return {}  # W&B itself ignores a file that it cannot read; a user without a home folder has none
 
 
 def _mode(files: Mapping[str, str]) -> str:
@@ -132,7 +132,10 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
 
 def _wandb_folder() -> Path:
     """Return the folder for W&B's files: below ``WANDB_DIR``, else below the working directory."""
-    parent = Path(os.environ.get("WANDB_DIR") or ".").expanduser().absolute()
+    try:
+        parent = Path(os.environ.get("WANDB_DIR") or ".").expanduser().absolute()
+    except FileNotFoundError:  # the working directory was deleted
+        parent = Path(os.environ.get("PWD", os.sep))
     return parent / (".wandb" if (parent / ".wandb").is_dir() else "wandb")
 
 

@@ -64,4 +64,4 @@ def _run_folder(save_dir: Path) -> RunFolder | None:
     launch = Launch.read()
     if launch is None:
         return next(iter(layout.find_runs(save_dir)), None)
-    return next((folder for folder in layout.candidates(save_dir, launch.uid) if folder.journal.is_file()), None)
+    return next((folder for folder in layout.candidates(save_dir, launch.uid) if folder.has_journal()), None)

@@ -1,0 +1,197 @@
+"""The runs that this user has recorded on this machine: a folder with one small file for each.
+
+::
+
+    <state folder>/runs/<uid>.json              where the run folder is, and whose
+                        delivered/<uid>.json    the same of a run that every tracker has, with what `status` says of it
+
+What is not named here is nobody's to deliver unasked, and a run that is delivered is not looked at again: so neither
+the start of a training nor ``sync`` grows with what was delivered.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from tracking_hooks.run import journal, missing, portable, state, story
+from tracking_hooks.run.journal import JournalError
+from tracking_hooks.run.layout import FOLDER, LAUNCHER_INDEX, RunFolder, index_folder, read_json, write_json
+
+
+class Delivered(Struct, frozen=True, kw_only=True):
+    """A run that every tracker has."""
+
+    size: int
+    """Bytes of its journal: if it has others, there is more of the run."""
+    name: str
+    status: str
+    events: dict[str, int]
+    """Label to the number of events that the tracker has."""
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A run that this user has recorded."""
+
+    uid: str
+    folder: Path
+    owner: int | None = None
+    """Of the run folder when it was recorded, as its file system tells it; None: this user."""
+    delivered: Delivered | None = None
+
+    def is_there(self) -> bool:
+        """Whether the run folder is still there, and still the one that was recorded."""
+        try:
+            info = self.folder.stat()
+        except OSError:
+            return False
+        mine = self.owner if self.owner is not None else os.geteuid() if hasattr(os, "geteuid") else info.st_uid
+        return info.st_uid == mine and RunFolder(self.folder).has_journal()
+
+
+def enter(folder: RunFolder) -> None:
+    """Name a run as this user's, and as one to look at; also to the ``tracking-hooks run`` that it was started by.
+
+    :raises OSError: if the state folder cannot be written
+    """
+    entry = Entry(uid=folder.uid, folder=folder.path, owner=folder.path.stat().st_uid)
+    launcher = os.environ.get(LAUNCHER_INDEX)
+    if launcher:
+        _write(entry, Path(launcher))
+    if not portable.has_state_folder():
+        raise OSError("this user has no home folder: set HOME, or XDG_STATE_HOME to a folder that can be written")
+    _write(entry, index_folder())
+    _delivered(folder).unlink(missing_ok=True)
+
+
+def runs(index: Path) -> Iterator[RunFolder]:
+    """Return the runs that an index has to look at and that are still there, oldest first."""
+    for file in sorted(index.glob("*.json")):
+        entry = read_json(file, Entry)
+        if entry and entry.is_there():
+            yield RunFolder(entry.folder)
+
+
+def undelivered(home: Path | None = None) -> list[RunFolder]:
+    """Return this user's runs that some tracker may not have, oldest first.
+
+    :param home: only those in this folder
+    """
+    found = runs(index_folder())
+    return [folder for folder in found if home is None or _is_same(folder.path.parent, home)]
+
+
+def all_runs() -> list[RunFolder]:
+    """Return all of this user's runs on this machine, oldest first."""
+    found = [*undelivered(), *runs(index_folder() / _DELIVERED)]
+    return sorted(found, key=lambda folder: folder.uid)
+
+
+def count_delivered() -> int:
+    """Return how many of this user's runs are delivered."""
+    return sum(1 for _ in (index_folder() / _DELIVERED).glob("*.json"))
+
+
+def names(folder: RunFolder) -> bool:
+    """Whether this user has recorded a run: in this very folder, or in one that was moved here."""
+    entry = read_json(index_folder() / f"{folder.uid}.json", Entry) or read_json(_delivered(folder), Entry)
+    if entry is None:
+        return False
+    if _is_same(entry.folder, folder.path):
+        return structs.replace(entry, folder=folder.path).is_there()
+    return not RunFolder(entry.folder).has_journal()
+
+
+def may_end(folder: RunFolder) -> bool:
+    """Whether the end of a run may be written here by somebody else than its training, and its files be collected.
+
+    Of a run that this user has not recorded, only where it was recorded: a copy tells nothing of the training, and a
+    journal is data, so the folder that it calls its own may be anybody's.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    if names(folder):
+        return True
+    head, _ = journal.read_head(folder.journal)
+    root = head.root.resolve()
+    return (root / FOLDER) == folder.path.parent.resolve() and head.run.save_dir.resolve().is_relative_to(root)
+
+
+def delivered(folder: RunFolder) -> Delivered | None:
+    """Return what is known of a run that every tracker has; None of one that has to be looked at."""
+    entry = read_json(_delivered(folder), Entry)
+    if entry is None or entry.delivered is None or not _is_same(entry.folder, folder.path):
+        return None
+    with suppress(OSError):
+        if folder.journal.stat().st_size == entry.delivered.size:
+            return entry.delivered
+    return None
+
+
+def note_delivered(folder: RunFolder) -> None:
+    """Take a run of this user out of what is looked at, if there is nothing to do or to say of it. Never raises."""
+    file = index_folder() / f"{folder.uid}.json"
+    entry = read_json(file, Entry)
+    if entry is None or not _is_same(entry.folder, folder.path):
+        return
+    with suppress(JournalError, OSError):
+        owed = {label: state.owed(folder, label) for label in state.labels(folder)}
+        is_whole = not any(what.is_pending or what.aside or what.packed for what in owed.values())
+        if not is_whole or state.is_running(folder) or state.forgotten(folder):
+            return
+        if any(missing.missing(folder, label) or missing.unreported(folder, label) is not None for label in owed):
+            return
+        head, told = story.read(folder.journal)
+        if told.is_open:
+            return
+        events = {label: what.delivered for label, what in owed.items()}
+        what = Delivered(size=told.end, name=head.run.name, status=told.status or "never began", events=events)
+        _write(structs.replace(entry, delivered=what), index_folder() / _DELIVERED)
+        file.unlink(missing_ok=True)
+        if state.is_running(folder):  # it is resumed, and was entered before we took it out
+            enter(folder)
+
+
+def look_again(folder: RunFolder) -> None:
+    """Look at a run again that was delivered: it goes to one more tracker.
+
+    :raises OSError: if the state folder cannot be written
+    """
+    if _delivered(folder).exists() and names(folder):
+        enter(folder)
+
+
+def forget(folder: RunFolder) -> None:
+    """Forget a run."""
+    with suppress(OSError):
+        for file in (index_folder() / f"{folder.uid}.json", _delivered(folder)):
+            file.unlink(missing_ok=True)
+
+
+def tidy() -> None:
+    """Forget the runs that are no more."""
+    for index in (index_folder(), index_folder() / _DELIVERED):
+        for file in index.glob("*.json"):
+            entry = read_json(file, Entry)
+            if entry is None or not RunFolder(entry.folder).has_journal():
+                file.unlink(missing_ok=True)
+
+
+_DELIVERED = "delivered"
+
+
+def _delivered(folder: RunFolder) -> Path:
+    return index_folder() / _DELIVERED / f"{folder.uid}.json"
+
+
+def _write(entry: Entry, index: Path) -> None:
+    index.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(index / f"{entry.uid}.json", entry)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or one.resolve() == other.resolve()
