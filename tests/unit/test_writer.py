@@ -138,7 +138,7 @@ def test_ctrl_c_while_an_event_is_encoded_leaves_it_for_the_next_write(writer, l
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(journal, "_encode", interrupted)
+    monkeypatch.setattr(journal, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         writer.append("on_log", {"metrics": {}, "step": 1})
     writer.append("on_log", {"metrics": {}, "step": 2})

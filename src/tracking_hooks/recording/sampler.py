@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tracking_hooks.recording.complaints import Complaints, describe
@@ -18,6 +19,26 @@ from tracking_hooks.run.liveness import Heart
 
 _LOOK = 5.0
 """Seconds until the heart is asked to beat again, which it does when it is due."""
+
+
+class _Stop:
+    """What ends the threads. An interrupt in ``threading.Event.set`` would leave it locked for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let nobody wait any longer."""
+        with suppress(RuntimeError):  # it is free already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long; return whether it was ended."""
+        was_set = self._lock.acquire(timeout=seconds)
+        if was_set:
+            self.set()  # for the next one who waits
+        return was_set
 
 
 class Sampler:
@@ -33,7 +54,7 @@ class Sampler:
         self._record = record
         self._complain = complain
         self._every = every
-        self._stopped = threading.Event()
+        self._stopped = _Stop()
         self.records = False
         """Whether the run has begun, so that lines of the console can be recorded."""
         self._console: ConsoleLog | None = None

@@ -242,7 +242,8 @@ class Session:
         error = None if self.finished else sys.exc_info()[1]
         try:
             with guard("making up for the last epoch"):
-                if not self.epoch.settled and self.epoch.is_in_table(trainer):  # a user's callback raised behind that
+                # A user's callback raised behind that, or Ctrl-C came before the end of the epoch was recorded.
+                if self.recorder.epoch < self.epoch.number and self.epoch.is_in_table(trainer):
                     self._settle_epoch(trainer)
             with guard("waiting for the last plots"):
                 wait_until_drawn(_PLOTTING_TIMEOUT)
