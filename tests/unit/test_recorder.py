@@ -240,6 +240,24 @@ def test_system_metrics_are_sampled(start, environment, until):
     assert sample.args["metrics"]["system/memory_rss_mb"] > 1
 
 
+def test_what_the_user_has_to_know_of_system_metrics_is_said_once(start, environment, until, monkeypatch, caplog):
+    class Monitor:
+        remarks = ("which processes run on a GPU cannot be told here",)
+
+        def __init__(self, *, gpus):
+            self.gpus = gpus
+
+        def sample(self):
+            return {f"system/{self.gpus[0]}": 1.0}
+
+    monkeypatch.setattr(sampler, "SystemMonitor", Monitor)
+    one = start(settings=Settings(system_every=0.01))
+    one.begin(params={}, environment=environment, gpus=["gpu1"])
+    sample = until(lambda: calls(one, "on_system_metrics")[3:])[0]
+    assert sample.args["metrics"] == {"system/gpu1": 1.0}
+    assert [line for line in warnings(caplog) if "cannot be told here" in line] == warnings(caplog)[:1]
+
+
 @pytest.mark.parametrize("every", [0.0, 1000.0])
 def test_a_training_gives_signs_of_life_whatever_is_sampled(start, until, monkeypatch, every):
     monkeypatch.setattr(sampler, "_LOOK", 0.01)

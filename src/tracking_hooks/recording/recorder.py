@@ -143,11 +143,11 @@ class Recorder:
             line += f"; {self.plan.host} integrations disabled for this run: {', '.join(disabled)}"
         self.complain.tell(line)
 
-    def begin(self, *, params: Params, environment: Environment) -> None:
-        """Record the start of the run, and sample system metrics from now on."""
+    def begin(self, *, params: Params, environment: Environment, gpus: Sequence[str] | None = None) -> None:
+        """Record the start of the run, and sample system metrics from now on, of these GPUs: see ``Gpus``."""
         self._record_start(params=params, environment=environment)
         self.write_pointer(of_another=True)
-        self.complain.guard(self._sampler.start, "sampling system metrics")
+        self.complain.guard(lambda: self._sampler.start(gpus), "sampling system metrics")
 
     def _record_start(self, *, params: Params, environment: Environment) -> None:
         params = redact.values(params)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tracking_hooks.recording.complaints import Complaints, describe
 from tracking_hooks.recording.console import ConsoleLog
@@ -57,6 +58,7 @@ class Sampler:
         self._stopped = _Stop()
         self.records = False
         """Whether the run has begun, so that lines of the console can be recorded."""
+        self._monitored: dict[str, Any] = {}
         self._console: ConsoleLog | None = None
         self._logger: logging.Logger | None = None
 
@@ -73,8 +75,12 @@ class Sampler:
         """Begin to give signs of life."""
         threading.Thread(target=self._live, name="tracking-hooks-heart", daemon=True).start()
 
-    def start(self) -> None:
-        """Begin to sample system metrics."""
+    def start(self, gpus: Sequence[str] | None = None) -> None:
+        """Begin to sample system metrics.
+
+        :param gpus: the devices that the training uses, as ``Gpus`` takes them; None: not known
+        """
+        self._monitored = {} if gpus is None else {"gpus": gpus}
         if self._every:
             threading.Thread(target=self._run, name="tracking-hooks-system", daemon=True).start()
 
@@ -105,8 +111,9 @@ class Sampler:
         monitor: SystemMonitor | None = None
         while not self._stopped.wait(self._every):
             try:
-                monitor = monitor or SystemMonitor()
+                monitor = monitor or SystemMonitor(**self._monitored)
                 metrics = monitor.sample()
+                self._complain.each(monitor.remarks)
             except Exception as error:  # noqa: BLE001 whatever the machine refuses, the training goes on
                 self._complain(f"system metrics are left out: {describe(error)}")
                 metrics = {}

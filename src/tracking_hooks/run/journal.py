@@ -14,6 +14,7 @@ import threading
 import typing
 import zlib
 from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -334,6 +335,9 @@ class Journal:
     def close(self) -> None:
         """Close the file; what is appended later is refused."""
         with self._lock:
+            if self._fd >= 0 and self._end.torn:
+                with suppress(OSError):  # it may lack nothing else, and nobody reads a line without an end
+                    os.write(self._fd, b"\n")
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

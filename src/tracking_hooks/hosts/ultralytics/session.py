@@ -63,7 +63,10 @@ class Session:
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Begin the run: set-up is done."""
-        self.recorder.begin(params=_params(trainer), environment=self.environment)
+        gpus: list[str] | None = None
+        with guard("naming the GPU"):
+            gpus = data.gpus(trainer)
+        self.recorder.begin(params=_params(trainer), environment=self.environment, gpus=gpus)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
 
