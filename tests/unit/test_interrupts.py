@@ -273,8 +273,9 @@ print(*returned)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("thread_that_forks", ["main", "another"])
 @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit()", "return"])
-def test_forks_at_any_moment(train, end):
+def test_forks_at_any_moment(train, end, thread_that_forks):
     calls, done = train(
         f"""
 def child():
@@ -286,7 +287,7 @@ def child():
     one.end("failed")
     {end}
 
-children = []
+children, steps, is_over = [], 0, threading.Event()
 def fork():
     while len(children) < 100:
         pid = os.fork()
@@ -295,13 +296,19 @@ def fork():
             os._exit(0)
         children.append(pid)
         time.sleep(0.001)
+    is_over.set()
 
-thread = threading.Thread(target=fork)
+def loop():
+    global steps
+    while not is_over.is_set():
+        tracking_hooks.log({{"loss": 1.0}}, steps)
+        steps += 1
+
+here, there = (fork, loop) if {thread_that_forks!r} == "main" else (loop, fork)
+thread = threading.Thread(target=there)
 thread.start()
-steps = 0
-while thread.is_alive():
-    tracking_hooks.log({{"loss": 1.0}}, steps)
-    steps += 1
+here()
+thread.join()
 for pid in children:
     assert os.waitpid(pid, 0)[1] == 0
 one.end("finished")

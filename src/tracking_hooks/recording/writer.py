@@ -139,7 +139,8 @@ class Writer:
 
     def _say(self) -> None:
         while self._unsaid:
-            self._complain(self._unsaid.popleft())
+            with suppress(IndexError):  # another thread was faster
+                self._complain(self._unsaid.popleft())
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""
