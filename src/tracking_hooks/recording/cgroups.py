@@ -23,7 +23,7 @@ class Limits:
             elif controllers == "memory":
                 self._memory += _chain(mounted / controllers, path)
             elif "cpu" in controllers.split(","):
-                self._cpu += _chain(mounted / controllers, path)
+                self._cpu += [*_chain(mounted / controllers, path), *_chain(mounted / "cpu", path)]
 
     def memory_percent(self, total: float) -> float | None:
         """Return how much of the memory that is allowed is in use; None if there is no limit.
