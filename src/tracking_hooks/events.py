@@ -61,7 +61,7 @@ Destination: TypeAlias = dict[str, Any]
 """What is needed to deliver to a tracker later, from another shell. Never a credential."""
 
 Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
-"""How a run ended. ``interrupted``: Ctrl-C. ``killed``: the process died without an exception."""
+"""How a run ended. ``interrupted``: Ctrl-C, a pruned trial. ``killed``: the process died without an exception."""
 
 
 class Run(Struct, frozen=True, kw_only=True):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.support.gate import Gate
 
 pytestmark = pytest.mark.e2e
 
@@ -131,3 +134,70 @@ def test_a_users_callback_that_raises_in_teardown_does_not_keep_the_run_open(hom
     text = "def fail(trainer): raise RuntimeError('mine')\nmodel.add_callback('teardown', fail)"
     home.run(home.script(text), "tensorboard", code=1)
     assert end_of(home)["status"] == "finished"
+
+
+FORKED = """
+import multiprocessing
+
+def train():
+    from ultralytics import YOLO
+    YOLO({model!r}).train(**{arguments!r})
+
+process = multiprocessing.get_context("fork").Process(target=train)
+process.start()
+process.join()
+print("the end of the script:", process.exitcode)
+"""
+
+
+def test_a_training_in_a_forked_process_waits_until_a_slow_server_has_it(home, start_server, port):
+    arguments = {name: str(v) if isinstance(v, Path) else v for name, v in home.arguments().items()}
+    (home.work / "train.py").write_text(FORKED.format(model=arguments.pop("model"), arguments=arguments))
+    start_server()
+
+    def slowly(_):
+        time.sleep(0.2)
+        return True
+
+    with Gate(f"http://127.0.0.1:{port}", slowly).open() as gate:
+        output = home.run([home.python, "train.py"], "mlflow", MLFLOW_TRACKING_URI=gate.address)
+        gate.allows = lambda _: False  # as where the container ends with the script
+
+    told = output[: output.index("the end of the script: 0")]
+    assert "events delivered. See:" in told
+    reader = home.reader(f"http://127.0.0.1:{port}")
+    run = reader.only_run()
+    assert run.info.status == "FINISHED"
+    assert [step for step, _ in reader.history(run, "metrics/mAP50B")] == [1, 2]
+    assert "weights/best.pt" in reader.artifacts(run)
+
+
+PRUNED = """
+class TrialPruned(Exception):  # as Optuna's
+    pass
+
+def prune(trainer):
+    if trainer.epoch == 0:
+        raise TrialPruned
+model.add_callback("on_fit_epoch_end", prune)
+train = model.train
+def train_on(**arguments):
+    for number in range(2):
+        try:
+            train(**arguments)
+        except TrialPruned:
+            print("pruned")
+model.train = train_on
+"""
+
+
+def test_pruned_trials_of_a_script_that_goes_on_are_interrupted_runs_and_no_failures(home):
+    output = home.run(home.script(PRUNED), "mlflow")
+
+    assert output.count("pruned\n") == 2
+    reader = home.reader()
+    runs = reader.runs()
+    assert [run.info.status for run in runs] == ["KILLED", "KILLED"]
+    for run in runs:
+        assert "tracking_hooks.error" not in run.data.tags
+        assert [step for step, _ in reader.history(run, "train/box_loss")] == [1]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking_hooks.events import Run
-from tracking_hooks.run import journal
+from tracking_hooks.run import encoding, journal
 from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, write_json
 from tracking_hooks.run.story import reopen
@@ -51,7 +51,7 @@ def as_recorded(args: dict[str, Any]) -> dict[str, Any]:
     """Do what the recorder does with metrics."""
     if "metrics" not in args:
         return args
-    return {**args, "metrics": {name: journal.number(value) for name, value in args["metrics"].items()}}
+    return {**args, "metrics": {name: encoding.number(value) for name, value in args["metrics"].items()}}
 
 
 def read_calls(path: Path) -> list[Call]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve, Stop
-from tracking_hooks.run.journal import EVENTS, FORMAT, Call, Head, Journal, JournalError, _seal, plain, read, read_head
+from tracking_hooks.run.encoding import plain
+from tracking_hooks.run.journal import EVENTS, FORMAT, Call, Head, Journal, JournalError, _seal, read, read_head
 from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import recorded_run, sample_run
 

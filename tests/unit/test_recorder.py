@@ -1,8 +1,10 @@
 """The recorder: it takes everything that a training tells it, and never harms the training."""
 
+import builtins
 import json
 import logging
 import math
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ import msgspec
 import pytest
 
 import tracking_hooks
+from tests.support.runs import read_calls
 from tracking_hooks import plugins
 from tracking_hooks.events import Capture, Curve, Plan
 from tracking_hooks.recording import sampler
@@ -236,6 +239,24 @@ def test_system_metrics_are_sampled(start, environment, until):
     one.begin(params={}, environment=environment)
     sample = until(lambda: calls(one, "on_system_metrics"))[0]
     assert sample.args["metrics"]["system/memory_rss_mb"] > 1
+
+
+def test_what_the_user_has_to_know_of_system_metrics_is_said_once(start, environment, until, monkeypatch, caplog):
+    class Monitor:
+        remarks = ("which processes run on a GPU cannot be told here",)
+
+        def __init__(self, *, gpus):
+            self.gpus = gpus
+
+        def sample(self):
+            return {f"system/{self.gpus[0]}": 1.0}
+
+    monkeypatch.setattr(sampler, "SystemMonitor", Monitor)
+    one = start(settings=Settings(system_every=0.01))
+    one.begin(params={}, environment=environment, gpus=["gpu1"])
+    sample = until(lambda: calls(one, "on_system_metrics")[3:])[0]
+    assert sample.args["metrics"] == {"system/gpu1": 1.0}
+    assert [line for line in warnings(caplog) if "cannot be told here" in line] == warnings(caplog)[:1]
 
 
 @pytest.mark.parametrize("every", [0.0, 1000.0])
@@ -580,6 +601,101 @@ def test_a_process_that_ends_ends_its_run(python, save_dir, last_words, code, st
     assert [end["status"] for end in ends] == ([status] if status else [])
     if status == "failed":
         assert ends[0]["error"].message == "no more memory"
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+@pytest.mark.parametrize(
+    ("last_words", "code", "status"),
+    [
+        ("one.end('finished')", 0, "finished"),
+        ("raise ValueError('no more memory')", 1, "failed"),
+        ("raise KeyboardInterrupt", 1, "interrupted"),
+        ("sys.exit(3)", 3, "failed"),
+    ],
+)
+def test_a_training_in_a_forked_process_waits_for_its_delivery_as_a_script_does(
+    python, make_plugin, save_dir, last_words, code, status, tmp_path
+):
+    plugin = make_plugin(
+        """
+        import time
+        class Plugin(Notes):
+            def before(self, seq, state):
+                time.sleep(0.5)
+        """
+    )
+    done = python(
+        f"""
+        import logging, multiprocessing, sys
+        from pathlib import Path
+        from tracking_hooks.events import Capture
+        from tracking_hooks.recording.recorder import Recorder
+        from tracking_hooks.settings import Settings
+        from tracking_hooks.testing import recorded_run, sample_run
+
+        save_dir = Path(sys.argv[1])
+
+        def train():
+            args = recorded_run(save_dir)[0].args
+            args.pop("resumed")
+            captures = {{sys.argv[2]: Capture(destination={{"file": str(save_dir / "notes")}})}}
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
+            quiet = Settings(system_every=0.0, console="off")
+            one = Recorder.start(sample_run(save_dir), captures, quiet, logging.getLogger("host"), **args)
+            one.check()
+            {last_words}
+
+        process = multiprocessing.get_context("fork").Process(target=train)
+        process.start()
+        process.join()
+        assert (save_dir / "notes").read_text().split() == ["1", "on_run_start", "2", "on_run_end"]
+        sys.exit(process.exitcode)
+        """,
+        save_dir,
+        plugin,
+        code=code,
+        PYTHONPATH=f"{tmp_path / 'code'}{os.pathsep}{os.environ['PYTHONPATH']}",
+    )
+    assert done.stderr.count("all 2 events delivered") == 1
+    (folder,) = layout.find_runs(save_dir.parent)
+    (end,) = [call for call in read_calls(folder.journal) if call.hook == "on_run_end"]
+    assert end.args["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("bases", "status"),
+    [
+        (["TrialPruned", "OptunaError", "Exception"], "interrupted"),
+        (["MyPruning", "TrialPruned", "Exception"], "interrupted"),
+        (["Pruned", "Exception"], "interrupted"),
+        (["TaskCancelledError", "RayError", "Exception"], "interrupted"),
+        (["StopTraining", "Exception"], "interrupted"),
+        (["TrainingCancelled", "Exception"], "interrupted"),
+        (["CancelledError", "BaseException"], "interrupted"),
+        (["KeyboardInterrupt", "BaseException"], "interrupted"),
+        (["StopIteration", "Exception"], "failed"),
+        (["InterruptedError", "OSError"], "failed"),
+        (["PrunedLayerMissing", "Exception"], "failed"),
+        (["OutOfMemoryError", "RuntimeError"], "failed"),
+    ],
+)
+def test_a_training_that_is_called_off_is_no_failure(begun, bases, status):
+    """Told by the name of the exception, or of one that it is based on: no library that prunes is imported for it."""
+    kind = getattr(builtins, bases[-1])
+    for name in reversed(bases[:-1]):
+        kind = type(name, (kind,), {})
+    begun.end(error=kind("not promising"))
+    (end,) = calls(begun, "on_run_end")
+    assert end.args["status"] == status
+    assert (end.args["error"] is None) == (status == "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0, "interrupted"), (None, "interrupted"), (1, "failed"), ("no", "failed")]
+)
+def test_a_program_that_exits_in_mid_training_has_failed_if_its_exit_code_says_so(begun, code, status):
+    begun.end(error=SystemExit(code))
+    assert calls(begun, "on_run_end")[0].args["status"] == status
 
 
 def test_what_an_earlier_relay_said_of_itself_is_no_verdict_on_this_one(tmp_path):

@@ -138,8 +138,23 @@ def test_ctrl_c_while_an_event_is_encoded_leaves_it_for_the_next_write(writer, l
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(journal, "_encode", interrupted)
+    monkeypatch.setattr(journal, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         writer.append("on_log", {"metrics": {}, "step": 1})
     writer.append("on_log", {"metrics": {}, "step": 2})
     assert written(log) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["and goes on", "and ends"])
+def test_a_disk_that_is_full_at_the_last_byte_of_an_event_does_not_double_it(log, tmp_path, monkeypatch, more):
+    lock = Lock(tmp_path / "trainer.lock")
+    lock.acquire()
+    writer = Writer(log, lock, lambda _: None)
+    write = journal.os.write
+    with monkeypatch.context() as disk:
+        disk.setattr(journal.os, "write", lambda fd, data: write(fd, data[:-1]))
+        writer.append("on_log", {"metrics": {}, "step": 1})
+    if more:
+        writer.append("on_log", {"metrics": {}, "step": 2})
+    writer.close()
+    assert written(log) == [(1, 1), (2, 2)][: 1 + more]

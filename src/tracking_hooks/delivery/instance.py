@@ -12,7 +12,8 @@ from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.shelf import file_of
 from tracking_hooks.delivery.watchdog import Watchdog
 from tracking_hooks.events import Action, Destination, Missing, Run, State
-from tracking_hooks.run.journal import EVENTS, Call, plain
+from tracking_hooks.run.encoding import plain
+from tracking_hooks.run.journal import EVENTS, Call
 
 _BYTES_PER_SECOND = 100_000
 """What the slowest line is given credit for: a call with a file may take longer by this."""

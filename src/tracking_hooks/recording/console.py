@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+from collections import deque
 from pathlib import Path
 
 from tracking_hooks import redact
@@ -32,7 +33,7 @@ class ConsoleLog(logging.Handler):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = portable.append_to(path)
         self._thread = threading.get_ident()
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=_MOST)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add the lines of a log record."""
@@ -42,7 +43,7 @@ class ConsoleLog(logging.Handler):
             text = redact.text(_COLOURS.sub("", record.getMessage()))
             lines = [line.rstrip()[:_LONGEST] for line in text.splitlines()]
             os.write(self._fd, "".join(f"{line}\n" for line in lines).encode(errors="replace"))
-            self._lines = [*self._lines, *lines][-_MOST:]
+            self._lines.extend(lines)
         except Exception:  # noqa: BLE001 a log line is no reason to disturb a training
             self.handleError(record)
 
@@ -51,12 +52,11 @@ class ConsoleLog(logging.Handler):
 
     def take(self) -> list[str]:
         """Return the lines since the last call."""
-        self.acquire()  # `emit` is called with the lock held
-        try:
-            lines, self._lines = self._lines, []
-        finally:
-            self.release()
-        return lines
+        fresh: deque[str] = deque(maxlen=_MOST)
+        assert self.lock
+        with self.lock:  # `emit` is called with it held; `acquire()` could be interrupted behind it
+            lines, self._lines = self._lines, fresh
+        return list(lines)
 
     def close(self) -> None:
         """Close the file; later log lines are ignored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from types import TracebackType
@@ -10,6 +11,15 @@ from types import TracebackType
 from tracking_hooks import redact
 from tracking_hooks.events import Error, Status
 from tracking_hooks.settings import ConfigurationError
+
+_CALLED_OFF = re.compile(
+    r"KeyboardInterrupt"
+    r"|(Trial|Run)?Pruned(Trial|Run)?(Error|Exception)?"  # Optuna's TrialPruned
+    r"|(Task)?Cancell?ed(Error|Exception)?"  # asyncio's, concurrent.futures' and Ray's
+    r"|Stop(Training|Trial)(Error|Exception)?"
+    r"|(Training|Trial)(Stopped|Cancell?ed|Aborted|Interrupted)(Error|Exception)?"
+)
+"""The names of exceptions by which a training is called off, in a callback or by a library that tunes: no failure."""
 
 
 def describe_error(error: BaseException, where: str = "") -> Error:
@@ -34,7 +44,14 @@ def status_of(error: BaseException | None) -> Status:
     """Return how a run ends that this exception, or none, is ending."""
     if error is None:
         return "finished"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    return "interrupted" if _was_called_off(error) else "failed"
+
+
+def _was_called_off(error: BaseException) -> bool:
+    """Whether somebody has ended the training on purpose: told by the exception's class or one that it is based on."""
+    if isinstance(error, SystemExit):
+        return error.code in (None, 0)
+    return any(_CALLED_OFF.fullmatch(kind.__name__) for kind in type(error).__mro__)
 
 
 def raise_alone(error: ConfigurationError) -> None:

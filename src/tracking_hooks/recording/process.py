@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tracking_hooks.recording.errors import status_of
 from tracking_hooks.recording.supervisor import wait_for_delivery
 
 if TYPE_CHECKING:
@@ -36,13 +37,22 @@ def log(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 def enter(recorder: Recorder) -> None:
     """Make a recorder known until the process ends."""
-    if not recorders:
-        atexit.register(_finish_all)
+    _await_end(os.getpid())
     for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
         recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
     for relay in [relay for other in recorders for relay in other.supervisor.processes.values()]:
         relay.poll()  # or those that have ended stay in the table of processes, in one that trains hundreds of times
     recorders.append(recorder)
+
+
+@functools.cache
+def _await_end(_: int) -> None:
+    """Have all finished at the end of this process, by its id: a forked one has an end of its own."""
+    atexit.register(_finish_all)
+    if util := sys.modules.get("multiprocessing.util"):  # its forked processes leave by os._exit, which asks no atexit
+        util.Finalize(None, _finish_all, exitpriority=0)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=recorders.clear)  # what it inherits is not its own
 
 
 def forget(recorder: Recorder) -> None:
@@ -67,9 +77,9 @@ def _finish_mine() -> None:
     recorders.clear()
     if not mine:
         return
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    for recorder in (recorder for recorder in mine if recorder.is_recording):
-        status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else recorder.status_at_exit
+    error = sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for recorder in mine:
+        status = "interrupted" if status_of(error) == "interrupted" else recorder.status_at_exit
         recorder.complain.guard(functools.partial(_finish, recorder, status, error), "ending the run")
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
@@ -83,8 +93,10 @@ def _finish_mine() -> None:
 
 
 def _finish(recorder: Recorder, status: Status, error: BaseException | None) -> None:
-    recorder.record_final_files()
-    recorder.end(status, error)
+    try:
+        recorder.record_final_files()
+    finally:
+        recorder.end(status, error)
 
 
 def _wait_for(mine: list[Recorder]) -> None:

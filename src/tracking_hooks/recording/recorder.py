@@ -56,10 +56,9 @@ class Recorder:
         self.pid = os.getpid()
         self.supervisor = Supervisor(self.folder, opened.captures, opened.firsts, settings)
         self._opened = opened
-        self._early, self._begun = early, False
+        self._early, self._is_closed = early, False
         self._finals = Finals(self.folder, run.save_dir, settings, complain)
-        self._story = opened.story
-        self._writer = Writer(opened.journal, opened.lock, complain)
+        self._writer = Writer(opened.journal, opened.lock, complain, opened.story)
         self._commands = Commands(self.folder.commands, complain)
         self._sampler = Sampler(self.record, complain, settings.system_every, Heart(self.folder.heartbeat))
 
@@ -111,7 +110,7 @@ class Recorder:
     @property
     def epoch(self) -> int:
         """The last epoch that was settled."""
-        return self._story.epoch
+        return self._writer.story.epoch
 
     @property
     def disabled(self) -> list[str]:
@@ -120,8 +119,8 @@ class Recorder:
 
     @property
     def is_recording(self) -> bool:
-        """Whether the run has not ended yet."""
-        return not self._writer.has_ended
+        """Whether the run has not ended yet, and this process records it: a forked one has inherited us."""
+        return not self._writer.has_ended and os.getpid() == self.pid
 
     def check(self, disabled: Sequence[str] = (), rules: Sequence[str] = ()) -> None:
         """Wait, for a bounded time, until every relay has checked its plugin; then say what is attached.
@@ -147,14 +146,13 @@ class Recorder:
             line += f"; {self.plan.host} integrations disabled for this run: {', '.join(disabled)}"
         self.complain.tell(line)
 
-    def begin(self, *, params: Params, environment: Environment) -> None:
-        """Record the start of the run, and sample system metrics from now on."""
+    def begin(self, *, params: Params, environment: Environment, gpus: Sequence[str] | None = None) -> None:
+        """Record the start of the run, and sample system metrics from now on, of these GPUs: see ``Gpus``."""
         self._record_start(params=params, environment=environment)
         self.write_pointer(of_another=True)
-        self.complain.guard(self._sampler.start, "sampling system metrics")
+        self.complain.guard(lambda: self._sampler.start(gpus), "sampling system metrics")
 
     def _record_start(self, *, params: Params, environment: Environment) -> None:
-        self._begun = True
         params = redact.values(params)
         self.record("on_run_start", params=params, environment=environment, resumed=self.resumed, plan=self.plan)
         self._sampler.records = True
@@ -167,15 +165,13 @@ class Recorder:
         :param hook: a name from ``LifecycleSpecs``
         :param args: the hook's own parameters
         """
-        if self._writer.has_ended or os.getpid() != self.pid:  # a forked worker has inherited us
-            return
-        self.complain.guard(lambda: self._append(hook, args), f"recording {hook}")
+        if self.is_recording:
+            self.complain.guard(lambda: self._append(hook, args), f"recording {hook}")
 
     def _append(self, hook: str, args: dict[str, Any]) -> None:
         if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
             self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
             return
-        self._story.add(hook, args)
         self._finals.keep(args)
         self._writer.append(hook, args)
         self.supervisor.recorded(hook, self._opened.journal.seq)
@@ -205,23 +201,24 @@ class Recorder:
             self.complain.guard(lambda: self.complain.each_time(self.supervisor.outages()), "reading what relays say")
 
     def end(self, status: Status | None = None, error: BaseException | None = None) -> None:
-        """Record the end of the run, once; what comes later is ignored. Never raises.
+        """Record the end of the run, once; what comes later is ignored. Never raises; called again if interrupted.
 
         :param status: None: what the error tells, or that there is none
         :param error: what ended a failed run
         """
-        if self._writer.has_ended or os.getpid() != self.pid:
+        if self._is_closed or os.getpid() != self.pid:
             return
-        if not self._begun:
-            if self.resumed:  # "nothing to resume": what the run has come to stands
-                self.complain.guard(self._forget, "leaving the run as it was")
-                return
-            self._record_start(**self._early)
-        self._sampler.close_console()
-        status = status or status_of(error)
-        told = describe_error(error) if error and status == "failed" else None
-        # What ended another process comes first: ours has then only lost its partner.
-        self.record("on_run_end", status=status, error=told and (state.first_crash(self.folder) or told))
+        if self.is_recording:
+            if not self._writer.story.is_open:
+                if self.resumed:  # "nothing to resume": what the run has come to stands
+                    self.complain.guard(self._forget, "leaving the run as it was")
+                    return
+                self._record_start(**self._early)
+            self._sampler.close_console()
+            status = status or status_of(error)
+            told = describe_error(error) if error and status == "failed" else None
+            # What ended another process comes first: ours has then only lost its partner.
+            self.record("on_run_end", status=status, error=told and (state.first_crash(self.folder) or told))
         self._sampler.stop()
         self.complain.guard(self._close, "closing the journal")
         self.write_pointer()
@@ -236,13 +233,13 @@ class Recorder:
         :param skip: says of a file that it is recorded already, as it is now
         :param is_last: whether nothing more comes; the console's log is recorded, too
         """
-        if self._writer.has_ended or not self._begun:
+        if not self.is_recording or not self._writer.story.is_open:
             return
         self.write_pointer()
         if is_last:
             self._sampler.close_console()
         redact.learn(os.environ)  # the script may have set more since the run began
-        collect = functools.partial(self._finals.record, self._story, self.record, skip, with_console=is_last)
+        collect = functools.partial(self._finals.record, self._writer.story, self.record, skip, with_console=is_last)
         self.complain.guard(collect, "recording the final files")
 
     def tell_outcome(self) -> None:
@@ -274,11 +271,12 @@ class Recorder:
     def _close(self) -> None:
         events = self._writer.close()
         self.supervisor.finish(self.folder.journal.stat().st_size, events)
+        self._is_closed = True
         self.complain.each(self.supervisor.restart())
 
     def _forget(self) -> None:
         """Undo ``start``: nothing was recorded."""
-        self._writer.has_ended = True
+        self._writer.has_ended = self._is_closed = True
         self._sampler.stop()
         self.supervisor.stop()
         self._writer.close()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tracking_hooks.recording.complaints import Complaints, describe
 from tracking_hooks.recording.console import ConsoleLog
@@ -18,6 +20,26 @@ from tracking_hooks.run.liveness import Heart
 
 _LOOK = 5.0
 """Seconds until the heart is asked to beat again, which it does when it is due."""
+
+
+class _Stop:
+    """What ends the threads. An interrupt in ``threading.Event.set`` would leave it locked for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let nobody wait any longer."""
+        with suppress(RuntimeError):  # it is free already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long; return whether it was ended."""
+        was_set = self._lock.acquire(timeout=seconds)
+        if was_set:
+            self.set()  # for the next one who waits
+        return was_set
 
 
 class Sampler:
@@ -33,9 +55,10 @@ class Sampler:
         self._record = record
         self._complain = complain
         self._every = every
-        self._stopped = threading.Event()
+        self._stopped = _Stop()
         self.records = False
         """Whether the run has begun, so that lines of the console can be recorded."""
+        self._monitored: dict[str, Any] = {}
         self._console: ConsoleLog | None = None
         self._logger: logging.Logger | None = None
 
@@ -52,8 +75,12 @@ class Sampler:
         """Begin to give signs of life."""
         threading.Thread(target=self._live, name="tracking-hooks-heart", daemon=True).start()
 
-    def start(self) -> None:
-        """Begin to sample system metrics."""
+    def start(self, gpus: Sequence[str] | None = None) -> None:
+        """Begin to sample system metrics.
+
+        :param gpus: the devices that the training uses, as ``Gpus`` takes them; None: not known
+        """
+        self._monitored = {} if gpus is None else {"gpus": gpus}
         if self._every:
             threading.Thread(target=self._run, name="tracking-hooks-system", daemon=True).start()
 
@@ -84,8 +111,9 @@ class Sampler:
         monitor: SystemMonitor | None = None
         while not self._stopped.wait(self._every):
             try:
-                monitor = monitor or SystemMonitor()
+                monitor = monitor or SystemMonitor(**self._monitored)
                 metrics = monitor.sample()
+                self._complain.each(monitor.remarks)
             except Exception as error:  # noqa: BLE001 whatever the machine refuses, the training goes on
                 self._complain(f"system metrics are left out: {describe(error)}")
                 metrics = {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import psutil
 
 from tracking_hooks.events import Metrics
+from tracking_hooks.recording.cgroups import Limits
+from tracking_hooks.recording.gpus import Gpus
 
 _MB = 1e6
 
@@ -17,11 +19,17 @@ _MB = 1e6
 class SystemMonitor:
     """Samples CPU, memory, disk, network and GPU. Rates are means since the previous sample."""
 
-    def __init__(self, pid: int | None = None) -> None:
+    def __init__(self, pid: int | None = None, *, gpus: Sequence[str] | None = None) -> None:
+        """Measure a process and those below it.
+
+        :param pid: None: this one
+        :param gpus: the devices that it uses, as ``Gpus`` takes them; None: not known
+        """
         self._root = psutil.Process(os.getpid() if pid is None else pid)
         self._processes: dict[int, psutil.Process] = {}
         self._last = (0.0, 0.0, 0, 0)
-        self._gpus = _open_gpus()
+        self._gpus = Gpus(gpus)
+        self._limits = Limits()
         self.sample()  # rates need a first sample
 
     def sample(self) -> Metrics:
@@ -33,15 +41,23 @@ class SystemMonitor:
             with suppress(psutil.Error):
                 cpu += process.cpu_percent()
                 memory += process.memory_info().rss
+        of_limit = self._limits.memory_percent(psutil.virtual_memory().total)
         metrics = {
             "system/cpu_percent": cpu,
             "system/memory_rss_mb": memory / _MB,
-            "system/memory_percent": psutil.virtual_memory().percent,
+            "system/memory_percent": psutil.virtual_memory().percent if of_limit is None else of_limit,
             "system/processes": float(len(known)),
         }
+        if cpus := self._limits.cpus():
+            metrics["system/cpu_limit_percent"] = cpu / cpus
         metrics.update(self._rates())
-        metrics.update(self._gpu_metrics())
+        metrics.update(self._gpus.sample(known))
         return metrics
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user has to know of the metrics."""
+        return self._gpus.remarks
 
     def _tree(self) -> list[psutil.Process]:
         try:
@@ -70,21 +86,6 @@ class SystemMonitor:
             "system/network_received_mb_per_s": (network.bytes_recv - received_before) / _MB / seconds,
         }
 
-    def _gpu_metrics(self) -> Metrics:
-        if self._gpus is None:
-            return {}
-        nvml, handles = self._gpus
-        metrics: Metrics = {}
-        for index, handle in enumerate(handles):
-            with suppress(nvml.NVMLError):
-                ours = [p for p in nvml.nvmlDeviceGetComputeRunningProcesses(handle) if p.pid in self._processes]
-                if not ours:
-                    continue  # somebody else's GPU
-                metrics[f"system/gpu{index}_memory_mb"] = sum(p.usedGpuMemory or 0 for p in ours) / _MB
-                metrics[f"system/gpu{index}_utilization_percent"] = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
-                metrics[f"system/gpu{index}_power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1e3
-        return metrics
-
 
 def _same_session(pid: int) -> bool:
     """Whether a process belongs to the training: relays run in sessions of their own."""
@@ -92,14 +93,3 @@ def _same_session(pid: int) -> bool:
         return os.getsid(pid) == os.getsid(0)
     except (AttributeError, OSError):
         return True
-
-
-def _open_gpus() -> tuple[Any, list[Any]] | None:
-    """Return NVIDIA's library and its devices, if it is installed (``tracking-hooks[gpu]``) and finds a device."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # noqa: BLE001 without a working driver there is no GPU to measure
-        return None

@@ -6,35 +6,55 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import isfinite
 from typing import Any
 
-from tracking_hooks.run.journal import Journal, number
+from tracking_hooks.run.encoding import number
+from tracking_hooks.run.journal import Journal
 from tracking_hooks.run.liveness import Lock
+from tracking_hooks.run.story import Story
 
 _MEMORY = 10_000
 """Events kept in memory while the journal cannot be written."""
 
 
 class Writer:
-    """The recording process's hold on a journal, until the run has ended."""
+    """The recording process's hold on a journal, until the run has ended.
 
-    def __init__(self, journal: Journal, lock: Lock, complain: Callable[[str], None]) -> None:
+    A signal handler may come at any point, to record an event of its own or to raise. So an event enters the queue in
+    one step, and whatever else is known of it follows from there: who is interrupted behind that step leaves it to the
+    next one who writes. Nothing is said to the user while the lock is held: their logging may wait for it.
+    """
+
+    def __init__(
+        self, journal: Journal, lock: Lock, complain: Callable[[str], None], story: Story | None = None
+    ) -> None:
         """Write to an open journal.
 
         :param lock: the run's, which says that this process records it
         :param complain: tells the user a sentence
+        :param story: the run so far
         """
         self.has_ended = False
         self._journal = journal
         self._lock = lock
         self._complain = complain
+        self._unsaid: deque[str] = deque()
+        self._story = story or Story()
         self._waiting: deque[tuple[str, float, dict[str, Any]]] = deque()
-        self._writing = threading.RLock()  # a signal handler may come in between
+        self._writing = threading.RLock()
         self._is_writing = False
-        self._was_ended = False
         self._time = 0.0  # of the last event
         self._start: dict[str, Any] = {}
+
+    @property
+    def story(self) -> Story:
+        """What the run has come to, with what waits in memory."""
+        with self._writing:
+            for hook, _, args in list(self._waiting):
+                self._story.add(hook, args)  # again when it is written, which changes nothing
+        return self._story
 
     def append(self, hook: str, args: dict[str, Any]) -> None:
         """Write an event, or keep it in memory while that cannot be done; nothing stands behind the run's end.
@@ -44,62 +64,83 @@ class Writer:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
         with self._writing:
-            if self.has_ended:  # while this thread waited
-                return
-            self.has_ended = hook == "on_run_end"
-            self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
-            if hook == "on_run_start":
-                self._start = args
-            self._waiting.append((hook, self._time, args))
-            if len(self._waiting) > _MEMORY:
-                self._waiting.popleft()
-                self._journal.seq += 1  # shows as a gap
-            if not self._is_writing:  # else this is a signal handler within the loop below, which goes on with it
-                self._is_writing = True
-                try:
-                    if self._is_ours():
-                        self._write_waiting()
-                finally:
-                    self._is_writing = False
+            if not self._is_ending():
+                self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
+                if hook == "on_run_start":
+                    self._start = args
+                self._waiting.append((hook, self._time, args))
+                if len(self._waiting) > _MEMORY:
+                    self._journal.seq += 1  # shows as a gap
+                    self._waiting.popleft()
+            self.has_ended = self._is_ending()
+            self._write_waiting()
+        self._say()
 
     def close(self) -> int:
         """Let go of the journal; return how many events there were, also of those that could not be written."""
-        self.has_ended = True
-        lost = sum(not self._journal.has_written(args) for _, _, args in self._waiting)
-        if lost:
-            self._complain(f"{lost} events could not be written to {self._journal.path} and are lost")
-        self._journal.close()
-        self._lock.release()
+        with self._writing:
+            self.has_ended = True
+            with suppress(Exception):  # told when it was recorded
+                self._write_waiting()
+            lost = len(self._waiting)
+            if lost:
+                self._unsaid.append(f"{lost} events could not be written to {self._journal.path} and are lost")
+            self._journal.close()
+            self._lock.release()
+        self._say()
         return self._journal.seq + lost
+
+    def _is_ending(self) -> bool:
+        """Whether the run's end is written, or waits for it."""
+        return self.has_ended or bool(self._waiting and self._waiting[-1][0] == "on_run_end")
+
+    def _write_waiting(self) -> None:
+        """Write what waits, if that can be done now; a signal handler leaves it to the loop that it has interrupted."""
+        while self._waiting and not self._is_writing:
+            self._is_writing = True
+            try:
+                if not self._write_first():
+                    return
+            finally:
+                self._is_writing = False
+
+    def _write_first(self) -> bool:
+        is_written = self._journal.has_written(self._waiting[0][2])  # by one who was interrupted behind the write
+        if not is_written and not self._is_ours():
+            return False
+        hook, moment, args = self._waiting[0]
+        try:
+            if not is_written:
+                self._journal.append(hook, moment, args)
+            self._story.add(hook, args)
+        except OSError:
+            self._unsaid.append(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
+            return False
+        except Exception:
+            self._waiting.popleft()  # it cannot be written at all; the caller tells
+            raise
+        self._waiting.popleft()
+        return True
 
     def _is_ours(self) -> bool:
         """Whether this process records the run; it is taken back from one that thought us dead and wrote its end."""
-        self._was_ended = self._journal.was_ended_by_another() or self._was_ended
-        if self._was_ended:
-            try:
-                self._lock.take()
-            except OSError as error:
-                self._complain(f"events wait in memory: {error}")
-                return False
-            self._journal.was_ended_by_another()  # what the other one has written before it gave the lock back
-            self._waiting.appendleft(("on_run_start", self._time, {**self._start, "resumed": True}))
-            self._was_ended = False
+        if not self._journal.was_ended_by_another():
+            return True
+        try:
+            self._lock.take()
+        except OSError as error:
+            self._unsaid.append(f"events wait in memory: {error}")
+            return False
+        self._journal.was_ended_by_another()  # what the other one has written before it gave the lock back
+        start = {**self._start, "resumed": True}
+        if self._waiting[0][2] != start:
+            self._waiting.appendleft(("on_run_start", self._time, start))
         return True
 
-    def _write_waiting(self) -> None:
-        while self._waiting:
-            hook, moment, args = self._waiting[0]
-            try:
-                # An interrupt may have come behind the write, before the event left the queue.
-                if not self._journal.has_written(args):
-                    self._journal.append(hook, moment, args)
-            except OSError:
-                self._complain(f"{self._journal.path} cannot be written (is the disk full?): events wait in memory")
-                return
-            except Exception:
-                self._waiting.popleft()  # it cannot be written at all; the caller tells
-                raise
-            self._waiting.popleft()
+    def _say(self) -> None:
+        while self._unsaid:
+            with suppress(IndexError):  # another thread was faster
+                self._complain(self._unsaid.popleft())
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""

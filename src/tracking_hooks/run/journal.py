@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 import threading
 import typing
@@ -24,6 +23,7 @@ from msgspec import Struct
 from tracking_hooks.events import Destination, Run
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.run import portable
+from tracking_hooks.run.encoding import encode
 
 FORMAT = 1
 COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
@@ -96,52 +96,11 @@ class _Line(Struct):
     args: msgspec.Raw
 
 
-def _encode_other(value: Any) -> Any:
-    """Turn what JSON does not know into what it knows: numpy and torch scalars, paths, anything else."""
-    if not isinstance(value, Path) and callable(getattr(value, "item", None)):
-        with suppress(Exception):  # an array of many elements has no one item
-            return value.item()
-    return str(value)
-
-
 def _decode_other(kind: type, value: Any) -> Any:
     return Path(value) if kind is Path else value
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 _line_decoder = msgspec.json.Decoder(_Line)
-
-
-def number(value: float) -> float | str:
-    """Return a float as the journal writes it: JSON has no NaN and no infinity, so these become strings."""
-    return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
-
-
-def _spell_out(value: Any) -> Any:
-    """Make plain data what JSON takes: floats that it does not know as strings, strings without lone surrogates."""
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, dict):
-        return {_spell_out(key): _spell_out(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_spell_out(item) for item in value]
-    return value
-
-
-def plain(value: Any) -> Any:
-    """Return arguments of a hook as JSON values, spelled as in the journal."""
-    return _spell_out(msgspec.to_builtins(value, enc_hook=_encode_other, str_keys=True))
-
-
-def _encode(line: Any) -> bytes:
-    try:
-        encoded = _encoder.encode(line)
-    except UnicodeEncodeError:  # a file name that is no UTF-8
-        encoded = b"null"
-    # JSON has neither NaN nor infinity: msgspec writes null.
-    return _encoder.encode(plain(line)) if b"null" in encoded else encoded
 
 
 @functools.cache
@@ -248,17 +207,32 @@ def calls(path: Path, hooks: Container[str]) -> Iterator[Call]:
     return (entry.call for entry in read(path, offset, only=hooks) if entry.call and entry.call.hook in hooks)
 
 
+class _End(NamedTuple):
+    """Where a journal ends, as far as this process knows: one value, which no interrupt divides."""
+
+    seq: int
+    size: int
+    torn: bool = False
+    """Whether the last line has no end: what follows must not be glued to it."""
+    args: Mapping[str, Any] | None = None
+    """What the last call was written with: this very object."""
+
+
 class Journal:
-    """The writing end. Safe to use from several threads of one process."""
+    """The writing end. Safe to use from several threads of one process.
+
+    An exception may come out of a signal handler at any point, before a line is written or behind it. What has become
+    of the line is then read off the file.
+    """
 
     def __init__(self, path: Path, seq: int) -> None:
         """Open for appending behind call number ``seq``; see ``create`` and ``open_behind``."""
         self.path = path
-        self._last: tuple[int, Mapping[str, Any] | None] = (seq, None)  # one value, which no interrupt divides
         self._lock = threading.RLock()  # a signal handler may come in between
-        self._torn = False
         self._fd = portable.append_to(path)
-        self._size = os.fstat(self._fd).st_size  # bytes, as far as this process knows
+        self._end = _End(seq, os.fstat(self._fd).st_size)
+        self._sent: tuple[bytes, Mapping[str, Any] | None] | None = None  # a line that is being written, and its call
+        self._was_ended = False
 
     @classmethod
     def create(cls, path: Path, head: Head) -> Journal:
@@ -267,10 +241,10 @@ class Journal:
         :raises OSError: if the file cannot be written, or is another run's already
         """
         journal = cls(path, 0)
-        if journal._size:
+        if journal._end.size:
             journal.close()
             raise FileExistsError(f"{path} is the journal of another run")
-        journal._write(_seal(_encode(head)))
+        journal._write(_seal(encode(head)))
         return journal
 
     @classmethod
@@ -287,15 +261,16 @@ class Journal:
     @property
     def seq(self) -> int:
         """The number of the last call."""
-        return self._last[0]
+        return self._end.seq
 
     @seq.setter
     def seq(self, number: int) -> None:
-        self._last = (number, None)
+        self._end = self._end._replace(seq=number, args=None)
 
     def has_written(self, args: Mapping[str, Any]) -> bool:
         """Whether the last call was written with these arguments: this very object."""
-        return self._last[1] is args
+        self._settle()
+        return self._end.args is args
 
     def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:
         """Write one call.
@@ -305,47 +280,66 @@ class Journal:
         :raises OSError: if it could not be written
         """
         with self._lock:
+            self._settle()
             # None is what a parameter that is missing is read back as.
             given = {name: value for name, value in args.items() if value is not None}
-            line = _seal(_encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given}))
-            self._last = (self.seq + 1, args)  # first: what interrupts us may come when the line is written
-            try:
-                self._write(line)
-            except OSError:
-                self.seq -= 1  # a part of a line is counted where it is written
-                raise
+            self._write(_seal(encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given})), args)
+            if hook == "on_run_start":
+                self._was_ended = False
             return self.seq
 
     def was_ended_by_another(self) -> bool:
         """Whether somebody who took this process for dead has written the end of the run meanwhile.
 
-        Numbering then goes on behind what was written. Asked again, the answer is no.
+        Numbering then goes on behind what was written. The answer is yes until a start of the run is appended.
         """
         with self._lock:
-            if self._fd < 0 or os.fstat(self._fd).st_size == self._size:
-                return False
-            calls = [entry.call for entry in read(self.path, self._size) if entry.call]
-            self._size = os.fstat(self._fd).st_size
-            if calls and calls[-1].seq > self.seq:
-                self.seq = calls[-1].seq
-            return any(call.hook == "on_run_end" for call in calls)
+            self._settle()
+            if self._fd >= 0 and os.fstat(self._fd).st_size != self._end.size:
+                calls = [entry.call for entry in read(self.path, self._end.size) if entry.call]
+                self._was_ended = self._was_ended or any(call.hook == "on_run_end" for call in calls)
+                seq = max([self.seq, *(call.seq for call in calls[-1:])])
+                self._end = _End(seq, os.fstat(self._fd).st_size)
+            return self._was_ended
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, line: bytes, args: Mapping[str, Any] | None = None) -> None:
         if self._fd < 0:
             raise OSError(f"{self.path} is closed")
-        if self._torn:
-            # What follows a torn line must not be glued to it; when it was torn there was no room for this either.
-            data = b"\n" + data
-        written = os.write(self._fd, data)
-        self._size += written
-        self._torn = written != len(data)
+        # When a line was torn there was no room for its end either.
+        data = b"\n" + line if self._end.torn else line
+        self._sent = (line, args)
+        try:
+            written = os.write(self._fd, data)
+        except BaseException:
+            self._settle()
+            raise
+        self._settle(written)
         if written != len(data):
-            self.seq += 1  # if nothing but its newline is missing, the line will be read
             raise OSError(f"{self.path}: only {written} of {len(data)} bytes could be written")
+
+    def _settle(self, written: int | None = None) -> None:
+        """Note what has become of the line that was being written: by the file's size, if an exception came between."""
+        if self._sent is None or self._fd < 0:
+            return
+        line, args = self._sent
+        end = self._end
+        if written is None:
+            written = min(os.fstat(self._fd).st_size - end.size, end.torn + len(line))
+        of_line = written - end.torn  # the end of a torn line is written before it
+        if of_line > 0:
+            # A part of a line counts, too; one that lacks nothing but its newline will be read.
+            seq = end.seq + (args is not None)
+            self._end = _End(seq, end.size + written, of_line < len(line), args if of_line >= len(line) - 1 else None)
+        elif written > 0:
+            self._end = _End(end.seq, end.size + written)
+        self._sent = None
 
     def close(self) -> None:
         """Close the file; what is appended later is refused."""
         with self._lock:
+            if self._fd >= 0 and self._end.torn:
+                with suppress(OSError):  # it may lack nothing else, and nobody reads a line without an end
+                    os.write(self._fd, b"\n")
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

@@ -40,7 +40,8 @@ from tracking_hooks.events import (
     Status,
 )
 from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
-from tracking_hooks.run.journal import EVENTS, Call, plain
+from tracking_hooks.run.encoding import plain
+from tracking_hooks.run.journal import EVENTS, Call
 from tracking_hooks.run.plain import check_state
 
 STARTED = 1_760_000_000.0

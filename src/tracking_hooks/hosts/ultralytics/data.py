@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,20 @@ def devices(trainer: BaseTrainer) -> list[str]:
         return [str(device)]
     indices = str(trainer.args.device or device.index or 0).split(",")
     return [f"cuda:{index} ({get_gpu_info(int(index))})" for index in indices if index.isdigit()]
+
+
+def gpus(trainer: BaseTrainer) -> list[str]:
+    """Name the GPU that this process trains on, as ``recording.gpus`` takes it; by its index where PyTorch is old."""
+    device = trainer.device
+    if device.type != "cuda":
+        return []
+    with suppress(Exception):
+        found = sys.modules["torch"].cuda.get_device_properties(device)
+        bus = f"{found.pci_domain_id:08x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
+        return [f"GPU-{found.uuid}", bus]  # of a part of a device (MIG), only the second one is known to the driver
+    index = device.index or 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [visible[index].strip() if index < len(visible) and visible[0] else str(index)]
 
 
 def model(trainer: BaseTrainer) -> Model:

@@ -64,7 +64,10 @@ class Session:
 
     def set_up(self, trainer: BaseTrainer) -> None:
         """Begin the run: set-up is done."""
-        self.recorder.begin(params=_params(trainer), environment=self.environment)
+        gpus: list[str] | None = None
+        with guard("naming the GPU"):
+            gpus = data.gpus(trainer)
+        self.recorder.begin(params=_params(trainer), environment=self.environment, gpus=gpus)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
 
@@ -255,7 +258,8 @@ class Session:
             error = None
         try:
             with guard("making up for the last epoch"):
-                if not self.epoch.settled and self.epoch.is_in_table(trainer):  # a user's callback raised behind that
+                # A user's callback raised behind that, or Ctrl-C came before the end of the epoch was recorded.
+                if self.recorder.epoch < self.epoch.number and self.epoch.is_in_table(trainer):
                     self._settle_epoch(trainer)
             self._record_final_files(is_last=True)
         finally:
