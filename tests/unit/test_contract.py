@@ -455,7 +455,7 @@ def test_sync_delivers_the_first_part_first_also_in_a_replay(record_run, two_par
         run.folder.add_replay(label, {"file": str(run.notes)})
     result = cli("sync", tmp_path)
     assert result.exit_code == 0, result.output
-    names = [line.split()[1].partition("@")[0] for line in result.output.splitlines()]
+    names = [line.split()[1].partition("@")[0] for line in result.stdout.splitlines()]
     assert names == [first, further]
     assert lines(run.notes.with_name(f"{run.notes.name}-files"))
 

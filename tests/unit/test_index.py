@@ -238,7 +238,7 @@ def test_a_copy_of_a_run_is_delivered_and_gets_no_end(dead, tmp_path, cli):
 
     result = cli("sync", tmp_path / "copy")
     assert result.exit_code == 0
-    assert "1 events delivered, the run's end is not known: this is a copy" in result.output
+    assert "1 event delivered, the run's end is not known: this is a copy" in result.output
     assert folder.journal.read_bytes() == before
     assert hooks(dead.folder) == ["on_run_start"], "nor the one that it is a copy of"
 
@@ -331,7 +331,7 @@ def test_watch_delivers_a_copy_once_and_again_when_it_has_grown(dead, tmp_path, 
 
     try:
         until(lambda: len(look()) == 2)
-        assert look() == ["delivering", "complete, 1 events, 0 set aside"]
+        assert look() == ["delivering", "complete, 1 event, 0 set aside"]
         assert len(started) == 1
         runs.append(folder.journal, [Call(2, 1.0, "on_log", {"metrics": {}, "step": 1})])
         until(lambda: "complete, 2 events, 0 set aside" in look())

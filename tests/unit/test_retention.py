@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import runs
 from tracking_hooks.delivery import retention
-from tracking_hooks.delivery.spawn import start_adopter
+from tracking_hooks.delivery.spawn import adopter_file, start_adopter
 from tracking_hooks.recording import folders
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.run import index, layout
@@ -35,6 +35,7 @@ def delivered(record_run, notes):
         for plugin in plugins:
             run.relay(plugin)
         index.enter(run.folder)
+        index.note_delivered(run.folder)
         if size:
             run.folder.files.mkdir()
             (run.folder.files / "weights.pt").write_bytes(bytes(size))
@@ -64,7 +65,7 @@ def test_after_some_days_a_delivered_run_folder_is_removed(delivered, keep):
     assert "delivered 15.0 days ago" in line
     assert there(old, young) == {"young"}
     assert [folder.uid for folder in index.all_runs()] == [young.folder.uid]
-    assert [path.name for path in layout.index_folder().iterdir()] == [f"{young.folder.uid}.json"]
+    assert [path.name for path in layout.index_folder().rglob("*.json")] == [f"{young.folder.uid}.json"]
     assert (old.save_dir / "weights/best.pt").exists(), "what the training made is not ours to remove"
 
 
@@ -164,7 +165,7 @@ def test_what_was_delivered_a_moment_ago_stays_for_those_who_tell_of_it(delivere
 
 def test_only_my_own_run_folders_are_removed(delivered, monkeypatch):
     unknown, foreign = delivered("not-in-my-index", 100), delivered("of-another-user", 100)
-    (layout.index_folder() / f"{unknown.folder.uid}.json").unlink()
+    index.forget(unknown.folder)
     if hasattr(os, "getuid"):
         owner = foreign.folder.path.stat().st_uid
         with monkeypatch.context() as patch:
@@ -173,7 +174,7 @@ def test_only_my_own_run_folders_are_removed(delivered, monkeypatch):
     copied = foreign.save_dir.parent / "copied"
     foreign.folder.path.rename(copied)
     layout.write_json(
-        layout.index_folder() / f"{foreign.folder.uid}.json", layout.Pointer(uid=foreign.folder.uid, folder=copied)
+        layout.index_folder() / f"delivered/{foreign.folder.uid}.json", layout.Pointer(uid=foreign.folder.uid, folder=copied)
     )
     assert list(retention.remove("1d")) == [], "what an index names need not be a run folder any more"
     assert copied.exists()
@@ -193,10 +194,11 @@ def test_a_training_that_goes_on_later_finds_its_uid(delivered):
 def test_an_adopter_removes_and_says_so_in_its_log(delivered, record_run, notes, monkeypatch):
     monkeypatch.setenv("TRACKING_HOOKS", notes)
     old, left = delivered("old", 15), record_run(notes, name="left")
+    index.enter(left.folder)
     home = left.folder.path.parent
     assert start_adopter(home, "14d").wait(60) == 0
     assert there(old, left) == {"left"}
-    assert f"{old.folder.uid} removed, as TRACKING_HOOKS_KEEP=14d says" in (home / "adopter.log").read_text()
+    assert f"{old.folder.uid} removed, as TRACKING_HOOKS_KEEP=14d says" in adopter_file(home, ".log").read_text()
     assert left.noted(), "and it delivers what is pending"
 
 

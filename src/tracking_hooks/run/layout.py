@@ -258,11 +258,10 @@ class RunFolder:
     def remove(self) -> None:
         """Delete the folder, and the one that it is in if no other run is there."""
         shutil.rmtree(self.path, ignore_errors=True)
-        home, ours = self.path.parent, {".gitignore", "adopter.lock", "adopter.log"}
+        home = self.path.parent
         with suppress(OSError):
-            if {path.name for path in home.iterdir()} <= ours:
-                for name in ours:
-                    (home / name).unlink(missing_ok=True)
+            if {path.name for path in home.iterdir()} <= {".gitignore"}:
+                (home / ".gitignore").unlink(missing_ok=True)
                 home.rmdir()  # refuses if another run has just begun there
 
     def relay(self, label: str) -> RelayFolder:
