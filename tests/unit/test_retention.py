@@ -174,7 +174,8 @@ def test_only_my_own_run_folders_are_removed(delivered, monkeypatch):
     copied = foreign.save_dir.parent / "copied"
     foreign.folder.path.rename(copied)
     layout.write_json(
-        layout.index_folder() / f"delivered/{foreign.folder.uid}.json", layout.Pointer(uid=foreign.folder.uid, folder=copied)
+        layout.index_folder() / f"delivered/{foreign.folder.uid}.json",
+        layout.Pointer(uid=foreign.folder.uid, folder=copied),
     )
     assert list(retention.remove("1d")) == [], "what an index names need not be a run folder any more"
     assert copied.exists()
