@@ -90,7 +90,7 @@ class RunDisk:
 
     def save_cursor(self, cursor: Cursor) -> None:
         """Replace the cursor."""
-        write_json(self._relay.cursor, cursor)
+        write_json(self._relay.cursor, cursor, durable=True)
 
     def save_aside(self, events: list[SetAside]) -> None:
         """Replace the list of what is set aside, with secrets masked in its reasons."""

@@ -130,12 +130,17 @@ def secure(folder: RunFolder, file: Artifact | Checkpoint) -> None:
     :raises OSError: if that cannot be done
     """
     copy = _copy_of(folder, file.digest, file.path)
-    if not copy.exists() and digest(file.path) == (file.size, file.digest):
+    if not _is_whole(copy, file.size) and digest(file.path) == (file.size, file.digest):
         folder.files.mkdir(mode=0o700, exist_ok=True)
         draft = copy.with_suffix(".part")
         shutil.copyfile(file.path, draft)
         draft.chmod(0o600)
         draft.replace(copy)
+
+
+def _is_whole(copy: Path, size: int | None) -> bool:
+    """Whether a copy is there; a power failure may have left it empty."""
+    return copy.exists() and copy.stat().st_size == size
 
 
 def secure_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
