@@ -490,7 +490,7 @@ class Replay:
         """Be the other machine, to which the run folder was copied."""
         copy, deadline = self._copy, time.monotonic() + _SYNC_PATIENCE
         settings = Settings(linger=self.plan.linger)
-        while any(owed(copy, part).is_pending for part in self._parts) and time.monotonic() < deadline:
+        while any(owed(copy, part).pending for part in self._parts) and time.monotonic() < deadline:
             for delivery in deliver([copy], settings, busy_wait=_SYNC_PATIENCE):
                 self.outcome.faults["copy"] = 1
                 self._said_elsewhere = delivery.note
@@ -560,9 +560,9 @@ class Replay:
             if mishaps.listing(folder) != before:
                 self.outcome.notes.append(f"{folder} of another user was changed")
         for part in self._parts if self._copy else ():
-            if owed(self._copy, part).is_pending:
-                self.outcome.pending += 1
-                self.outcome.notes.append(f"{part}, copied: not settled, {self._said_elsewhere}")
+            if left := owed(self._copy, part).pending:
+                self.outcome.pending += left
+                self.outcome.notes.append(f"{part}, copied: not delivered, {self._said_elsewhere}")
         if self._copy and sink.NAME in self._plugins:
             lost, doubled = content.difference(content.clean_sink(self._copy), content.of_sink(self._copied_save_dir))
             self.outcome.lost += sum(lost.values())
