@@ -109,6 +109,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     files: list[str] = []
     """Plots, tables and configurations that are final once the run is over: patterns below ``run.save_dir``, such as
     ``*.csv``. Links and files of other kinds are left out."""
+    large_texts: bool = False
+    """Whether tables and configurations of more than 1 MB are collected, too; they are not masked."""
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -71,6 +71,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(description="Weights to deliver: `best`, `last`, `every:N` epochs, `all` or `none`."),
     ] = "best,last"
+    large_texts: Annotated[
+        Literal["on", "off"],
+        Meta(description="`on`: deliver tables and configurations of more than 1 MB, too, with secrets not masked."),
+    ] = "off"
     control: Annotated[
         str,
         Meta(description="Rules that act on the training, such as `early_stop('fitness'); budget(hours=8)`, or `off`."),

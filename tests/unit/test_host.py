@@ -1,8 +1,11 @@
 """What is put on a trainer, and what becomes of its events when something in them fails."""
 
 import logging
+import os
 import pickle
+import shutil
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent, indent
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ import pytest
 from tracking_hooks.events import SaveCheckpoint, ScaleLearningRate, Stop
 from tracking_hooks.recording import recorder
 from tracking_hooks.recording.process import recorders
-from tracking_hooks.run import commands, files, journal, layout
+from tracking_hooks.run import commands, copies, files, journal, layout
 from tracking_hooks.run.commands import Command
 from tracking_hooks.settings import ConfigurationError
 from tracking_hooks.testing import recorded_run
@@ -39,7 +42,7 @@ class Trainer(BaseTrainer):
         self.resume, self.ddp, self.device = False, False, torch.device("cpu")
         self.save_dir, self.wdir, self.csv = save_dir, save_dir / "weights", save_dir / "results.csv"
         self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
-        self.wdir.mkdir(parents=True)
+        self.wdir.mkdir(parents=True, exist_ok=True)
         self.callbacks = defaultdict(list)
         self.epochs, self.start_epoch, self.epoch, self.stop = 9, 0, -1, False
         self.save_period, self.batch_size, self.train_loader = save_period, 4, [1, 2]
@@ -108,8 +111,8 @@ def make_trainer(tmp_path, monkeypatch, installed):
     monkeypatch.setattr(data, "dataset", lambda _: start["dataset"])
     made = []
 
-    def make(**options):
-        made.append(Trainer(tmp_path / f"project{len(made)}/train", **options))
+    def make(save_dir=None, **options):
+        made.append(Trainer(save_dir or tmp_path / f"project{len(made)}/train", **options))
         return made[-1]
 
     yield make
@@ -154,12 +157,30 @@ def rule(tmp_path, importable):
 @pytest.fixture
 def warnings():
     """The warnings that the user reads."""
+    with lines_of(logging.WARNING) as told:
+        yield told
+
+
+@contextmanager
+def lines_of(level):
+    """What the user reads."""
     told = []
-    handler = logging.Handler(logging.WARNING)
+    handler = logging.Handler(level)
     handler.emit = lambda record: told.append(record.getMessage().partition("tracking-hooks: ")[2])
     LOGGER.addHandler(handler)
     yield told
     LOGGER.removeHandler(handler)
+
+
+@pytest.fixture
+def without_links(monkeypatch):
+    """A file system that has neither links nor shared blocks."""
+
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(copies, "_share", lambda *_: False)
 
 
 def fail(*_, **__):
@@ -346,7 +367,7 @@ def test_each_job_at_the_start_fails_for_itself(make_trainer, warnings, monkeypa
     monkeypatch.setattr(weights, "graph", lambda *_: artifact)
     trainer = make_trainer()
     host.attach_to(trainer)
-    monkeypatch.setattr(files, "secure_if_outside", lambda *_: None)
+    monkeypatch.setattr(copies, "keep", lambda *_: True)
     trainer.begin()
     assert [args["artifact"].name for args in trainer.recorded("on_artifact")] == ["graph.json"]
     assert "on_train_start" not in trainer.recorded()
@@ -452,3 +473,190 @@ def test_a_checkpoint_that_cannot_be_copied_keeps_no_other_from_being_recorded(t
     trainer.train_epoch()
     assert [args["checkpoint"].kind for args in trainer.recorded("on_checkpoint_saved")] == ["last", "best"]
     assert warnings == ["recording the weights of epoch 1 failed and is left out: RuntimeError: could not be foreseen"]
+
+
+# -- what stands at the end of the training -------------------------------------------------------------------
+
+
+def finish(trainer):
+    """Come to the end of a training that has left weights, a plot, tables and a configuration."""
+    trainer.train_epoch()
+    for name, content in LEFT.items():
+        (trainer.save_dir / name).write_bytes(content)
+    try:
+        trainer.run_callbacks("on_train_end")
+    finally:
+        trainer.run_callbacks("teardown")
+
+
+LEFT = {
+    "weights/best.pt": b"the best weights",
+    "weights/last.pt": b"the last weights",
+    "results.png": b"a plot",
+    "args.yaml": b"epochs: 1\n",
+}
+
+
+def found(folder):
+    """Name to content of what a tracker is given now: of each name, the last one counts."""
+    recorded = {}
+    for call in journal.calls(folder.journal, {"on_artifact", "on_checkpoint_saved"}):
+        file = call.args.get("artifact") or call.args["checkpoint"]
+        if file.digest:
+            recorded[file.name(call.args["epoch"]) if "checkpoint" in call.args else file.name] = file
+    root = folder.path.parent.parent
+    return {name: files.locate(folder, root, file).read_bytes() for name, file in recorded.items()}
+
+
+def all_that_was_left(folder):
+    given = found(folder)
+    return all(given[Path(name).name] == content for name, content in LEFT.items())
+
+
+def test_what_stands_at_the_end_is_delivered_though_the_folder_is_deleted_right_behind_it(tracked):
+    trainer = tracked()
+    folder = trainer.run_folder
+    finish(trainer)
+    shutil.rmtree(trainer.save_dir)
+    assert all_that_was_left(folder)
+    assert "results.csv" in found(folder)
+
+
+def test_what_stands_at_the_end_is_delivered_though_a_callback_of_the_users_deletes_it(make_trainer, warnings):
+    trainer = make_trainer()
+    trainer.add_callback("on_train_end", lambda trainer: shutil.rmtree(trainer.save_dir))
+    host.attach_to(trainer)
+    trainer.begin()
+    folder = trainer.run_folder
+    finish(trainer)
+    assert all_that_was_left(folder)
+    assert "console.log" in found(folder)
+    assert not warnings
+
+
+def test_what_a_callback_of_the_users_moves_away_is_delivered_and_what_it_writes_too(make_trainer, tmp_path):
+    elsewhere = tmp_path / "elsewhere too"
+    elsewhere.mkdir()
+
+    def tidy_up(trainer):
+        for path in trainer.save_dir.iterdir():
+            if path.name != "weights":
+                path.rename(elsewhere / path.name)
+        trainer.best.write_bytes(b"better weights")
+        (trainer.save_dir / "summary.csv").write_text("mine\n")
+
+    trainer = make_trainer()
+    trainer.add_callback("on_train_end", tidy_up)
+    host.attach_to(trainer)
+    trainer.begin()
+    finish(trainer)
+    given = found(trainer.run_folder)
+    assert given["summary.csv"] == b"mine\n"
+    assert given["best.pt"] == b"better weights"
+    assert given["results.png"] == b"a plot"
+    last = [args for args in trainer.recorded("on_checkpoint_saved") if args["checkpoint"].kind == "last"]
+    assert sum(args["checkpoint"].digest is not None for args in last) == 1, "what has not changed is recorded once"
+
+
+def test_a_callback_that_raises_at_the_end_makes_a_run_that_failed_also_where_an_error_is_being_handled(make_trainer):
+    trainer = make_trainer()
+    trainer.add_callback("on_train_end", fail)
+    host.attach_to(trainer)
+    trainer.begin()
+    try:
+        raise ValueError("an earlier one")
+    except ValueError:
+        with pytest.raises(RuntimeError):
+            finish(trainer)
+    (end,) = trainer.recorded("on_run_end")
+    assert (end["status"], end["error"].type) == ("failed", "RuntimeError")
+
+
+def test_a_training_that_goes_well_while_an_error_is_being_handled_has_finished(tracked):
+    trainer = tracked()
+    try:
+        raise ValueError("an earlier one")
+    except ValueError:
+        finish(trainer)
+    (end,) = trainer.recorded("on_run_end")
+    assert (end["status"], end["error"]) == ("finished", None)
+
+
+def test_a_later_training_in_the_same_folder_changes_nothing_of_what_is_still_owed(tracked, make_trainer):
+    trainer = tracked()
+    first = trainer.run_folder
+    finish(trainer)
+    again = make_trainer(save_dir=trainer.save_dir)
+    host.attach_to(again)
+    for path in again.save_dir.rglob("*.p*"):
+        path.write_bytes(b"of the later run")  # in place, as Ultralytics does
+    assert all_that_was_left(first)
+
+
+def test_no_weights_are_copied_where_there_are_links(tracked, monkeypatch):
+    trainer = tracked()
+    monkeypatch.setattr("shutil.copyfile", fail)
+    finish(trainer)
+    best, last = trainer.save_dir / "weights/best.pt", trainer.save_dir / "weights/last.pt"
+    assert best.stat().st_nlink == last.stat().st_nlink == 2
+
+
+def test_where_no_link_can_be_made_files_are_copied_before_the_users_callbacks_come(make_trainer, without_links):
+    trainer = make_trainer()
+    trainer.add_callback("on_train_end", lambda trainer: shutil.rmtree(trainer.save_dir))
+    host.attach_to(trainer)
+    trainer.begin()
+    folder = trainer.run_folder
+    with lines_of(logging.INFO) as lines:
+        finish(trainer)
+    assert all_that_was_left(folder)
+    assert [line for line in lines if "3 files of" in line and "since no links can be made here" in line]
+
+
+def test_a_copy_that_takes_longer_than_the_exit_may_wait_is_named(tracked, without_links, warnings):
+    trainer = tracked(exit_wait="0")
+    finish(trainer)
+    assert [line for line in warnings if "still being copied" in line and "do not move or delete" in line]
+
+
+def test_a_large_text_is_not_read_unless_a_setting_says_so(tracked, warnings):
+    trainer = tracked()
+    (trainer.save_dir / "predictions.json").write_bytes(b" " * 1_200_000)
+    finish(trainer)
+    assert "predictions.json" not in found(trainer.run_folder)
+    (line,) = warnings
+    for part in ("predictions.json", "1.2 MB", "TRACKING_HOOKS_LARGE_TEXTS=on"):
+        assert part in line
+
+
+def test_a_large_text_is_delivered_as_it_is_if_a_setting_says_so(tracked, warnings):
+    trainer = tracked(large_texts="on")
+    text = b'{"token": "hf_abcdefghijklmnopqrstuvwx"}' + b" " * 1_200_000
+    (trainer.save_dir / "predictions.json").write_bytes(text)
+    finish(trainer)
+    assert found(trainer.run_folder)["predictions.json"] == text
+    assert not warnings
+
+
+def test_the_weights_of_every_nth_epoch_are_read_once_and_kept(tracked, monkeypatch):
+    trainer = tracked(checkpoints="every:1")
+    read = []
+    digest = files.digest
+    monkeypatch.setattr(files, "digest", lambda path: read.append(path) or digest(path))
+    trainer.train_epoch()
+    assert len(read) == 1
+    trainer.train_epoch()
+    given = found(trainer.run_folder)
+    assert (given["epoch1.pt"], given["epoch2.pt"]) == (b"weights of epoch 1", b"weights of epoch 2")
+
+
+def test_a_checkpoint_of_an_action_keeps_its_name(tracked):
+    trainer = tracked()
+    folder = trainer.run_folder
+    trainer.ask(SAVE)
+    finish(trainer)
+    shutil.rmtree(trainer.save_dir)
+    assert found(folder)["good.pt"] == b"weights of epoch 1"
+    kept = [call.args["checkpoint"] for call in journal.calls(folder.journal, {"on_checkpoint_saved"})]
+    (good,) = [checkpoint for checkpoint in kept if checkpoint.kind == "action" and checkpoint.digest]
+    assert files.locate(folder, folder.path.parent.parent, good).name == "good.pt"

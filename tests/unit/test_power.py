@@ -15,7 +15,7 @@ from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.events import Artifact
-from tracking_hooks.run import files, journal, layout, orphans, state, story
+from tracking_hooks.run import copies, files, journal, layout, orphans, state, story
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import Cursor, SetAside
 
@@ -178,7 +178,7 @@ def weights(run):
     size, sha = files.digest(path)
     artifact = Artifact(path=path, kind="file", name="best.pt", size=size, digest=sha)
     run.append([Call(8, 8.0, "on_artifact", {"artifact": artifact})])
-    files.secure(run.folder, artifact)
+    copies.copy_owed(run.folder)
     (copy,) = run.folder.files.iterdir()
     return artifact, copy
 

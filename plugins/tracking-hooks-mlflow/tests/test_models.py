@@ -245,6 +245,26 @@ def saving_of_best(calls):
     return found
 
 
+def test_metrics_that_come_when_the_copy_of_the_weights_was_let_go_make_a_model_of_the_weights_themselves(
+    store, client, tmp_path
+):
+    run = sample_run(tmp_path / "runs/train")
+    calls = recorded_run(run.save_dir)
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes((run.save_dir / "weights/best.pt").read_bytes())
+    late = [call for call in calls if call.hook in ("on_final_validation", "on_run_end")]
+    for call in calls:
+        if call.hook == "on_checkpoint_saved" and call.args["checkpoint"].kind == "best":
+            call.args["checkpoint"] = msgspec.structs.replace(call.args["checkpoint"], path=copy)
+    state = {}
+    deliver([call for call in calls if call not in late], store, state, run=run)
+    assert models(client) == []
+    copy.unlink()
+    deliver(late, store, saved(state), run=run)
+    (model,) = models(client)
+    assert "artifacts/best.pt" in files(client, model)
+
+
 def test_a_model_of_a_task_that_cannot_be_packaged_is_left_out(store, client, save_dir, caplog):
     deliver(recorded_run(save_dir), store, run=replace(sample_run(save_dir), task="depth"))
     assert models(client) == []

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import copies, journal, state
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -22,6 +22,9 @@ _WIDE = 1000
 
 _NOTE = 600
 """Characters of an error that are shown, with what to do about it; the relay's log has all of it."""
+
+_LITTLE = 100_000
+"""Bytes that a run folder may hold without a word."""
 
 
 class _Delivery(Struct, frozen=True):
@@ -71,6 +74,8 @@ def _look(folder: RunFolder) -> _Run:
     except (journal.JournalError, OSError) as error:
         return _Run(folder.uid, "", "unreadable", error=str(error))
     deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
+    if deliveries and (held := copies.held(folder)) > _LITTLE:
+        deliveries[0].notes.append(f"the run folder holds {held / 1e6:.1f} MB")
     return _Run(folder.uid, head.run.name, _status(folder, story), deliveries)
 
 

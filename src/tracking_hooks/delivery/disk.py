@@ -15,7 +15,7 @@ from tracking_hooks import redact
 from tracking_hooks.delivery.context import TOLD_BY, Context
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.metricrules import MetricRules
-from tracking_hooks.run import files, journal
+from tracking_hooks.run import copies, files, journal
 from tracking_hooks.run.journal import Call, Entry, Head
 from tracking_hooks.run.layout import Cursor, RelayFolder, RunFolder, SetAside, read_json, write_json
 from tracking_hooks.run.liveness import this_boot
@@ -82,6 +82,7 @@ class RunDisk:
 
     def __init__(self, relay: RelayFolder) -> None:
         self._relay = relay
+        self.sweep = copies.Sweep(RunFolder(relay.path.parents[1]))
 
     def left(self) -> Inflight | None:
         """Return what a process that died was giving; nothing if it was the machine that went down."""
@@ -89,8 +90,9 @@ class RunDisk:
         return note.inflight if note and note.boot == this_boot() else None
 
     def save_cursor(self, cursor: Cursor) -> None:
-        """Replace the cursor."""
+        """Replace the cursor, and let go what nobody needs any more."""
         write_json(self._relay.cursor, cursor, durable=True)
+        self.sweep.now_and_then()
 
     def save_aside(self, events: list[SetAside]) -> None:
         """Replace the list of what is set aside, with secrets masked in its reasons."""

@@ -93,6 +93,7 @@ class Relay:
         self._watch.start()
         try:
             code = self._run()
+            self._disk.sweep.now()
         finally:
             self._watch.stop()
             lock.release()

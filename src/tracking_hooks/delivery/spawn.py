@@ -1,4 +1,4 @@
-"""Starts relays and adopters: processes of their own, out of reach of the terminal's Ctrl-C."""
+"""Starts relays, adopters and copiers: processes of their own, out of reach of the terminal's Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ _KINDLY = 5.0
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
 _RELAY = "from tracking_hooks.delivery.main import main; sys.exit(main(sys.argv[1:]))"
 _WORKER = "from tracking_hooks.delivery.worker import work; work(sys.argv[1:])"
+_COPIER = (
+    "from pathlib import Path; from tracking_hooks.run import copies, layout; "
+    "copies.copy_owed(layout.RunFolder(Path(sys.argv[1])))"
+)
 _ADOPTER = "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]))"
 
 
@@ -68,6 +72,14 @@ def start_adopter(home: Path) -> subprocess.Popen[bytes]:
     :raises OSError: if the process or its log file cannot be made
     """
     return _start(_ADOPTER, [str(home)], home / "adopter.log")
+
+
+def start_copier(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Start a process that copies the files of a run that are not delivered yet.
+
+    :raises OSError: if the process or its log file cannot be made
+    """
+    return _start(_COPIER, [str(folder.path)], folder.copier_log)
 
 
 def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:

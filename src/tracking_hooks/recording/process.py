@@ -61,7 +61,6 @@ def _finish_all() -> None:
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
         mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
     for recorder in mine:
-        recorder.secure_files()
         recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of

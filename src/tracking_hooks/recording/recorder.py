@@ -16,18 +16,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from tracking_hooks import redact
 from tracking_hooks.events import Capture, Environment, Params, Plan, Run, Status
 from tracking_hooks.recording import opening, process
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, status_of
+from tracking_hooks.recording.finals import Finals
 from tracking_hooks.recording.folders import adopt, secure_older
 from tracking_hooks.recording.opening import Opened
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.recording.writer import Writer
-from tracking_hooks.run import files, journal, layout, orphans, state
+from tracking_hooks.run import copies, journal, layout, state
 from tracking_hooks.run.commands import Command, Commands
 from tracking_hooks.run.journal import Call, JournalError
 from tracking_hooks.run.liveness import Heart
@@ -42,7 +45,7 @@ class Recorder:
     ) -> None:
         """Record to files that are open; see ``start``. ``early`` is what ``begin`` is given, as far as it is known."""
         self.run = run
-        self.plan = plan
+        self.plan = msgspec.structs.replace(plan, large_texts=settings.large_texts == "on")
         self.settings = settings
         self.complain = complain
         self.folder = opened.folder
@@ -55,6 +58,7 @@ class Recorder:
         self._opened = opened
         self._early = early
         self._begun = False
+        self._finals = Finals(self.folder, run.save_dir, settings, complain)
         self._story = opened.story
         self._writer = Writer(opened.journal, opened.lock, complain)
         self._commands = Commands(self.folder.commands, complain)
@@ -173,7 +177,7 @@ class Recorder:
             self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
             return
         self._story.add(hook, args)
-        files.secure_if_outside(self.folder, args)
+        self._finals.keep(args)
         self._writer.append(hook, args)
         self.supervisor.recorded(hook, self._opened.journal.seq)
 
@@ -225,27 +229,21 @@ class Recorder:
         if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
             self.tell_outcome()
 
-    def record_final_files(self, skip: Callable[[Path], bool] = lambda _: False) -> None:
-        """Record what the run has left in ``save_dir``, as its plan says. Never raises.
+    def record_final_files(self, skip: Callable[[Path], bool] = lambda _: False, *, is_last: bool = True) -> None:
+        """Record what is new or changed in ``save_dir``, as the plan says; what is recorded is kept. Never raises.
+
+        A host calls it as soon as the training is over, before the user can tidy up, and once more at its very end.
 
         :param skip: says of a file that it is recorded already, as it is now
+        :param is_last: whether nothing more comes; the console's log is recorded, too
         """
         if self._writer.has_ended or not self._begun:
             return
         self.write_pointer()
-        self._sampler.close_console()
-        self.complain.guard(lambda: self._record_final_files(skip), "recording the final files")
-
-    def _record_final_files(self, skip: Callable[[Path], bool]) -> None:
-        kinds = self.settings.checkpoint_rule().kinds
-        for hook, args in files.final_files(self.folder, self.run.save_dir, self._story, kinds, skip):
-            self.record(hook, **args)
-
-    def secure_files(self) -> None:
-        """Copy a trial's files that are not delivered yet: the tuning may delete its folder now. Never raises."""
-        if self.run.parent is None or self.supervisor.are_done():
-            return
-        self.complain.guard(lambda: orphans.secure_files(self.folder), "copying files that are not delivered yet")
+        if is_last:
+            self._sampler.close_console()
+        collect = functools.partial(self._finals.record, self._story, self.record, skip, with_console=is_last)
+        self.complain.guard(collect, "recording the final files")
 
     def tell_outcome(self) -> None:
         """Say what was delivered where; the pointer file gets the links. Never raises."""
@@ -255,6 +253,8 @@ class Recorder:
         for line in self.supervisor.outcome():
             self.complain.tell(line)
         self.write_pointer(self.supervisor.links())
+        if self.supervisor.are_done():
+            copies.Sweep(self.folder).now()
 
     def write_pointer(self, links: Mapping[str, str] = MappingProxyType({}), *, of_another: bool = False) -> None:
         """Say in ``save_dir`` how far the run has come, unless that belongs to another run by now. Never raises.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ from msgspec import structs
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
+from tracking_hooks.run import copies
+from tracking_hooks.run.copies import LARGE, TEXTS
 from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.story import Story
 
@@ -26,7 +27,9 @@ _KINDS: dict[str, Literal["plot", "table", "config"]] = {
     ".yaml": "config",
 }
 
-_TEXTS = frozenset({".csv", ".ndjson", ".json", ".yaml"})
+
+class TooLarge(Exception):
+    """A text is larger than what is masked. The message is for the user, and says what to do."""
 
 
 def digest(path: Path) -> tuple[int, str]:
@@ -43,25 +46,46 @@ def digest(path: Path) -> tuple[int, str]:
     return size, sha.hexdigest()
 
 
-def config(folder: RunFolder, path: Path, name: str) -> Artifact:
+def config(folder: RunFolder, path: Path, name: str, *, large_texts: bool = False) -> Artifact:
     """Describe a text file from anywhere, as it is now, by a copy without secrets.
 
+    :param large_texts: whether one that is too large for that is described as it is
     :raises OSError: if it cannot be read
+    :raises TooLarge: if it is too large
     """
-    source = _snapshot(folder, path)
+    source = _source(folder, path, large_texts=large_texts)
     size, sha = digest(source)
     return Artifact(path=source, kind="config", name=name, size=size, digest=sha)
 
 
-def artifact(folder: RunFolder, save_dir: Path, path: Path, epoch: int | None) -> Artifact:
+def artifact(
+    folder: RunFolder, save_dir: Path, path: Path, epoch: int | None, *, large_texts: bool = False
+) -> Artifact:
     """Describe a file below ``save_dir`` as it is now; what it holds of secrets is not for a tracker.
 
+    :param large_texts: whether a text that is too large to be masked is described as it is
     :raises OSError: if it cannot be read
+    :raises TooLarge: if it is too large
     """
-    source = _snapshot(folder, path) if path.suffix in _TEXTS else path
+    source = _source(folder, path, large_texts=large_texts)
     size, sha = digest(source)
     name = path.relative_to(save_dir).as_posix()
     return Artifact(path=source, kind=_KINDS.get(path.suffix, "file"), name=name, size=size, digest=sha, epoch=epoch)
+
+
+def _source(folder: RunFolder, path: Path, *, large_texts: bool) -> Path:
+    """Return the file whose content goes to the trackers: for a text, a copy with secrets masked."""
+    if path.suffix not in TEXTS:
+        return path
+    size = path.stat().st_size
+    if size <= LARGE:
+        return _snapshot(folder, path)
+    if large_texts:
+        return path
+    raise TooLarge(
+        f"{path} ({size / 1e6:.1f} MB) is not delivered, since secrets are masked in texts of up to 1 MB only; with "
+        "TRACKING_HOOKS_LARGE_TEXTS=on, larger ones are delivered as they are"
+    )
 
 
 def _snapshot(folder: RunFolder, path: Path) -> Path:
@@ -69,14 +93,10 @@ def _snapshot(folder: RunFolder, path: Path) -> Path:
     content = path.read_text(encoding="utf-8", errors="surrogateescape")
     data = redact.text(content).encode("utf-8", errors="surrogateescape")
     folder.files.mkdir(mode=0o700, exist_ok=True)
-    copy = _copy_of(folder, hashlib.sha256(data).hexdigest(), path)
+    copy = folder.files / f"{hashlib.sha256(data).hexdigest()}{path.suffix}"
     copy.touch(mode=0o600)
     copy.write_bytes(data)
     return copy
-
-
-def _copy_of(folder: RunFolder, sha: str | None, path: Path) -> Path:
-    return folder.files / f"{sha}{path.suffix}"
 
 
 def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) -> Path:
@@ -89,7 +109,7 @@ def locate(folder: RunFolder, recorded_in: Path, file: Artifact | Checkpoint) ->
     :raises Rejected: saying what has become of the file
     """
     root = folder.path.parent.parent
-    candidates = [file.path, _copy_of(folder, file.digest, file.path)]
+    candidates = [copies.place(folder, file), file.path]  # the user may delete the latter while it is uploaded
     if file.path.is_relative_to(recorded_in):
         candidates.append(root / file.path.relative_to(recorded_in))
     reason = f"{file.path} is gone"
@@ -117,50 +137,23 @@ def locate_for_call(folder: RunFolder, recorded_in: Path, args: Mapping[str, Any
     :raises Rejected: if the content that was recorded is no more
     """
     args = dict(args)
-    for name in ("artifact", "checkpoint"):
-        file = args.get(name)
-        if isinstance(file, (Artifact, Checkpoint)) and file.digest is not None:  # an unknown hook's is plain data
-            args[name] = structs.replace(file, path=locate(folder, recorded_in, file))
+    if file := copies.of_call(args):
+        name = "artifact" if file is args.get("artifact") else "checkpoint"
+        args[name] = structs.replace(file, path=locate(folder, recorded_in, file))
     return args
 
 
-def secure(folder: RunFolder, file: Artifact | Checkpoint) -> None:
-    """Copy a file into the run folder, before somebody overwrites it.
-
-    :raises OSError: if that cannot be done
-    """
-    copy = _copy_of(folder, file.digest, file.path)
-    if not _is_whole(copy, file.size) and digest(file.path) == (file.size, file.digest):
-        folder.files.mkdir(mode=0o700, exist_ok=True)
-        draft = copy.with_suffix(".part")
-        shutil.copyfile(file.path, draft)
-        draft.chmod(0o600)
-        draft.replace(copy)
-
-
-def _is_whole(copy: Path, size: int | None) -> bool:
-    """Whether a copy is there; a power failure may have left it empty."""
-    return copy.exists() and copy.stat().st_size == size
-
-
-def secure_if_outside(folder: RunFolder, args: Mapping[str, Any]) -> None:
-    """Copy the file of a call if it is outside of the root folder, where nobody looks for it later.
-
-    :raises OSError: if that cannot be done
-    """
-    file = args.get("artifact") or args.get("checkpoint")
-    if file and file.digest and not file.path.is_relative_to(folder.path.parent.parent):
-        secure(folder, file)
-
-
 def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
-    """Copy weights that are about to be overwritten.
+    """Copy weights that are about to be overwritten; they are read once, from the copy.
 
     :raises OSError: if that cannot be done
     """
-    size, sha = digest(path)
-    secure(folder, Checkpoint(path=path, kind="periodic", size=size, digest=sha))
-    return Checkpoint(path=_copy_of(folder, sha, path), kind="periodic", size=size, digest=sha)
+    copy = copies.copy_now(folder, path)
+    size, sha = digest(copy)
+    checkpoint = Checkpoint(path=path, kind="periodic", size=size, digest=sha)
+    target = copies.place(folder, checkpoint)
+    copy.replace(target)
+    return structs.replace(checkpoint, path=target)
 
 
 def final_files(
@@ -169,14 +162,16 @@ def final_files(
     story: Story,
     kinds: Container[str] = ("best", "last"),
     skip: Callable[[Path], bool] = lambda _: False,
+    complain: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record; and its console log.
+    """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record.
 
     Nothing is found if that folder belongs to another run by now.
 
     :param story: the run, whose plan says what is to be collected
     :param kinds: the checkpoints that are wanted; those of actions always are
     :param skip: says of a file that it is recorded already, as it is now
+    :param complain: is told, in a sentence, what is left out
     """
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
@@ -186,18 +181,28 @@ def final_files(
         if kind != "action" and kind not in kinds:
             continue
         with suppress(FileNotFoundError):
-            if _is_in(save_dir, path):
+            if _is_in(save_dir, path) and not skip(path):
                 size, sha = digest(path)
                 checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)  # type: ignore[arg-type]
                 yield "on_checkpoint_saved", {"epoch": story.last_epoch, "checkpoint": checkpoint}
+    large_texts = story.plan.large_texts
     for path in sorted({path for pattern in story.plan.files for path in _matching(save_dir, pattern)}):
-        with suppress(OSError):  # one that cannot be read does not keep the others back
+        try:
             if path.suffix in _KINDS and path.name != POINTER and _is_in(save_dir, path) and not skip(path):
-                yield "on_artifact", {"artifact": artifact(folder, save_dir, path, story.last_epoch)}
+                found = artifact(folder, save_dir, path, story.last_epoch, large_texts=large_texts)
+                yield "on_artifact", {"artifact": found}
+        except TooLarge as error:
+            complain(str(error))
+        except OSError:  # one that cannot be read does not keep the others back
+            continue
+
+
+def console_log(folder: RunFolder, epoch: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find the log of the console, which is complete, as (hook, arguments) to record."""
+    path = folder.files / CONSOLE
     with suppress(FileNotFoundError):
-        path = folder.files / CONSOLE
         size, sha = digest(path)
-        log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=story.last_epoch)
+        log = Artifact(path=path, kind="file", name=CONSOLE, size=size, digest=sha, epoch=epoch)
         yield "on_artifact", {"artifact": log}
 
 

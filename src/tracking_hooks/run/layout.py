@@ -7,8 +7,8 @@
         trainer.lock  trainer.json        held while the training process lives, and by whom
         heartbeat                         touched while it lives, for machines that its lock does not reach
         commands.jsonl                    what was asked of the training from outside
-        files/                            copies: of tables, with secrets masked, of weights for ``every:N``, of what
-                                          would have changed before they were delivered; the console log
+        files/                            what was recorded, until every plugin has it; the console log; see ``copies``
+        copier.log                        of the process that copies where no links can be made
         crash-<rank>.json                 what ended another process of a distributed training
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
@@ -220,6 +220,7 @@ class RunFolder:
         self.heartbeat = path / "heartbeat"
         self.commands = path / "commands.jsonl"
         self.files = path / "files"
+        self.copier_log = path / "copier.log"
 
     def crash(self, rank: int) -> Path:
         """Return the file in which another process of a distributed training says what ended it."""

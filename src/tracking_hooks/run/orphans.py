@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from tracking_hooks.run import files, journal, state
+import logging
+from contextlib import suppress
+from itertools import chain
+
+from tracking_hooks.run import copies, files, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
 from tracking_hooks.settings import Settings
 
-_OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved"})
+logger = logging.getLogger(__name__)
 
 
 def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
@@ -41,25 +45,29 @@ def write_end(folder: RunFolder) -> bool:
     try:
         if not story.is_open:
             return True  # nothing but its newline was missing to the end
-        for hook, args in files.final_files(folder, head.run.save_dir, story, kinds):
-            files.secure_if_outside(folder, args)
-            log.append(hook, story.time, args)
+        left = files.final_files(folder, head.run.save_dir, story, kinds, complain=logger.warning)
+        known = copies.latest(folder)
+        is_kept = True
+        for hook, args in chain(left, files.console_log(folder, story.last_epoch)):
+            file = args.get("artifact") or args["checkpoint"]
+            if known.get(copies.identity(file)) != file.digest:  # it may have died behind the end of the training
+                with suppress(OSError):  # what is outside of the root folder is set aside then
+                    is_kept &= copies.keep(folder, file)
+                log.append(hook, story.time, args)
         error = state.first_crash(folder)
         log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})
     finally:
         log.close()
+    if not is_kept:
+        with suppress(OSError):  # nothing is lost yet
+            copies.copy_owed(folder)
     return True
 
 
 def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:
-    """Copy what somebody is about to overwrite or to delete and some plugin has not got yet.
+    """Copy what somebody is about to overwrite or to delete and some plugin has not got yet; see ``copies``.
 
     :raises JournalError, OSError: if that cannot be done
     """
     end_orphan(folder, silence)
-    if all(state.is_delivered(folder, label) for label in state.labels(folder)):
-        return
-    for call in journal.calls(folder.journal, _OF_FILES):
-        file = call.args.get("artifact") or call.args.get("checkpoint")
-        if file and file.digest and file.path.is_file() and file.path.stat().st_size == file.size:
-            files.secure(folder, file)
+    copies.copy_owed(folder)

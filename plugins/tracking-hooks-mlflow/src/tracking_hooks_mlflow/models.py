@@ -50,6 +50,8 @@ def complete(run: MLflowRun, training: Training, state: State) -> None:
     if not _is_due(state) or "weights" not in state:
         return
     weights = Path(state["weights"]["path"])
+    if not weights.is_file():  # a copy that was let go since the weights were delivered
+        weights = training.run.save_dir / "weights/best.pt"
     try:
         with run.asking("the model"), optional(run, _WHAT):
             model = _find(run, training, state) or _create(run, training, state)

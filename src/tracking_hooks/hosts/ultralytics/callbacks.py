@@ -25,12 +25,13 @@ _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDict
 
 _INTEGRATIONS = "ultralytics.utils.callbacks."
 
-_FIRST = ("on_model_save", "teardown")
+_FIRST = ("on_model_save", "on_train_end", "teardown")
 """Events at which ours comes before the user's callbacks.
 
 A callback that raises keeps the later ones from being called. Hence three rules:
 
 - Where an event tells of what is done already, weights that are written or a training that is over, ours is the first.
+  At the end of a training, users move and delete files.
 - Else ours comes behind the user's, so that what they change is recorded, ``trainer.metrics`` above all. If one of
   them raises when ``results.csv`` has the epoch already, ``teardown`` records its end.
 - Always before Ultralytics' own integrations: that of Ray Tune does not return when the scheduler stops the trial.

@@ -43,6 +43,7 @@ class Session:
         self.epoch = Epoch()
         self.batches = Batches(*tracking.settings.batch_rule())
         self.finished = False
+        self._error_before: BaseException | None = None
         self.disabled: list[str] = []  # Ultralytics' own integrations that were taken off the trainer
         self.control = Control(tracking.rules, lambda sentence: LOGGER.warning(f"tracking-hooks: {sentence}"))
         self.recorder = tracking.start(_params(trainer), plan(trainer))
@@ -95,7 +96,10 @@ class Session:
             self.recorder.record("on_train_start", model=data.model(trainer), dataset=dataset)
         with guard("recording the data set's YAML"):
             if dataset and dataset.yaml and dataset.yaml.is_file():
-                artifact = files.config(self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}")
+                artifact = files.config(
+                    self.recorder.folder, dataset.yaml, f"dataset/{dataset.yaml.name}",
+                    large_texts=self.recorder.plan.large_texts,
+                )  # fmt: skip
                 self.recorder.record("on_artifact", artifact=artifact)
         if self.recorder.settings.graph == "on":
             with guard("recording the graph"):
@@ -234,19 +238,26 @@ class Session:
         )
 
     def training_finished(self, _: BaseTrainer) -> None:
-        """Note that the training came to its proper end."""
+        """Note that the training came to its proper end; keep its files from what users do at this event."""
         self.finished = True
+        self._error_before = sys.exc_info()[1]  # of whoever trains while handling it
+        self._record_final_files(is_last=False)
+
+    def _record_final_files(self, *, is_last: bool) -> None:
+        with guard("waiting for the last plots"):
+            wait_until_drawn(_PLOTTING_TIMEOUT)
+        self.recorder.record_final_files(self.plots.is_recorded, is_last=is_last)
 
     def torn_down(self, trainer: BaseTrainer) -> None:
         """Record what is left, and the end. Ultralytics calls this in a ``finally``: see what is in flight."""
-        error = None if self.finished else sys.exc_info()[1]
+        error = sys.exc_info()[1]
+        if self.finished and error is self._error_before:  # else, a user's callback raised at the end
+            error = None
         try:
             with guard("making up for the last epoch"):
                 if not self.epoch.settled and self.epoch.is_in_table(trainer):  # a user's callback raised behind that
                     self._settle_epoch(trainer)
-            with guard("waiting for the last plots"):
-                wait_until_drawn(_PLOTTING_TIMEOUT)
-            self.recorder.record_final_files(self.plots.is_recorded)
+            self._record_final_files(is_last=True)
         finally:
             if self.is_ray_trial and isinstance(error, SystemExit):
                 self.recorder.end(self.recorder.status_at_exit)

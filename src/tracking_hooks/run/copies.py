@@ -1,0 +1,250 @@
+"""A run's own copies, in ``files/``: what keeps the content of a file that was recorded, and when it is let go.
+
+A file gets a second name there, a hard link. That costs nothing, and the content stays when the user deletes or moves
+the file. Some trainers rewrite weights in place, which changes the link as well: so whoever is about to write into the
+folder of an older run first turns the links that are still needed into copies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tracking_hooks.events import Artifact, Checkpoint
+from tracking_hooks.run import journal, state
+from tracking_hooks.run.journal import Entry, JournalError
+from tracking_hooks.run.layout import CONSOLE, RunFolder
+
+File: TypeAlias = Artifact | Checkpoint
+
+TEXTS = frozenset({".csv", ".ndjson", ".json", ".yaml"})
+LARGE = 1_000_000
+"""Bytes up to which a text is masked, which takes time and memory; a larger one is a matter of a setting."""
+
+_OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved"})
+_FICLONE = 0x40049409
+"""What asks Linux to share the blocks of a file, where the file system can."""
+_EVERY = 60.0
+"""Seconds between two looks, while a plugin is delivered to, at what nobody needs any more."""
+
+
+def of_call(args: Mapping[str, Any]) -> File | None:
+    """Return the file of a call, if it has one that is final; an unknown hook's is plain data."""
+    file = args.get("artifact") or args.get("checkpoint")
+    return file if isinstance(file, (Artifact, Checkpoint)) and file.digest else None
+
+
+def place(folder: RunFolder, file: File) -> Path:
+    """Return where the content of a file is kept."""
+    if isinstance(file, Checkpoint) and file.kind == "action":
+        return folder.files / str(file.digest) / file.path.name  # by which it goes in the trackers
+    return folder.files / f"{file.digest}{file.path.suffix}"
+
+
+def is_outside(folder: RunFolder, file: File) -> bool:
+    """Whether a file is where nobody looks for it later: outside of the root folder, perhaps by a link."""
+    return not file.path.resolve().is_relative_to(folder.path.parent.parent.resolve())
+
+
+def keep(folder: RunFolder, file: File) -> bool:
+    """Keep a file's content, without copying a byte if it lies in the root folder.
+
+    :returns: whether it is kept; False: only a copy would do, since no link can be made here
+    :raises OSError: if it is outside of the root folder, and cannot be copied either
+    """
+    target = place(folder, file)
+    if file.path.is_relative_to(folder.files) or _is_whole(target, file):
+        return True
+    if _link(file.path, target) or _share(file.path, target):
+        return True
+    if is_outside(folder, file):
+        _copy(file.path, target)
+        return True
+    return not file.path.exists()  # a copy would not do either
+
+
+def _is_whole(copy: Path, file: File) -> bool:
+    """Whether a copy is there; one that a power failure has left empty is removed."""
+    if copy.exists() and copy.stat().st_size != file.size:
+        copy.unlink(missing_ok=True)
+    return copy.exists()
+
+
+def identity(file: File) -> tuple[str, str]:
+    """Return what a later version of the same file has in common with it."""
+    return ("artifact", file.name) if isinstance(file, Artifact) else (file.kind, str(file.path))
+
+
+def latest(folder: RunFolder) -> dict[tuple[str, str], str | None]:
+    """Return the digests of the files that are recorded, by ``identity``; of each, the last one counts.
+
+    :raises JournalError, OSError: if the journal cannot be read
+    """
+    return {identity(file): file.digest for _, file in _recorded(folder, 0)}
+
+
+def copy_owed(folder: RunFolder) -> None:
+    """Copy what some plugin has not got yet, links too: somebody is about to overwrite or to delete it.
+
+    A journal is data: no path in it leads out of the root folder.
+
+    :raises JournalError, OSError: if that cannot be done
+    """
+    for file in _owed(folder):
+        target = place(folder, file)
+        if _is_whole(target, file):
+            if target.stat().st_nlink > 1:
+                _copy(target, target)
+        elif not is_outside(folder, file) and file.path.is_file() and file.path.stat().st_size == file.size:
+            _copy(file.path, target)
+
+
+def copy_now(folder: RunFolder, path: Path) -> Path:
+    """Copy a file that is about to be overwritten; return where it is, under a name for the time being.
+
+    :raises OSError: if that cannot be done
+    """
+    target = folder.files / f".{path.name}.{os.getpid()}"
+    _copy(path, target)
+    return target
+
+
+def held(folder: RunFolder) -> int:
+    """Return how many bytes are freed with a run folder: not what has a second name elsewhere."""
+    size = 0
+    for path in folder.path.rglob("*"):
+        with suppress(OSError):  # it may just be removed
+            stat = path.lstat()
+            size += stat.st_size * (stat.st_nlink == 1)
+    return size
+
+
+class Sweep:
+    """Removes what every plugin has received. The console's log and small texts stay: a replay needs them.
+
+    What is called again and again reads the journal once.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Sweep a run folder."""
+        self._folder = folder
+        self._events: dict[Path, list[int]] = {}  # copy to where the lines of its events begin
+        self._read_to = 0
+        self._next = 0.0
+
+    def now_and_then(self) -> None:
+        """Sweep if the last time is long enough ago. Never raises."""
+        if time.monotonic() >= self._next:
+            self.now()
+
+    def now(self) -> None:
+        """Sweep. Never raises: what cannot be read or removed stays."""
+        self._next = time.monotonic() + _EVERY
+        with suppress(JournalError, OSError):
+            found = [path for path in self._folder.files.rglob("*") if path.is_file() and not _stays(path)]
+            if not found:
+                return
+            marks = _marks(self._folder)  # first: what is recorded from now on is behind them
+            self._read_on()
+            for path in found:
+                events = self._events.get(path, [])
+                if events and all(_has(mark, start) for mark in marks for start in events):
+                    path.unlink(missing_ok=True)
+                    if path.parent != self._folder.files:
+                        path.parent.rmdir()
+
+    def _read_on(self) -> None:
+        for entry, file in _recorded(self._folder, self._read_to):
+            self._read_to = entry.end
+            self._events.setdefault(place(self._folder, file), []).append(entry.start)
+
+
+_Mark: TypeAlias = tuple[int, set[int]]
+"""How far a plugin has got: bytes of the journal, and where the lines begin that are set aside."""
+
+
+def _marks(folder: RunFolder) -> list[_Mark]:
+    marks = []
+    for relay in map(folder.relay, state.labels(folder)):
+        offset = relay.read_cursor().offset  # first: a relay writes it last
+        marks.append((offset, {event.start for event in relay.read_aside()}))
+    return marks
+
+
+def _has(mark: _Mark, start: int) -> bool:
+    offset, aside = mark
+    return start < offset and start not in aside
+
+
+def _owed(folder: RunFolder) -> list[File]:
+    """Return the files that some plugin has not got yet, each once."""
+    marks = _marks(folder)
+    found = {}
+    begin = min((min(offset, *aside) if aside else offset for offset, aside in marks), default=0)
+    for entry, file in _recorded(folder, begin) if marks else ():
+        if not all(_has(mark, entry.start) for mark in marks):
+            found[place(folder, file)] = file
+    return list(found.values())
+
+
+def _recorded(folder: RunFolder, offset: int) -> Iterator[tuple[Entry, File]]:
+    if not offset:
+        _, offset = journal.read_head(folder.journal)
+    for entry in journal.read(folder.journal, offset, only=_OF_FILES):
+        if entry.call and entry.call.hook in _OF_FILES and (file := of_call(entry.call.args)):
+            yield entry, file
+
+
+def _stays(path: Path) -> bool:
+    return path.name == CONSOLE or (path.suffix in TEXTS and path.stat().st_size <= LARGE)
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.link(source, target)
+    except OSError as error:
+        return isinstance(error, FileExistsError)
+    return True
+
+
+def _share(source: Path, target: Path) -> bool:
+    """Make a copy that shares its blocks with the original, where the file system can."""
+    draft = _draft(target)
+    try:
+        import fcntl
+
+        with source.open("rb") as original, draft.open("wb") as copy:
+            draft.chmod(0o600)
+            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        draft.replace(target)
+    except (ImportError, OSError):
+        draft.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, or put a copy in the place of a link; no byte of it comes to this process where the kernel copies.
+
+    :raises OSError: if that cannot be done
+    """
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _share(source, target):
+        return
+    draft = _draft(target)
+    try:
+        draft.touch(mode=0o600)
+        shutil.copyfile(source, draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
