@@ -147,9 +147,11 @@ def test_a_folder_of_another_user_disturbs_nobody_and_is_left_alone(home, projec
     output = home.run(users.powerless(home.script(epochs=1)), "tensorboard")
     assert "Traceback" not in output
     (folder,) = [run for run in home.runs() if run.path != stranger]
-    for command in ("status", "sync", "prune"):
+    for command in ("status", "sync"):
         assert "Traceback" not in said(home, *users.powerless(["tracking-hooks", command, str(project)])), command
     assert state.is_delivered(folder, "tensorboard")
+    assert "Traceback" not in said(home, *users.powerless(["tracking-hooks", "prune", str(project)]))
+    assert not folder.path.exists()
     assert listing(stranger) == before
 
 

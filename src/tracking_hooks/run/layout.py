@@ -202,10 +202,7 @@ class RelayFolder:
         return found.events if found else []
 
     def write_aside(self, events: list[SetAside]) -> None:
-        """Replace the list of the events that are set aside.
-
-        :raises OSError: if it cannot be written
-        """
+        """Replace the list of the events that are set aside; raises OSError if it cannot be written."""
         if events or self.set_aside.exists():
             write_json(self.set_aside, AsideFile(events=events), durable=True)
 
