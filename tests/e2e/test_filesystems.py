@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -48,27 +49,39 @@ def delivered_files(home):
 # -- no hard links --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("apart", marks=needs_mount),
-        pytest.param(
-            "vfat", marks=pytest.mark.skipif(bool(filesystems.missing_vfat()), reason=filesystems.missing_vfat())
-        ),
-    ],
-)
-def test_all_files_are_delivered_where_no_hard_link_can_be_made(home, project, kind, tmp_path):
-    place = (
-        filesystems.apart(project / FOLDER)
-        if kind == "apart"
-        else filesystems.without_links(project, tmp_path / "disk")
-    )
-    with place:
-        output = home.run(home.yolo(epochs=1), "mlflow")
-        home.wait_for_delivery()
-        assert "mlflow" in output
-        found = delivered_files(home)
-    assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml"} <= found
+LINKLESS = [
+    pytest.param(lambda project, _: filesystems.apart(project / FOLDER), id="another mount", marks=needs_mount),
+    pytest.param(
+        filesystems.without_links, id="vfat",
+        marks=pytest.mark.skipif(bool(filesystems.missing_vfat()), reason=filesystems.missing_vfat()),
+    ),
+    pytest.param(
+        filesystems.linkless, id="FUSE",
+        marks=pytest.mark.skipif(bool(filesystems.missing_fuse()), reason=filesystems.missing_fuse()),
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(params=LINKLESS)
+def linkless(request, project, tmp_path):
+    """The folder that trainings save to, where no hard link can be made from it to the run folder."""
+    place = tmp_path / "content"
+    if "FUSE" in request.node.name:
+        (place / FOLDER).mkdir(parents=True)
+    with request.param(project, place):
+        (project / FOLDER).mkdir(exist_ok=True)
+        file = project / "a"
+        file.touch()
+        with pytest.raises(OSError, match=r"Operation not permitted|Invalid cross-device link"):
+            os.link(file, project / FOLDER / "b")
+        file.unlink()
+        yield project
+
+
+def test_all_files_are_delivered_where_no_hard_link_can_be_made(home, linkless):
+    home.run(home.yolo(epochs=1), "mlflow")
+    home.wait_for_delivery()
+    assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml"} <= delivered_files(home)
 
 
 # -- no room --------------------------------------------------------------------------------------------------

@@ -487,7 +487,9 @@ class Replay:
         return self._folder / "copy" / self._save_dir.name
 
     def _deliver_copy(self) -> None:
-        """Be the other machine, to which the run folder was copied."""
+        """Be the other machine, to which the run folder was copied; it begins when the trackers' runs are made."""
+        while not self._over and not all(self.run.relay(plugin).read_cursor().state for plugin in self._plugins):
+            time.sleep(0.01)
         copy, deadline = self._copy, time.monotonic() + _SYNC_PATIENCE
         settings = Settings(linger=self.plan.linger)
         while any(owed(copy, part).pending for part in self._parts) and time.monotonic() < deadline:

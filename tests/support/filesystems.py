@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from tests.support.processes import wait_for
+from tests.support.processes import NeverCame, wait_for
+
+ROOT = Path(__file__).parents[2]
 
 
 @cache
@@ -51,6 +54,28 @@ def apart(folder: Path) -> Iterator[Path]:
     """Make a folder a mount of its own, so that no hard link leads into it."""
     with _mounted(folder, "--bind", str(folder), str(folder)):
         yield folder
+
+
+@contextmanager
+def linkless(folder: Path, content: Path) -> Iterator[Path]:
+    """Mount a file system that knows no links and no types that we know, as those of clouds.
+
+    :param content: an empty folder, where its content lies
+    """
+    command = [sys.executable, "-m", "tests.support.fuse", str(content), str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        if server.stdout.readline() != "mounted\n":
+            raise RuntimeError(f"nothing is mounted at {folder}")
+        try:
+            yield folder
+        finally:
+            _unmount(folder)
+
+
+@cache
+def missing_fuse() -> str:
+    """Return what keeps this machine from having a file system of a process; empty if nothing does."""
+    return missing() or ("" if os.access("/dev/fuse", os.W_OK) else "there is no /dev/fuse to write to")
 
 
 @contextmanager
@@ -95,8 +120,16 @@ def _mounted(folder: Path, *arguments: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Relays go on behind a training for a moment.
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Unmount a file system as soon as nobody uses it: relays go on behind a training for a moment."""
+    try:
         wait_for(lambda: not _try("umount", str(folder)), f"the end of whoever uses {folder}", patience=60)
+    except NeverCame:
+        _try("umount", "--lazy", str(folder))
+        raise
 
 
 def _run(*command: str) -> None:
