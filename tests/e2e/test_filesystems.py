@@ -84,6 +84,16 @@ def test_all_files_are_delivered_where_no_hard_link_can_be_made(home, linkless):
     assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml"} <= delivered_files(home)
 
 
+def test_files_that_the_user_deletes_behind_the_training_are_delivered_where_no_hard_link_can_be_made(home, linkless):
+    command = home.script(epochs=1)
+    with (home.work / "train.py").open("a") as script:
+        script.write("import shutil\nshutil.rmtree('runs/train')\n")
+    home.run(command, "mlflow", TRACKING_HOOKS_MODE="offline")
+    assert not (linkless / "train").exists()
+    home.run(["tracking-hooks", "sync", str(linkless)])
+    assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml"} <= delivered_files(home)
+
+
 # -- no room --------------------------------------------------------------------------------------------------
 
 FULL = """
