@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -17,9 +18,11 @@ from tests.support import runs, users
 from tracking_hooks import autoload
 from tracking_hooks.cli import main
 from tracking_hooks.events import Artifact
+from tracking_hooks.recording.process import recorders
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import files, layout
 from tracking_hooks.run.journal import Call
-from tracking_hooks.settings import settable
+from tracking_hooks.settings import Settings, settable
 from tracking_hooks.testing import recorded_run, sample_run
 
 ROOT = Path(__file__).parents[1]
@@ -133,14 +136,23 @@ def modes(folder):
     return {stat.st_mode & 0o777 for path in folder.rglob("*") if (stat := path.lstat()) and path.is_file()}
 
 
-def test_run_folder_index_and_pointer_are_for_their_owner_only(run, tmp_path):
-    sync(tmp_path, TRACKING_HOOKS="mine:Mine")
-    layout.enter_in_index(run)
-    files.config(run, ROOT / "pyproject.toml", "x.toml")
-    for folder in (run.path, layout.index_folder()):
+def test_run_folder_index_and_pointer_are_for_their_owner_only(tmp_path):
+    save_dir = tmp_path / "project/train"
+    start = recorded_run(save_dir, epochs=1)[0].args
+    start = {"params": start["params"], "environment": start["environment"]}
+    recorder = Recorder.start(
+        sample_run(save_dir), {}, Settings(system_every=0.0), logging.getLogger("trainer"), **start
+    )
+    recorder.begin(**start)
+    recorder.record("on_artifact", artifact=files.config(recorder.folder, ROOT / "pyproject.toml", "x.toml"))
+    recorder.end("finished")
+    recorders.clear()
+    index = tmp_path / "state/tracking-hooks/runs"
+    assert list(index.rglob("*.json"))
+    for folder in (recorder.folder.path, index):
         assert folder.stat().st_mode & 0o777 == 0o700
         assert modes(folder) == {0o600}, folder
-    assert (tmp_path / "project/train" / layout.POINTER).stat().st_mode & 0o777 == 0o600
+    assert (save_dir / layout.POINTER).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(bool(users.missing()), reason=users.missing())

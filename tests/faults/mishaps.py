@@ -18,6 +18,7 @@ from tests.support.runs import read_calls
 from tests.support.users import hand_over
 from tracking_hooks.delivery.disk import Note
 from tracking_hooks.run import filesystems, journal
+from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import RunFolder, read_json, write_json
 from tracking_hooks.run.liveness import Lock, read_holder
 
@@ -55,10 +56,10 @@ def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 # -- power ------------------------------------------------------------------------------------------------------------
 
 
-def lose_power(run: RunFolder, labels: Sequence[str], dice: random.Random) -> int:
+def lose_power(run: RunFolder, labels: Sequence[str], dice: random.Random) -> Call | None:
     """Let the machine go down whose training is dead already: relays die, and what the disk has not got is gone.
 
-    :returns: the number of the last event that is left
+    :returns: the last event that is left
     """
     locks = [Lock(run.lock), *(Lock(run.relay(label).lock) for label in labels)]
     holders = []
@@ -77,7 +78,7 @@ def lose_power(run: RunFolder, labels: Sequence[str], dice: random.Random) -> in
         if holder and filesystems.is_local(run.path):  # elsewhere it would be waited for
             write_json(lock.path.with_suffix(".json"), msgspec.structs.replace(holder, boot=_EARLIER))
     calls = read_calls(run.journal)
-    return calls[-1].seq if calls else 0
+    return calls[-1] if calls else None
 
 
 def _kill(lock: Lock) -> bool:

@@ -409,7 +409,9 @@ class Replay:
         self._trainer.kill()
         self._trainer.wait()
         self._listener.join()
-        self._recorded = mishaps.lose_power(self.run, self._parts, self._dice)
+        last = mishaps.lose_power(self.run, self._parts, self._dice)
+        if last is None or last.hook != "on_run_end":  # the recorder has events of its own, which have numbers, too
+            self._recorded = min(self._recorded, last.seq if last else 0, self._length - 1)
         return True
 
     def _come_beside(self, _: Fault) -> bool:
