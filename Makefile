@@ -65,7 +65,7 @@ bench: $(VENV)/.ready
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:
-	@tests/system-packages chromium fonts-liberation postgresql
+	@tests/system-packages chromium fonts-liberation postgresql dosfstools
 
 $(VENV)/.ready: pyproject.toml $(PLUGINS:=/pyproject.toml) Makefile
 	$(PYTHON) -m venv $(VENV)

@@ -92,7 +92,7 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
             content["output", output.step] += 1
     for model in client.search_logged_models([found.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"):
         content[("model", model.name, str(model.status), *sorted(model.params.items()))] += 1
-        for metric in model.metrics:
+        for metric in model.metrics or ():
             content["measured", metric.key, metric.step, metric.timestamp, metric.value, metric.dataset_digest] += 1
         folder = _artifact_folder(model.artifact_location, artifacts)
         for path in folder.rglob("*"):

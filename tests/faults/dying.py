@@ -115,10 +115,10 @@ def _burning_clear(clear: Callable[[disk.RunDisk], None], fuse: Fuse) -> Callabl
     return clear_note
 
 
-def _burning(write: Callable[[Path, Any], None], fuse: Fuse) -> Callable[[Path, Any], None]:
+def _burning(write: Callable[..., None], fuse: Fuse) -> Callable[..., None]:
     """Put a step before a write, between its two halves, and behind it."""
 
-    def write_json(path: Path, value: Any) -> None:
+    def write_json(path: Path, value: Any, **how: Any) -> None:
         fuse.at(f"before writing {path.name}")
         replace = Path.replace
 
@@ -128,7 +128,7 @@ def _burning(write: Callable[[Path, Any], None], fuse: Fuse) -> Callable[[Path, 
 
         Path.replace = replace_later
         try:
-            write(path, value)
+            write(path, value, **how)
         finally:
             Path.replace = replace
         fuse.at(f"after writing {path.name}")

@@ -20,7 +20,7 @@ import msgspec
 from mlflow import MlflowClient
 from msgspec import Struct
 
-from tests.faults import content, sink
+from tests.faults import content, mishaps, sink
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.reference import Reference
 from tests.faults.trainer import READY, Spec
@@ -61,7 +61,10 @@ TROUBLES = (
 )
 
 
-_TARGETS = ("trainer", "server", "network", "machine", "sink")
+MISHAPS = ("stranger", "power", "upgrade", "copy")
+"""What happens to the run folder, not to a process; one of them in every second sequence."""
+
+_TARGETS = ("trainer", "server", "network", "machine", "sink", *MISHAPS)
 
 
 class Fault(NamedTuple):
@@ -70,7 +73,8 @@ class Fault(NamedTuple):
     at: float
     """When: as a part of the training's events; beyond 1: during the ``sync`` behind it."""
     target: str
-    """``trainer``, ``server``, ``network``, ``machine``, ``sink``, or a part of a plugin, whose relay it is."""
+    """``trainer``, ``server``, ``network``, ``machine``, ``sink``, one of ``MISHAPS``, or a part of a plugin, whose
+    relay it is."""
     what: str
     lasts: float = 0.0
     """Seconds until it is over."""
@@ -80,6 +84,8 @@ class Fault(NamedTuple):
 
     @property
     def kind(self) -> str:
+        if self.target in MISHAPS:
+            return self.target
         target = self.target if self.target in _TARGETS else "relay"
         status = f" {self.trouble.amount:.0f}" if self.trouble.kind in {"status", "store", "limit"} else ""
         return f"{target} {self.what}{status}"
@@ -110,6 +116,7 @@ class Plan:
                 if deaths[fault.target] > (_MOST_DEATHS if fault.target in parts else 1):
                     continue
             faults.append(fault)
+        faults += _draw_mishap(seed, parts)
         timeout = (
             _SHORT_CALL_TIMEOUT if any("hang" in fault.what or fault.lasts > 2.5 for fault in faults) else _CALL_TIMEOUT
         )
@@ -136,6 +143,15 @@ def _draw(dice: random.Random, parts: Sequence[str]) -> Fault:
         target, at = dice.choice(parts), at * 1.4
     (what,) = dice.choices(["kill", "stall"], [1, 5] if target == "server" else [2, 1])  # a server takes long to start
     return Fault(at, target, what, lasts, pause)
+
+
+def _draw_mishap(seed: int, parts: Sequence[str]) -> list[Fault]:
+    """Draw what happens to the run folder, by dice of its own: the other faults of a seed stay what they are."""
+    dice = random.Random(f"{seed}, the run folder")
+    if dice.random() < 0.5:
+        return []
+    target, at = dice.choice(MISHAPS), dice.random()
+    return [Fault(2.0 if target == "copy" else at, target, dice.choice(parts), pause=dice.choice([0.0, 0.1]))]
 
 
 class Lab:
@@ -206,6 +222,10 @@ class Replay:
         self.plan = Plan.draw(seed, self._parts)
         self.outcome = Outcome(seed)
         self._plugins = plugins
+        self._dice = random.Random(f"{seed}, what happens to files")
+        self._strangers: dict[Path, dict[str, tuple[int, int, int]]] = {}
+        self._copy: RunFolder | None = None
+        self._said_elsewhere = ""
         self._lab = lab
         self._folder = folder
         self._uid = f"sequence-{seed}-{folder.name}"
@@ -306,7 +326,8 @@ class Replay:
     def _inflict(self, fault: Fault) -> None:
         hurt = {
             "trainer": self._hurt_trainer, "server": self._hurt_server, "network": self._hurt_network,
-            "machine": self._come_from_another_machine, "sink": self._hurt_sink,
+            "machine": self._come_from_another_machine, "sink": self._hurt_sink, "power": self._lose_power,
+            "stranger": self._come_beside, "upgrade": self._upgrade,
         }.get(fault.target, self._hurt_relay)  # fmt: skip
         if hurt(fault):
             self.outcome.faults[fault.kind] = self.outcome.faults.get(fault.kind, 0) + 1
@@ -383,6 +404,28 @@ class Replay:
             self.outcome.notes.append(f"{fault.what}: a relay of another machine ends with {code}, and is not busy")
         return True
 
+    def _lose_power(self, _: Fault) -> bool:
+        """Let the machine go down, and the events be gone that its disk has not got."""
+        self._trainer.kill()
+        self._trainer.wait()
+        self._listener.join()
+        last = mishaps.lose_power(self.run, self._parts, self._dice)
+        if last is None or last.hook != "on_run_end":  # the recorder has events of its own, which have numbers, too
+            self._recorded = min(self._recorded, last.seq if last else 0, self._length - 1)
+        return True
+
+    def _come_beside(self, _: Fault) -> bool:
+        """Let another user train in this folder, too."""
+        folder = mishaps.leave_a_strangers_folder(self.run.path.parent, self._dice)
+        self._strangers[folder] = mishaps.listing(folder)
+        return True
+
+    def _upgrade(self, fault: Fault) -> bool:
+        """Let a relay of an older release have delivered what is delivered so far."""
+        pid = mishaps.ask_to_leave(self.run, fault.what)
+        self._wait(lambda: pid is None or relay_pid(self.run, fault.what) != pid, f"the end of {fault.what}'s relay")
+        return mishaps.upgrade(self.run, fault.what)
+
     def _later(self, seconds: float, heal: Callable[[], object]) -> None:
         self._heals.append((time.monotonic() + seconds, heal))
 
@@ -416,13 +459,18 @@ class Replay:
 
     def _sync(self) -> None:
         """Deliver what is pending; a relay that does it may be hurt, too."""
-        late = [fault for fault in self.plan.faults if fault.at > 1]
+        late = [fault for fault in self.plan.faults if fault.at > 1 and fault.target != "copy"]
         hurting = threading.Thread(target=self._hurt_sync, args=(late,))
         self._over = False
         hurting.start()
         deadline = time.monotonic() + _SYNC_PATIENCE
         os.environ[SELECTION] = ",".join(self._plugins)  # else `sync` would import no class that a journal names
+        elsewhere = threading.Thread(target=self._deliver_copy)
         try:
+            if any(fault.target == "copy" for fault in self.plan.faults):
+                self._copy = mishaps.copy_to_another_machine(self.run, self._folder / "copy", self._parts)
+                shutil.rmtree(sink.flags(self._copied_save_dir))
+                elsewhere.start()
             while not (self._is_delivered() and self._has_all()) and time.monotonic() < deadline:
                 may_hang = hurting.is_alive() or any(sink.flags(self._save_dir).iterdir())
                 timeout = self.plan.call_timeout if may_hang else _CALL_TIMEOUT
@@ -430,9 +478,26 @@ class Replay:
                 what = deliver([self.run], settings, busy_wait=_SYNC_PATIENCE, retry=self._is_delivered())
                 self._said = [delivery.note for delivery in what]
         finally:
-            del os.environ[SELECTION]
             self._over = True
             hurting.join()
+            if self._copy:
+                elsewhere.join()
+            del os.environ[SELECTION]
+
+    @property
+    def _copied_save_dir(self) -> Path:
+        return self._folder / "copy" / self._save_dir.name
+
+    def _deliver_copy(self) -> None:
+        """Be the other machine, to which the run folder was copied; it begins when the trackers' runs are made."""
+        while not self._over and not all(self.run.relay(plugin).read_cursor().state for plugin in self._plugins):
+            time.sleep(0.01)
+        copy, deadline = self._copy, time.monotonic() + _SYNC_PATIENCE
+        settings = Settings(linger=self.plan.linger)
+        while any(owed(copy, part).pending for part in self._parts) and time.monotonic() < deadline:
+            for delivery in deliver([copy], settings, busy_wait=_SYNC_PATIENCE):
+                self.outcome.faults["copy"] = 1
+                self._said_elsewhere = delivery.note
 
     def _hurt_sync(self, faults: list[Fault]) -> None:
         for fault in faults:
@@ -460,6 +525,7 @@ class Replay:
         outcome = self.outcome
         for flag in sink.flags(self._save_dir).iterdir():
             outcome.faults[f"sink {flag.name}"] -= 1  # there was no occasion
+        self._judge_folders()
         calls = read_calls(self.run.journal)
         missing = set(range(1, self._recorded + 1)) - {call.seq for call in calls}
         if missing:
@@ -492,6 +558,20 @@ class Replay:
             outcome.notes += [f"{plugin}: lost {content.describe(lost)}"] if lost else []
             outcome.notes += [f"{plugin}: too much: {content.describe(doubled)}"] if doubled else []
 
+    def _judge_folders(self) -> None:
+        """See that another user's folder is as it was, and that a copy of the run is delivered, too."""
+        for folder, before in self._strangers.items():
+            if mishaps.listing(folder) != before:
+                self.outcome.notes.append(f"{folder} of another user was changed")
+        for part in self._parts if self._copy else ():
+            if left := owed(self._copy, part).pending:
+                self.outcome.pending += left
+                self.outcome.notes.append(f"{part}, copied: not delivered, {self._said_elsewhere}")
+        if self._copy and sink.NAME in self._plugins:
+            lost, doubled = content.difference(content.clean_sink(self._copy), content.of_sink(self._copied_save_dir))
+            self.outcome.lost += sum(lost.values())
+            self.outcome.doubled += sum(doubled.values())
+
     def _contents(self, plugin: str) -> tuple[content.Content, content.Content]:
         if plugin == sink.NAME:
             return content.clean_sink(self.run), content.of_sink(self._save_dir)
@@ -499,7 +579,13 @@ class Replay:
             clean = content.clean_tensorboard(self.run, self._folder / "clean")
             return clean, content.of_tensorboard(self._save_dir)
         clean = content.clean_mlflow(self.run, self._lab.clean)
-        return clean, content.of_mlflow(self._lab.client, self._uid, self._uid, self._lab.server.artifacts)
+        found = content.of_mlflow(self._lab.client, self._uid, self._uid, self._lab.server.artifacts)
+        if self._copy:  # the tag has the folder of the machine that was there last
+            own, other = (
+                ("tag", "tracking_hooks.save_dir", str(path)) for path in (self._save_dir, self._copied_save_dir)
+            )
+            found[own] += found.pop(other, 0)
+        return clean, found
 
 
 def parts_of(plugins: Sequence[str]) -> list[str]:

@@ -101,7 +101,7 @@ class RunDisk:
 
     def save_cursor(self, cursor: Cursor) -> None:
         """Replace the cursor, and let go what nobody needs any more."""
-        write_json(self._relay.cursor, cursor)
+        write_json(self._relay.cursor, cursor, durable=True)
         self.sweep.now_and_then()
 
     def save_aside(self, events: list[SetAside]) -> None:

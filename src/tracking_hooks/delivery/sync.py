@@ -136,7 +136,11 @@ class _Round:
             return result
         # Another relay may have delivered it meanwhile.
         is_done = not self._retry and not _is_worth_a_try(folder, label, state.owed(folder, label))
-        code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
+        try:
+            code = DELIVERED if is_done else self._workers.deliver(folder, label, plugin)
+        except OSError as error:  # a disk that is full or cannot be written
+            result.note = str(error)
+            return result
         owed = state.owed(folder, label)
         result.delivered = owed.delivered - job.before
         result.aside = owed.aside

@@ -92,12 +92,16 @@ class Workers:
         self._workers: dict[str, _Worker] = {}
 
     def deliver(self, folder: RunFolder, label: str, plugin: str) -> int:
-        """Deliver what there is of a run; return the relay's exit code, or that of a process that died over it."""
+        """Deliver what there is of a run; return the relay's exit code, or that of a process that died over it.
+
+        :raises OSError: if the relay's files cannot be written
+        """
         if not hasattr(socket, "AF_UNIX"):
             return self._deliver_alone(folder, label)
         name = plugins.first_part(plugin)
         files = folder.relay(label)
         files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.log.touch(0o600)  # the process would die over it
         if name not in self._workers:
             self._workers[name] = _Worker(files.log)
         settings = self._settings

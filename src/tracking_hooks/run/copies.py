@@ -68,7 +68,7 @@ def keep(folder: RunFolder, file: File) -> bool:
     :raises OSError: if it is outside of the root folder, and cannot be copied either
     """
     target = place(folder, file)
-    if file.path.is_relative_to(folder.files) or target.exists():
+    if file.path.is_relative_to(folder.files) or _is_whole(target, file):
         return True
     if _link(file.path, target) or _share(file.path, target):
         return True
@@ -76,6 +76,13 @@ def keep(folder: RunFolder, file: File) -> bool:
         _copy(file.path, target)
         return True
     return not file.path.exists()  # a copy would not do either
+
+
+def _is_whole(copy: Path, file: File) -> bool:
+    """Whether a copy is there; one that a power failure has left empty is removed."""
+    if copy.exists() and copy.stat().st_size != file.size:
+        copy.unlink(missing_ok=True)
+    return copy.exists()
 
 
 def identity(file: File) -> tuple[str, str]:
@@ -100,7 +107,7 @@ def copy_owed(folder: RunFolder) -> None:
     """
     for file in _owed(folder):
         target = place(folder, file)
-        if target.exists():
+        if _is_whole(target, file):
             if target.stat().st_nlink > 1:
                 _copy(target, target)
         elif not is_outside(folder, file) and file.path.is_file() and file.path.stat().st_size == file.size:

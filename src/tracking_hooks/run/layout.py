@@ -130,13 +130,16 @@ def _decode_path(kind: type, value: object) -> object:
     return kind(value)
 
 
-def write_json(path: Path, value: Struct) -> None:
-    """Replace a file in one step, readable by its owner only."""
+def write_json(path: Path, value: Struct, *, durable: bool = False) -> None:
+    """Replace a file in one step, readable by its owner only; ``durable``: also where the power fails in between."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     fd = portable.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(fd, "wb") as file:
         # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
         file.write(json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     portable.replace(draft, path)
 
 
@@ -199,12 +202,9 @@ class RelayFolder:
         return found.events if found else []
 
     def write_aside(self, events: list[SetAside]) -> None:
-        """Replace the list of the events that are set aside.
-
-        :raises OSError: if it cannot be written
-        """
+        """Replace the list of the events that are set aside; raises OSError if it cannot be written."""
         if events or self.set_aside.exists():
-            write_json(self.set_aside, AsideFile(events=events))
+            write_json(self.set_aside, AsideFile(events=events), durable=True)
 
 
 class RunFolder:

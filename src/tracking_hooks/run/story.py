@@ -11,6 +11,7 @@ from msgspec import Struct
 from tracking_hooks.events import DONE, Plan, SaveCheckpoint, Status
 from tracking_hooks.run import journal
 from tracking_hooks.run.journal import Head, Journal
+from tracking_hooks.run.layout import Cursor, read_json
 
 _TOLD_BY = frozenset(
     {"on_run_start", "on_run_end", "on_epoch_start", "on_epoch_end", "on_checkpoint_saved", "on_action"}
@@ -106,6 +107,7 @@ def reopen(path: Path, story: Story | None = None) -> tuple[Journal, Story]:
     :param story: what was read of it, which is gone on with, too; by default it is read from the beginning
     :raises JournalError, OSError: if it cannot be read or written
     """
+    reached = _fill_up(path)
     log = Journal.open_behind(path)
     try:
         if story is None:
@@ -115,5 +117,19 @@ def reopen(path: Path, story: Story | None = None) -> tuple[Journal, Story]:
     except BaseException:
         log.close()
         raise
-    log.seq = story.seq
+    log.seq = max(story.seq, reached)
     return log, story
+
+
+def _fill_up(path: Path) -> int:
+    """See that a journal reaches as far as relays have read it; return the number of the last event that they had.
+
+    After a power failure the end of it may be missing, on a disk that says too early that it has written. What is
+    appended has to stand behind the marks of the relays, and to have numbers of its own.
+    """
+    cursors = [cursor for file in path.parent.glob("relays/*/cursor.json") if (cursor := read_json(file, Cursor))]
+    missing = max((cursor.offset for cursor in cursors), default=0) - path.stat().st_size
+    if missing > 0:
+        with path.open("ab") as file:
+            file.write(b"\n" + b"\n".rjust(missing - 1))  # one damaged line, for those who have not come so far
+    return max((cursor.seq for cursor in cursors), default=0)
