@@ -1,6 +1,7 @@
 """What a tracker holds, as plain data: a bag of points, so that what stands twice counts twice.
 
-Every point is a tuple that begins with its kind. What was lost or doubled is then a subtraction.
+Every point is a tuple that begins with its kind. What was lost or doubled is then a subtraction. The words by which a
+tracker says what it lacks are left out: a journal that is played without a relay lacks nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tests.support.runs import read_calls
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import play
+from tracking_hooks_mlflow import incomplete
+from tracking_hooks_mlflow.note import DESCRIPTION
 from tracking_hooks_mlflow.run import RUN_UID
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
@@ -39,7 +42,7 @@ def of_tensorboard(logdir: Path) -> Content:
                 content["version", event.file_version] += 1
             elif kind == "session_log":
                 content["session", event.session_log.status, event.step, event.wall_time] += 1
-            for value in event.summary.value:
+            for value in (value for value in event.summary.value if value.tag != "incomplete"):
                 content[(*_tensorboard_value(value), event.step, event.wall_time)] += 1
     return content
 
@@ -77,7 +80,9 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
         content["run", run.info.run_name] += 1
         content["status", run.info.status, run.info.start_time, run.info.end_time] += 1
         content.update(("param", *item) for item in run.data.params.items())
-        content.update(("tag", *item) for item in run.data.tags.items() if item[0] != _TABLES)
+        tags = {key: value for key, value in run.data.tags.items() if not key.startswith((_TABLES, incomplete.TAG))}
+        tags[DESCRIPTION] = incomplete.completed(tags.get(DESCRIPTION, ""), {})
+        content.update(("tag", *item) for item in tags.items())
         content.update(("table", *sorted(item.items())) for item in json.loads(run.data.tags.get(_TABLES, "[]")))
         for key in run.data.metrics:
             for point in client.get_metric_history(run.info.run_id, key):
