@@ -71,6 +71,8 @@ class Reference:
         """Give a replay files of its own: whoever ends a killed run looks for them in its ``save_dir``."""
         shutil.copytree(self.save_dir, save_dir)
         shutil.copytree(self.copies, run.files)
+        for log in run.files.glob("*.log"):
+            log.rename(save_dir / log.name)  # among the copies, it would go as soon as every tracker has it
 
     def moved_to(self, save_dir: Path, run: RunFolder) -> list[Call]:
         """Return the calls with the paths of the files of a replay."""
@@ -82,7 +84,8 @@ class Reference:
                 if file.path.is_relative_to(self.recorded_in):
                     path = save_dir / file.path.relative_to(self.recorded_in)
                 else:
-                    path = run.files / f"{file.digest}{file.path.suffix}"
+                    folder = save_dir if file.path.suffix == ".log" else run.files
+                    path = folder / f"{file.digest}{file.path.suffix}"
                 changes = {"path": path}
                 if file.digest is not None:
                     changes["size"], changes["digest"] = files.digest(path)

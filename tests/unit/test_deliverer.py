@@ -247,3 +247,13 @@ def test_an_event_that_is_tried_again_and_not_confirmed_keeps_no_new_one_back():
         world.now += 3
     assert process.deliverer.cursor.seq <= last
     assert process.deliverer.offset == world.end
+
+
+def test_the_time_for_which_a_tracker_is_down_is_none_that_it_has_had_to_confirm():
+    """The first event meets an outage for longer than a confirmation is waited for; the second is at fault."""
+    world = make_world(lag=3, events=1)
+    poison(world, 1, "outage", "flush", times=4)
+    seq = world.append("on_epoch_end", {"epoch": 1, "metrics": {"loss": 1.0}})
+    poison(world, seq, "state")
+    deliver(world)
+    assert list(aside(world)) == [seq]

@@ -56,6 +56,10 @@ class Batches:
             self._waited_for = (safe, given), now
         return now - self._waited_for[1] <= PATIENCE
 
+    def fall_back(self) -> None:
+        """Wait anew for what is given again: the instance that was waited for is gone."""
+        self._waited_for = ((0, 0), 0.0)
+
     def note(self, stretch: Inflight) -> Inflight:
         """Return what is noted while a stretch is on its way."""
         is_suspect = self._suspects.start <= stretch.start < self._suspects.end

@@ -281,6 +281,7 @@ class Deliverer:
         self._current.discard()
         self._late = None
         self._ledger.fall_back()
+        self._batches.fall_back()
         self._disk.clear_note()
 
 
