@@ -55,7 +55,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="Longest wait for the check of the plugins before the first epoch, in seconds.")
     ] = 60.0
     exit_wait: Annotated[
-        float, Meta(ge=0, description="Longest wait for delivery when the process ends, in seconds.")
+        float,
+        Meta(ge=0, description="Longest wait for delivery when the process ends, and for copies of files, in seconds."),
     ] = 60.0
     linger: Annotated[
         float,

@@ -33,7 +33,7 @@ def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, f
     For a machine without a network. Packed are the runs that some tracker has not received completely: their journals
     and the files that their events name, with secrets masked as they were recorded. Carry the file to a machine with a
     network, and call `tracking-hooks unpack` there. PATHS are training folders, run folders, or folders above them.
-    Without PATHS, all runs of this user on this machine are packed.
+    Without PATHS, all runs of this user on this machine are considered.
 
     What is packed counts as delivered here. If the file is lost, pack again with --all, or deliver from here after
     `tracking-hooks pack --forget`. Pack a run that goes on again later: the new pack extends what was unpacked.

@@ -18,9 +18,10 @@ from tracking_hooks.run.layout import RunFolder
 def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
     """Free disk space: remove delivered run folders.
 
-    A run folder is removed if every tracker has received the whole run, or if what is missing was packed up. Runs with
-    events that are pending or set aside are kept. So are runs whose journal cannot be read, unless the process died
-    before it wrote the first line.
+    A run folder is removed if every tracker has received the whole run, or if what is missing was packed or given up
+    (sync --forget). A run that went to no tracker is removed, too. Runs with events that are pending or set aside are
+    kept. So are runs whose journal cannot be read, unless the process died before it wrote the first line.
+
     The folders of the trainings are not touched. A run whose folder was removed cannot be replayed into another
     tracker.
     """

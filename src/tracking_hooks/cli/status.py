@@ -51,7 +51,7 @@ class _Run(Struct, frozen=True):
 
 @click.command("status")
 @run_paths.argument
-@click.option("--set-aside", is_flag=True, help="List the events that a tracker did not take, each with the reason.")
+@click.option("--set-aside", is_flag=True, help="List what a tracker or the journal lacks, each event with the reason.")
 def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
     """Show what each tracker has received, and what is pending.
 
@@ -76,16 +76,23 @@ def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
 def _look(folder: RunFolder) -> _Run:
     if known := index.delivered(folder):
         owed = {label: state.nothing_owed(events) for label, events in known.events.items()}
-        return _Run(folder.uid, known.name, known.status, [_Delivery(label, what, []) for label, what in owed.items()])
+        deliveries = [_Delivery(label, what, []) for label, what in owed.items()]
+        return _Run(folder.uid, known.name, known.status, _with_size(folder, deliveries))
     try:
         head, story = read(folder.journal)
         owed = {label: state.owed(folder, label) for label in state.labels(folder)}
     except (journal.JournalError, OSError) as error:
         return _Run(folder.uid, "", "unreadable", error=str(error))
     deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
+    status, forgotten = _status(folder, story), state.forgotten(folder)
+    return _Run(folder.uid, head.run.name, status, _with_size(folder, deliveries), forgotten)
+
+
+def _with_size(folder: RunFolder, deliveries: list[_Delivery]) -> list[_Delivery]:
+    """Note with the first delivery what disk the run takes, if it is worth a word."""
     if deliveries and (held := copies.held(folder)) > _LITTLE:
         deliveries[0].notes.append(f"the run folder holds {held / 1e6:.1f} MB")
-    return _Run(folder.uid, head.run.name, _status(folder, story), deliveries, state.forgotten(folder))
+    return deliveries
 
 
 def _paragraph(run: _Run) -> Iterator[str]:
