@@ -582,3 +582,46 @@ def _later(what):
 def test_the_places_of_trackers_are_noted_down(record_run):
     run = record_run()
     assert msgspec.json.decode(run.folder.journal.read_bytes().splitlines()[0])["places"] == {}
+
+
+def test_a_file_that_is_replaced_while_it_is_delivered_is_given_again(record_run, make_plugin, tmp_path):
+    plugin = make_plugin(
+        f"""
+        class Plugin(Notes):
+            @hookimpl
+            def on_checkpoint_saved(self, checkpoint, seq):
+                tries = Path({str(tmp_path / "tries")!r})
+                is_first = checkpoint.digest and not tries.exists()
+                if checkpoint.digest:
+                    with tries.open("a") as file:
+                        print(seq, file=file)
+                if is_first:
+                    draft = checkpoint.path.with_name("draft")
+                    draft.write_bytes(checkpoint.path.read_bytes())
+                    draft.replace(checkpoint.path)  # as a later training has links turned into copies
+        """
+    )
+    run = record_run(plugin)
+    final = [call.seq for call in run.calls() if call.hook == "on_checkpoint_saved" and call.args["checkpoint"].digest]
+    assert run.relay(plugin) == DELIVERED
+    assert [int(seq) for seq in lines(tmp_path / "tries")] == [final[0], *final]
+    assert not run.set_aside(plugin)
+
+
+def test_words_about_what_is_missing_that_hang_cost_nothing_else(record_run, make_plugin):
+    plugin = make_plugin(
+        """
+        class Plugin(Notes):
+            @hookimpl
+            def on_epoch_end(self, epoch):
+                if epoch == 2:
+                    raise Rejected("no room for it")
+
+            @hookimpl
+            def report_missing(self):
+                threading.Event().wait()
+        """
+    )
+    run = record_run(plugin)
+    assert start_relay(run.folder, plugin, Settings(call_timeout=1.0)).wait(60) == DELIVERED
+    assert read_json(run.folder.relay(plugin).health, Health).state == "ready"

@@ -72,3 +72,17 @@ def test_the_end_of_an_older_run_does_not_take_the_folder_back(folder, save_dir)
     write_pointer(other, save_dir, 3, {}, of_another=True)
     write_pointer(folder, save_dir, 1, {})
     assert read_json(save_dir / POINTER, Pointer).uid == other.uid
+
+
+def test_a_copy_that_is_recorded_is_not_written_again(tmp_path):
+    """A relay may just be reading it, and the disk may be full."""
+    folder = RunFolder.beside(tmp_path / "train", "20260101-000000-aaaaaaaa")
+    folder.create()
+    table = tmp_path / "results.csv"
+    table.write_text("epoch,loss")
+    first, before = files.config(folder, table, "a").path, None
+    before = first.stat()
+    assert files.config(folder, table, "b").path == first
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    first.write_text("torn")
+    assert files.config(folder, table, "c").path.read_text() == "epoch,loss"

@@ -641,3 +641,61 @@ def test_a_run_that_cannot_be_read_is_skipped(record_run, notes, cli, tmp_path):
     assert "Packed 1 run" in done.output
     assert good.folder.uid in done.output
     assert sample_run(tmp_path).uid not in done.output
+
+
+def test_a_copy_is_not_delivered_to_what_was_taken_off_the_run_and_goes_where_it_was_redirected_to(
+    record_run, notes, make_plugin, cli, tmp_path, there
+):
+    plugin = make_plugin("class Plugin(Notes): pass")
+    run = record_run(notes, plugin)
+    state.forget(run.folder, plugin)
+    elsewhere = layout.Replay(plugin=notes, destination={"file": str(tmp_path / "elsewhere")})
+    run.folder.relay(notes).path.mkdir(parents=True)
+    layout.write_json(run.folder.relay(notes).destination, elsewhere)
+    file = packed(cli, run.save_dir, into=tmp_path / "pack.tar.gz")
+    cli("unpack", file, "--into", there())
+    copy = RunFolder(tmp_path / "there/.tracking-hooks" / run.folder.uid)
+    assert (state.labels(copy), state.forgotten(copy)) == ([notes], [plugin])
+    assert copy.replays() == {notes: elsewhere}
+
+
+def test_a_pack_that_is_unpacked_beside_its_source_takes_nothing_from_it(record_run, notes, cli, tmp_path):
+    run = record_run(notes)
+    index.enter(run.folder)
+    file = packed(cli, run.save_dir, into=tmp_path / "pack.tar.gz")
+    done = cli("unpack", file, "--into", tmp_path / "there")
+    assert done.exit_code == 0, done.output
+    assert f"the run itself is in {run.folder.path}" in done.output
+    assert [one.path for one in index.all_runs()] == [run.folder.path]
+
+
+def test_what_was_packed_is_not_delivered_from_its_source_for_want_of_a_word(record_run, make_plugin, cli, tmp_path):
+    plugin = make_plugin("""
+        class Plugin(Notes):
+            @hookimpl
+            def on_run_start(self):
+                raise Rejected("not here")
+
+            @hookimpl
+            def report_missing(self): ...
+        """)
+    run = record_run(plugin)
+    run.folder.relay(plugin).path.mkdir(parents=True)
+    first = next(journal.read(run.folder.journal, journal.read_head(run.folder.journal)[1]))
+    run.folder.relay(plugin).write_aside(
+        [SetAside(seq=1, start=first.start, end=first.end, hook="on_run_start", reason="not here")]
+    )
+    packed(cli, run.save_dir, into=tmp_path / "pack.tar.gz")
+    assert cli("sync", run.save_dir).output.splitlines()[-2].startswith("Nothing is pending")
+    assert not run.notes.exists()
+
+
+def test_two_that_unpack_at_once_do_not_write_the_same_events_twice(record_run, notes, cli, tmp_path):
+    run = record_run(notes)
+    file = packed(cli, run.save_dir, into=tmp_path / "pack.tar.gz")
+    cli("unpack", file, "--into", tmp_path / "there")
+    lock = Lock(RunFolder(tmp_path / "there/.tracking-hooks" / run.folder.uid).lock)
+    lock.take()
+    with pytest.raises(PackError, match="is being recorded or unpacked"):
+        unpack(file, tmp_path / "there")
+    lock.release()

@@ -295,3 +295,11 @@ assert Lock(Path(sys.argv[1])).acquire()
 print("taken", flush=True)
 sys.stdin.read()
 """
+
+
+def test_a_resume_that_comes_to_nothing_leaves_a_replay_that_was_added_before(train, installed, save_dir):
+    first = train(epochs=[1])
+    label = first.folder.add_replay("notes", {"file": str(save_dir / "there")})
+    there = Capture(destination={"file": str(save_dir / "there")})
+    train(captures={"notes": there}, resumed=True, begin=False, end="failed")
+    assert list(first.folder.replays()) == [label]

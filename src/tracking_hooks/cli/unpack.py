@@ -55,6 +55,11 @@ def command(file: Path, into: Path, assignments: tuple[str, ...]) -> None:
         raise click.ClickException(f"{file} cannot be unpacked into {into}: {error}") from None
     for arrival in arrivals:
         click.echo(f"{arrival.folder.uid}  {_what_came(arrival)}")
+        if source := index.is_elsewhere(arrival.folder):
+            click.echo(
+                f"{arrival.folder.uid}  `sync` finds it by its path only: the run itself is in {source}", err=True
+            )
+            continue
         try:
             index.enter(arrival.folder)
         except OSError as error:

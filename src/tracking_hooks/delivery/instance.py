@@ -11,7 +11,8 @@ import pluggy
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.shelf import file_of
 from tracking_hooks.delivery.watchdog import Watchdog
-from tracking_hooks.events import Action, Destination, Missing, Run, State
+from tracking_hooks.events import Action, Destination, Missing, Run, State, Unavailable
+from tracking_hooks.run import copies
 from tracking_hooks.run.encoding import plain
 from tracking_hooks.run.journal import EVENTS, Call
 
@@ -52,7 +53,7 @@ class PluginInstance:
 
     def give(self, call: Call, args: Mapping[str, Any], state: State) -> None:
         """Call the event's hook, and ``on_event``."""
-        file = file_of(call)
+        file, before = file_of(call), _identity(args)
         more = (file.size or 0) / _BYTES_PER_SECOND if file else 0.0
         about = {**self._about, "state": state, "time": call.time, "seq": call.seq}
         with self._watchdog.watching(f"{self._name}, {call.hook}", more):
@@ -60,6 +61,8 @@ class PluginInstance:
                 getattr(self._hooks, call.hook)(**args, **about)
             if self._hooks.on_event.get_hookimpls():
                 self._hooks.on_event(hook=call.hook, args=plain(args), **about)
+        if before and _identity(args) not in (before, None):  # a later training writes into the same folder
+            raise Unavailable("a file was replaced while it was delivered: it is given again", only_this_run=True)
 
     def flush(self, state: State) -> int | None:
         """Call its ``flush``.
@@ -87,3 +90,12 @@ class PluginInstance:
         """Call its ``report_missing``."""
         with self._watchdog.watching(f"{self._name}, report_missing"):
             self._hooks.report_missing(**self._about, missing=list(missing), time=time, state=state)
+
+
+def _identity(args: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return what tells a final file from what is put or written in its place; None if there is none."""
+    try:
+        found = file.path.stat() if (file := copies.of_call(args)) else None
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found else None

@@ -81,7 +81,7 @@ class Relay:
         self._loaded: pluggy.PluginManager | None = None
         self._has_begun = False  # the first part of the plugin
         self._given, self._idle_since = 0, time.monotonic()
-        self._is_waiting = False
+        self._is_waiting = self._is_reporting = False
         self._leave_by: float | None = None
 
     def run(self) -> int:
@@ -179,6 +179,7 @@ class Relay:
             return None  # perhaps another relay is at it
         if self._is_over(running):
             if not self.deliverer.is_unconfirmed:
+                self._is_reporting = True
                 reporting.report(self.folder, self.label, self.deliverer)
                 return DELIVERED
             if self._patience.waited > _CONFIRMATION:
@@ -241,6 +242,8 @@ class Relay:
     def _give_up_call(self, sentence: str) -> None:
         """Leave word before the watchdog ends this process; a call that hangs is not the event's fault."""
         self._disk.clear_note()
+        if self._is_reporting:
+            os._exit(DELIVERED)  # these words cost nothing else; `sync` tries them again
         self._condition.say("down", sentence)
 
     # -- outages ----------------------------------------------------------------------------------------------
@@ -266,22 +269,9 @@ class Relay:
         if self._drain:
             return self._patience.waited > _DRAIN_PATIENCE
         # Of many runs against a dead server, only the last one's relay lingers.
-        return not running and (self._patience.waited > self.settings.linger or self._has_successor())
-
-    def _has_successor(self) -> bool:
-        home = self.folder.path.parent
-        later = sorted((path for path in home.iterdir() if path.name > self.folder.uid and path.is_dir()), reverse=True)
-        return any(self._is_at_the_same_place(folder) for folder in map(RunFolder, later))
-
-    def _is_at_the_same_place(self, folder: RunFolder) -> bool:
-        """Whether another run keeps a relay that waits for this tracker."""
-        try:
-            head, _ = journal.read_head(folder.journal)
-            return (state.is_running(folder) or state.has_relay(folder, self.label)) and self.target.place == Target.of(
-                folder, self.label, head
-            ).place
-        except (journal.JournalError, OSError):
-            return False
+        return not running and (
+            self._patience.waited > self.settings.linger or _has_successor(self.folder, self.label, self.target.place)
+        )
 
     @property
     def wants_a_process_for_each_run(self) -> bool:
@@ -308,3 +298,19 @@ def _end_orphan(folder: RunFolder) -> bool:
 def _is_resumed(folder: RunFolder) -> bool:
     # Its first event may be minutes away. On another machine, nothing tells before that.
     return state.is_running(folder, silence=0)
+
+
+def _has_successor(folder: RunFolder, label: str, place: str) -> bool:
+    """Whether a later run in the same folder keeps a relay that waits for the same tracker."""
+    home = folder.path.parent
+    later = sorted((path for path in home.iterdir() if path.name > folder.uid and path.is_dir()), reverse=True)
+    return any(_is_at(other, label, place) for other in map(RunFolder, later))
+
+
+def _is_at(folder: RunFolder, label: str, place: str) -> bool:
+    try:
+        head, _ = journal.read_head(folder.journal)
+        is_there = state.is_running(folder) or state.has_relay(folder, label)
+        return is_there and place == Target.of(folder, label, head).place
+    except (journal.JournalError, OSError):
+        return False

@@ -187,7 +187,7 @@ def _jobs(folder: RunFolder, *, retry: bool) -> list[_Job]:
 
 def _is_worth_a_try(folder: RunFolder, label: str, owed: state.Owed) -> bool:
     """Whether there is hope for something to deliver, or something to say of what is missing."""
-    return owed.is_worth_a_try or missing.unreported(folder, label) is not None
+    return owed.is_worth_a_try or (not owed.packed and missing.unreported(folder, label) is not None)
 
 
 class Watcher:

@@ -65,6 +65,7 @@ def _is_to_look_at(folder: RunFolder) -> bool:
     """Whether something is pending, or all is delivered, which the adopter notes; not what waits for the user."""
     try:
         owed = [state.owed(folder, label) for label in state.labels(folder)]
-        return any(what.is_pending for what in owed) or not any(what.aside for what in owed)
+        stays = state.forgotten(folder) or any(what.aside or what.packed for what in owed)
+        return any(what.is_pending for what in owed) or not stays
     except (JournalError, OSError):
         return False  # it cannot be read: `status` says so

@@ -110,13 +110,15 @@ def _go_on(
     firsts = {}
     added: list[str] = []
     try:
+        before = folder.replays()
         resumption.take_over(folder)
         for name, capture in captures.items():
             known = None if state.is_forgotten(folder, name) else head.plugins.get(name)
             label = name
             if known is None:
                 label = folder.add_replay(name, capture.destination, capture.place)
-                added.append(label)
+                if label not in before:
+                    added.append(label)
             elif known != capture.destination and first_part(name) == name:
                 complain(f"{name} goes on where this run was begun, not where a new one would go: {known}")
             by_label[label] = capture

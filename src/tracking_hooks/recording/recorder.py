@@ -172,7 +172,7 @@ class Recorder:
         if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
             self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
             return
-        self._finals.keep(args)
+        self.complain.guard(lambda: self._finals.keep(args), f"keeping the file of {hook}")
         self._writer.append(hook, args)
         self.supervisor.recorded(hook, self._opened.journal.seq)
 

@@ -80,9 +80,13 @@ def keep(folder: RunFolder, file: File) -> bool:
 
 def _is_whole(copy: Path, file: File) -> bool:
     """Whether a copy is there; one that a power failure has left empty is removed."""
-    if copy.exists() and copy.stat().st_size != file.size:
-        copy.unlink(missing_ok=True)
-    return copy.exists()
+    try:
+        if copy.stat().st_size == file.size:
+            return True
+    except FileNotFoundError:
+        return False
+    copy.unlink(missing_ok=True)
+    return False
 
 
 def identity(file: File) -> tuple[str, str]:
@@ -211,7 +215,7 @@ def _recorded(folder: RunFolder, offset: int) -> Iterator[tuple[Entry, File]]:
 
 
 def _stays(path: Path) -> bool:
-    return path.name == CONSOLE or (path.suffix in TEXTS and path.stat().st_size <= LARGE)
+    return path.suffix == Path(CONSOLE).suffix or (path.suffix in TEXTS and path.stat().st_size <= LARGE)
 
 
 def _link(source: Path, target: Path) -> bool:

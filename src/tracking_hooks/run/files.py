@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from msgspec import structs
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
-from tracking_hooks.run import copies
+from tracking_hooks.run import copies, portable
 from tracking_hooks.run.copies import LARGE, TEXTS
 from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.story import Story
@@ -94,8 +95,11 @@ def _snapshot(folder: RunFolder, path: Path) -> Path:
     data = redact.text(content).encode("utf-8", errors="surrogateescape")
     folder.files.mkdir(mode=0o700, exist_ok=True)
     copy = folder.files / f"{hashlib.sha256(data).hexdigest()}{path.suffix}"
-    copy.touch(mode=0o600)
-    copy.write_bytes(data)
+    if not copy.exists() or copy.stat().st_size != len(data):  # one that is there may just be delivered
+        draft = copy.with_name(f".{copy.name}.{os.getpid()}.part")
+        draft.touch(mode=0o600)
+        draft.write_bytes(data)
+        portable.replace(draft, copy)
     return copy
 
 

@@ -68,6 +68,13 @@ def enter(folder: RunFolder) -> None:
     _delivered(folder).unlink(missing_ok=True)
 
 
+def is_elsewhere(folder: RunFolder) -> Path | None:
+    """Return where else this user has a run of the same uid, if its folder is there: the source of a copy."""
+    entry = read_json(index_folder() / f"{folder.uid}.json", Entry) or read_json(_delivered(folder), Entry)
+    is_other = entry is not None and not _is_same(entry.folder, folder.path) and entry.is_there()
+    return entry.folder if entry and is_other else None
+
+
 def runs(index: Path) -> Iterator[RunFolder]:
     """Return the runs that an index has to look at and that are still there, oldest first."""
     for file in sorted(index.glob("*.json")):
@@ -152,7 +159,7 @@ def note_delivered(folder: RunFolder) -> None:
         what = Delivered(size=told.end, name=head.run.name, status=told.status or "never began", events=events)
         _write(structs.replace(entry, delivered=what), index_folder() / _DELIVERED)
         file.unlink(missing_ok=True)
-        if state.is_running(folder):  # it is resumed, and was entered before we took it out
+        if state.is_running(folder) or state.labels(folder) != [*owed]:  # resumed or replayed before we took it out
             enter(folder)
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from tracking_hooks.events import Missing
-from tracking_hooks.run import journal
+from tracking_hooks.run import journal, receipt
 from tracking_hooks.run.journal import Entry
 from tracking_hooks.run.layout import Cursor, RelayFolder, RunFolder, SetAside, read_json, write_json
 
@@ -47,8 +47,10 @@ def unreported(folder: RunFolder, label: str) -> list[Missing] | None:
     :raises JournalError, OSError: if it cannot be read
     """
     found = missing(folder, label)
-    said = read_json(_file(folder.relay(label)), Reported) or Reported()
-    return None if found == said.missing else found
+    said = read_json(_file(folder.relay(label)), Reported)
+    if said is None and receipt.is_from_a_pack(folder):  # what was said for its source is not known
+        return found
+    return None if found == (said or Reported()).missing else found
 
 
 def note_reported(files: RelayFolder, said: list[Missing]) -> None:

@@ -31,21 +31,28 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
         return True  # another relay is just doing it
     try:
         Heart(folder.heartbeat).beat()  # for relays on other machines that the lock does not reach
-        return write_end(folder)
+        has_written, is_kept = write_end(folder)
     finally:
         lock.release()
+    if not is_kept:  # after the lock is given back: a resume waits for it
+        with suppress(OSError):  # nothing is lost yet
+            copies.copy_owed(folder)
+    return has_written
 
 
-def write_end(folder: RunFolder) -> bool:
-    """Do what ``end_orphan`` does where the run's lock is held."""
+def write_end(folder: RunFolder) -> tuple[bool, bool]:
+    """Do what ``end_orphan`` does where the run's lock is held.
+
+    :returns: whether the journal has to be looked at again, and whether its files are kept: else they are to be copied
+    """
     head, story = read(folder.journal)
     if not story.is_open:
-        return False
+        return False, True
     kinds = Settings(checkpoints=head.checkpoints).checkpoint_rule().kinds
     log, story = reopen(folder.journal, story)
     try:
         if not story.is_open:
-            return True  # nothing but its newline was missing to the end
+            return True, True  # nothing but its newline was missing to the end
         left = files.final_files(folder, head.run.save_dir, story, kinds, complain=logger.warning)
         known = copies.latest(folder)
         is_kept = True
@@ -59,10 +66,7 @@ def write_end(folder: RunFolder) -> bool:
         log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})
     finally:
         log.close()
-    if not is_kept:
-        with suppress(OSError):  # nothing is lost yet
-            copies.copy_owed(folder)
-    return True
+    return True, is_kept
 
 
 def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:

@@ -94,7 +94,7 @@ def pack(parcels: Iterable[Parcel], path: Path) -> Manifest:
     contents: dict[str, Content] = {}
     sources: dict[str, Path] = {}
     for parcel in parcels:
-        uid = parcel.folder.uid
+        uid, replays = parcel.folder.uid, parcel.folder.replays()
         sources[packfile.journal_name(uid)] = parcel.folder.journal
         for content, place in parcel.files.values():
             contents[content.sha256] = content
@@ -105,7 +105,9 @@ def pack(parcels: Iterable[Parcel], path: Path) -> Manifest:
                 journal=Content(sha256=_digest(parcel.folder.journal, parcel.size), size=parcel.size),
                 events=parcel.events,
                 files=list(parcel.files),
-                replays=[replay for label, replay in parcel.folder.replays().items() if "@" in label],
+                replays=[replay for label, replay in replays.items() if "@" in label],
+                redirects=[replay for label, replay in replays.items() if "@" not in label],
+                forgotten=state.forgotten(parcel.folder),
             )
         )
     manifest = Manifest(format=packfile.FORMAT, created=time.time(), runs=runs, files=list(contents.values()))

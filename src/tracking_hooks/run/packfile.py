@@ -60,6 +60,10 @@ class PackedRun(Struct, frozen=True, kw_only=True):
     """The files that its events name."""
     replays: list[Replay] = []
     """Destinations that were added to it."""
+    redirects: list[Replay] = []
+    """Destinations that stand in the place of recorded ones."""
+    forgotten: list[str] = []
+    """Recorded plugins that it is not delivered to any more."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

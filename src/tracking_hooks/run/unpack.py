@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks.run import journal, packfile, receipt
+from tracking_hooks.run import journal, packfile, receipt, state
 from tracking_hooks.run.journal import JournalError
-from tracking_hooks.run.layout import FOLDER, RunFolder
+from tracking_hooks.run.layout import FOLDER, RunFolder, write_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.run.packfile import Manifest, PackedRun, PackError
 
 _CHUNK = 1 << 20
@@ -40,19 +41,35 @@ def unpack(path: Path, into: Path) -> tuple[Manifest, list[Arrival]]:
     try:
         staging.create()
         manifest = packfile.unfold(path, staging.path)
-        try:
-            before = [_check(staging, RunFolder(home / run.uid), run) for run in manifest.runs]
-        except PackError as error:
-            raise PackError(f"{path}: {error}") from error
-        return manifest, [
-            _place(staging, RunFolder(home / run.uid), run, there)
-            for run, there in zip(manifest.runs, before, strict=True)
-        ]
+        folders = [RunFolder(home / run.uid) for run in manifest.runs]
+        with ExitStack() as held:
+            try:
+                for folder in folders:
+                    _hold(folder, held)
+                before = [_check(staging, folder, run) for folder, run in zip(folders, manifest.runs, strict=True)]
+            except PackError as error:
+                raise PackError(f"{path}: {error}") from error
+            return manifest, [
+                _place(staging, folder, run, there)
+                for folder, run, there in zip(folders, manifest.runs, before, strict=True)
+            ]
     finally:
         staging.remove()  # and with it the folder that it is in, if no run is there
-        for folder in made:
+        for parent in made:
             with suppress(OSError):
-                folder.rmdir()  # refuses if something is in it
+                parent.rmdir()  # refuses if something is in it
+
+
+def _hold(folder: RunFolder, held: ExitStack) -> None:
+    """Keep others from extending a run that is there already.
+
+    :raises PackError: if somebody does
+    """
+    if folder.has_journal():
+        lock = Lock(folder.lock)
+        if not lock.acquire():
+            raise PackError(f"{folder.path} is being recorded or unpacked: try again when that is over")
+        held.callback(lock.release)
 
 
 def _check(staging: RunFolder, folder: RunFolder, run: PackedRun) -> int:
@@ -95,7 +112,14 @@ def _place(staging: RunFolder, folder: RunFolder, run: PackedRun, there: int) ->
     packed = staging.path / packfile.journal_name(run.uid)
     target = folder if there else RunFolder(staging.path / run.uid)
     target.path.mkdir(mode=0o700, exist_ok=True)
-    files = sum(_put_file(staging, target, name) for name in run.files)
+    count = sum(_put_file(staging, target, name) for name in run.files)
+    recorded = journal.read_head(packed)[0].plugins
+    for label in (label for label in run.forgotten if label in recorded):
+        state.forget(target, label)
+    for redirect in (one for one in run.redirects if one.plugin in recorded and not there):
+        files = target.relay(redirect.plugin)
+        files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(files.destination, redirect)
     for replay in run.replays:
         target.add_replay(replay.plugin, replay.destination, replay.place)
     events = _lines_behind(packed, there) - (not there)  # the head is no event
@@ -106,7 +130,7 @@ def _place(staging: RunFolder, folder: RunFolder, run: PackedRun, there: int) ->
     elif there < run.journal.size:
         receipt.mark_copy(target, run.journal.size)  # first: it is a copy also while it is only half extended
         _append(packed, there, target.journal)
-    return Arrival(folder=folder, is_new=not there, events=events, files=files)
+    return Arrival(folder=folder, is_new=not there, events=events, files=count)
 
 
 def _put_file(staging: RunFolder, folder: RunFolder, name: str) -> bool:
