@@ -498,6 +498,8 @@ class Replay:
             for delivery in deliver([copy], settings, busy_wait=_SYNC_PATIENCE):
                 self.outcome.faults["copy"] = 1
                 self._said_elsewhere = delivery.note
+        if any(owed(copy, part).aside for part in self._parts):  # what was wrong with an event is mended by now
+            list(deliver([copy], settings, busy_wait=_SYNC_PATIENCE, retry=True))
 
     def _hurt_sync(self, faults: list[Fault]) -> None:
         for fault in faults:
@@ -585,6 +587,10 @@ class Replay:
                 ("tag", "tracking_hooks.save_dir", str(path)) for path in (self._save_dir, self._copied_save_dir)
             )
             found[own] += found.pop(other, 0)
+            # Both write the description, each from what it was given: that of the last one stands there.
+            for points in (clean, found):
+                for point in [point for point in points if point[:2] == ("tag", content.DESCRIPTION)]:
+                    del points[point]
         return clean, found
 
 
