@@ -21,6 +21,14 @@ from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import STARTED, recorded_run
 
+DOWN = """
+class Plugin(Notes):
+    @hookimpl
+    def open(self):
+        if not Path({up!r}).exists():
+            raise Unavailable("nobody answers")
+"""
+
 
 def logs(count, first=1):
     return [
@@ -501,15 +509,7 @@ def test_poll_is_asked_between_the_events_of_a_batch(record_run, make_plugin, mo
 
 
 def test_a_signal_while_a_tracker_is_waited_for_makes_it_try_once_more(record_run, make_plugin, tmp_path, until):
-    plugin = make_plugin(
-        f"""
-        class Plugin(Notes):
-            @hookimpl
-            def open(self):
-                if not Path({str(tmp_path / "up")!r}).exists():
-                    raise Unavailable("nobody answers")
-        """
-    )
+    plugin = make_plugin(DOWN.format(up=str(tmp_path / "up")))
     run = record_run(plugin)
     relay = start_relay(run.folder, plugin, Settings())
     health = run.folder.relay(plugin).health
@@ -523,15 +523,7 @@ def test_a_signal_while_a_tracker_is_waited_for_makes_it_try_once_more(record_ru
 def test_a_signal_as_soon_as_anybody_can_read_that_the_tracker_is_down_makes_it_try_once_more(
     record_run, make_plugin, tmp_path, monkeypatch
 ):
-    plugin = make_plugin(
-        f"""
-        class Plugin(Notes):
-            @hookimpl
-            def open(self):
-                if not Path({str(tmp_path / "up")!r}).exists():
-                    raise Unavailable("nobody answers")
-        """
-    )
+    plugin = make_plugin(DOWN.format(up=str(tmp_path / "up")))
     run = record_run(plugin)
     relay = relay_module.Relay(run.folder, plugin, Settings())
     said = Condition.say

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.counts import counted
 from tracking_hooks.run import receipt, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
@@ -41,11 +42,11 @@ def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, f
     folders = run_paths.runs(paths)
     if forget:
         count = sum(map(_forget, folders))
-        click.echo(f"{count} run{'s' * (count != 1)} {run_paths.where(paths)} to be delivered from here after all.")
+        click.echo(f"{counted(count, 'run')} {run_paths.where(paths)} to be delivered from here after all.")
         return
     parcels = list(_collect(folders, everything=everything))
     if not parcels:
-        click.echo(f"Nothing to pack: {len(folders)} run{'s' * (len(folders) != 1)} {run_paths.where(paths)}.")
+        click.echo(f"Nothing to pack: {counted(len(folders), 'run')} {run_paths.where(paths)}.")
         return
     path = output or Path(time.strftime("runs-%Y%m%d-%H%M%S.tracking.tar.gz"))
     if path.exists():
@@ -62,9 +63,8 @@ def command(paths: tuple[Path, ...], output: Path | None, *, everything: bool, f
             leave_receipt(parcel, path)
         except OSError as error:
             click.echo(f"{parcel.folder.uid}  stays to be delivered from here as well: {error}", err=True)
-    files = len(manifest.files)
     click.echo(
-        f"Packed {len(parcels)} run{'s' * (len(parcels) != 1)}, {files} file{'s' * (files != 1)}, "
+        f"Packed {counted(len(parcels), 'run')}, {counted(len(manifest.files), 'file')}, "
         f"{in_bytes(path.stat().st_size)}. Carry it to where the network is, and there:"
     )
     click.echo(f"  tracking-hooks unpack {shlex.quote(str(path))}")
@@ -88,9 +88,9 @@ def _collect(folders: Iterable[RunFolder], *, everything: bool) -> Iterator[Parc
 
 
 def _say(parcel: Parcel) -> None:
-    parts = [f"{parcel.events} event{'s' * (parcel.events != 1)}"]
+    parts = [counted(parcel.events, "event")]
     if parcel.files:
-        parts.append(f"{len(parcel.files)} file{'s' * (len(parcel.files) != 1)}")
+        parts.append(counted(len(parcel.files), "file"))
     if state.is_running(parcel.folder):
         parts.append("is running: pack it again when it has ended")
     click.echo(f"{parcel.folder.uid}  {', '.join(parts)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli.assignments import check_part, parse_assignments
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery.target import Target, path_in, redirect
 from tracking_hooks.plugins import first_part
 from tracking_hooks.run import index, journal, state
@@ -69,9 +70,8 @@ def command(file: Path, into: Path, assignments: tuple[str, ...]) -> None:
             _redirect([arrival.folder for arrival in arrivals], key, value)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-    runs = len(arrivals)
     click.echo(
-        f"Unpacked {runs} run{'s' * (runs != 1)}, {_files(len(manifest.files))}, {in_bytes(manifest.size)}, "
+        f"Unpacked {counted(len(arrivals), 'run')}, {counted(len(manifest.files), 'file')}, {in_bytes(manifest.size)}, "
         f"into {into.absolute()}."
     )
     for line in _destinations(arrivals, file, into):
@@ -99,16 +99,12 @@ def _redirect(folders: Iterable[RunFolder], assigned: str, value: str) -> None:
 
 
 def _what_came(arrival: Arrival) -> str:
-    events = f"{arrival.events} event{'s' * (arrival.events != 1)}"
+    events, files = counted(arrival.events, "event"), counted(arrival.files, "file")
     if arrival.is_new:
-        return f"{events}, {_files(arrival.files)}"
+        return f"{events}, {files}"
     if not arrival.events:
         return "was there already, as far as it is packed"
-    return f"was there already, and is extended by {events}, {_files(arrival.files)}"
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'s' * (count != 1)}"
+    return f"was there already, and is extended by {events}, {files}"
 
 
 def _quoted(path: Path) -> str:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery.spawn import start_copier
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.run import copies, files
@@ -66,7 +67,7 @@ class Finals:
         paths, self._to_copy = self._to_copy, set()
         began = time.monotonic()
         copier = start_copier(self._folder)
-        what = f"{len(paths)} file{'s' * (len(paths) != 1)} of {self._save_dir}"
+        what = f"{counted(len(paths), 'file')} of {self._save_dir}"
         log = self._folder.copier_log
         try:
             code = copier.wait(self._patience)

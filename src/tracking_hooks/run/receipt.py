@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tracking_hooks.counts import counted
 from tracking_hooks.run.layout import RunFolder, read_json, write_json
 
 
@@ -32,7 +33,7 @@ class Packed(Struct, frozen=True, kw_only=True):
     def in_words(self) -> str:
         """Say it for ``status``."""
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.at))
-        return f"packed on {when}, {self.events} event{'s' * (self.events != 1)}"
+        return f"packed on {when}, {counted(self.events, 'event')}"
 
 
 class Unpacked(Struct, frozen=True, kw_only=True):
