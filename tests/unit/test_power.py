@@ -15,7 +15,7 @@ from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.events import Artifact
-from tracking_hooks.run import copies, files, journal, layout, orphans, state, story
+from tracking_hooks.run import copies, files, index, journal, layout, orphans, state, story
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import Cursor, SetAside
 
@@ -109,6 +109,25 @@ def test_zeros_where_the_end_of_a_journal_was_cost_one_damaged_line(run):
     assert run.noted()[:6] == [1, 2, 3, 4, 5, 6]
     assert run.calls()[-1].args["status"] == "killed"
     assert run.cursor("notes").damaged == 1
+
+
+@pytest.mark.parametrize("tail", [b'{"seq":1,"time":1.0,"hook":"on_run_st', b"\0" * 50], ids=["torn", "zeros"])
+@pytest.mark.parametrize("whole", [0, 8], ids=["never began", "behind its end"])
+def test_a_line_that_was_torn_where_the_run_is_not_open_leaves_nothing_to_deliver(run, tail, whole):
+    if whole:
+        assert run.relay("notes", drain=True) == DELIVERED
+    else:
+        os.truncate(run.folder.journal, offsets(run)[0])
+    with run.folder.journal.open("ab") as file:
+        file.write(tail)
+    index.enter(run.folder)
+    output = CliRunner().invoke(main, ["sync", str(run.folder.path)]).output
+    assert "not known" not in output
+    assert state.is_delivered(run.folder, "notes")
+    assert run.noted() == list(range(1, whole + 1))
+    told = index.delivered(run.folder)
+    assert told, "it is not looked at again"
+    assert told.status == ("killed" if whole else "never began")
 
 
 @pytest.mark.parametrize("torn", [0, 10])

@@ -152,11 +152,12 @@ def note_delivered(folder: RunFolder) -> None:
             return
         if any(missing.missing(folder, label) or missing.unreported(folder, label) is not None for label in owed):
             return
+        size = folder.journal.stat().st_size  # with a line that was torn by the end of its process
         head, told = story.read(folder.journal)
         if told.is_open:
             return
         events = {label: what.delivered for label, what in owed.items()}
-        what = Delivered(size=told.end, name=head.run.name, status=told.status or "never began", events=events)
+        what = Delivered(size=size, name=head.run.name, status=told.status or "never began", events=events)
         _write(structs.replace(entry, delivered=what), index_folder() / _DELIVERED)
         file.unlink(missing_ok=True)
         if state.is_running(folder) or state.labels(folder) != [*owed]:  # resumed or replayed before we took it out

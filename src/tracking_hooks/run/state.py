@@ -133,10 +133,9 @@ def owed(folder: RunFolder, label: str) -> Owed:
     """
     files = folder.relay(label)
     cursor = files.read_cursor()
-    size = folder.journal.stat().st_size
     aside = files.read_aside()
-    delivered, pending = settled(cursor, aside, _count_events(folder.journal, cursor.offset))
-    end = cursor.offset
+    lines, end = _count_events(folder.journal, cursor.offset), cursor.offset
+    delivered, pending = settled(cursor, aside, lines)
     has_end = cursor.ended or cursor.seq == 0  # without a single event there is no end to write
     packed = 0
     copy = receipt.read(folder)
@@ -147,9 +146,11 @@ def owed(folder: RunFolder, label: str) -> Owed:
         packed, aside = len(aside) - len(left), left
         if copy.size > end:
             end, has_end = copy.size, copy.ended or not copy.events
-            behind = _count_events(folder.journal, end) - len(left)
+            lines = _count_events(folder.journal, end)
+            behind = lines - len(left)
             packed, pending = packed + pending - behind, behind
-    is_over = end >= size and not is_running(folder) and (has_end or receipt.is_recorded_elsewhere(folder))
+    # Of whole lines: one that its process has torn by its death is no event, and nobody goes on with it.
+    is_over = not lines and not is_running(folder) and (has_end or receipt.is_recorded_elsewhere(folder))
     return Owed(delivered=delivered, pending=pending, aside=aside, is_over=is_over, packed=packed, receipt=copy)
 
 
