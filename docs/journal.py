@@ -14,6 +14,7 @@ from msgspec import NODEFAULT, Struct, structs
 
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.run.journal import COMMON, EVENTS, FORMAT, Head
+from tracking_hooks.userspecs import UserSpecs
 
 PAGE = """\
 # The format of the journal
@@ -137,7 +138,7 @@ def page() -> str:
     named = _Types()
     head = named.table(Head)
     hooks = ""
-    for hook, spec in vars(LifecycleSpecs).items():
+    for hook, spec in {**vars(LifecycleSpecs), **vars(UserSpecs)}.items():
         if hook in EVENTS:
             hints = typing.get_type_hints(spec)
             own = [name for name in inspect.signature(spec).parameters if name not in COMMON]

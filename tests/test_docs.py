@@ -23,12 +23,15 @@ from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, pl
 from tracking_hooks.cli import main
 from tracking_hooks.delivery import disk, instance, patience, relay, spawn, worker
 from tracking_hooks.delivery.batches import TRIES, Batches
-from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.hookspecs import LifecycleSpecs
+from tracking_hooks.markers import PROJECT, RULES_GROUP, TRAINER_GROUP
 from tracking_hooks.recording import supervisor
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.secretshapes import SHAPES
 from tracking_hooks.settings import describe
 from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks.trainerspecs import TrainerSpecs
+from tracking_hooks.userspecs import UserSpecs
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -76,7 +79,11 @@ def own_parameters(spec: object) -> list[str]:
 
 
 HOOKS = {
-    **{name: own_parameters(spec) for name, spec in vars(LifecycleSpecs).items() if not name.startswith("_")},
+    **{
+        name: own_parameters(spec)
+        for name, spec in {**vars(UserSpecs), **vars(LifecycleSpecs)}.items()
+        if not name.startswith("_")
+    },
     **{
         name: [p for p in inspect.signature(spec).parameters if p != "self"]
         for name, spec in vars(TrainerSpecs).items()
@@ -99,14 +106,16 @@ def test_every_hook_has_a_heading_with_its_exact_parameters(hook):
 
 def test_no_hook_is_documented_that_does_not_exist():
     headings = re.findall(r"^### (\w+)\(", text("docs/hooks.md"), re.MULTILINE)
-    assert headings == list(HOOKS), "docs/hooks.md lists the hooks in the order of hookspecs.py"
+    assert sorted(headings) == sorted(HOOKS)
+    lifecycle = [name for name in headings if name not in vars(UserSpecs)]
+    assert lifecycle == [name for name in HOOKS if name in lifecycle], "they stand in the order of hookspecs.py"
 
 
 @pytest.mark.parametrize("hook", [name for name in HOOKS if name.startswith("on_")])
 def test_the_order_of_events_shows_every_hook(hook):
     (order,) = [block for block in blocks("docs/hooks.md", "python") if "on_run_start" in block]
     call = f"{hook}({', '.join(HOOKS[hook])})"
-    aside = {"on_system_metrics", "on_log", "on_console", "on_action"}
+    aside = {"on_system_metrics", "on_console", "on_action", *vars(UserSpecs)}
     assert hook in aside or call in order, f"the order of events in docs/hooks.md lacks {call}"
 
 

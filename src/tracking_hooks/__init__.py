@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Stop,
         Unavailable,
     )
-    from tracking_hooks.hookspecs import hookimpl
+    from tracking_hooks.markers import hookimpl
     from tracking_hooks.recording.process import log
     from tracking_hooks.settings import ConfigurationError
 
@@ -50,7 +50,7 @@ _HOMES = {
     "Stop": "events",
     "Unavailable": "events",
     "attach": "autoload",
-    "hookimpl": "hookspecs",
+    "hookimpl": "markers",
     "log": "recording.process",
 }
 

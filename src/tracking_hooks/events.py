@@ -75,6 +75,10 @@ class Run(Struct, frozen=True, kw_only=True):
     parent: str | None = None
     """For a trial, the ``uid`` of its tuning."""
     tags: dict[str, str] = {}
+    group: str | None = None
+    """The name of the group that it is in: folds, seeds, stages."""
+    addendum: str | None = None
+    """The uid of an addendum to the run: of what came after its end, or from another process."""
 
 
 class Git(Struct, frozen=True, kw_only=True):

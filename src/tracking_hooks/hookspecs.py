@@ -24,6 +24,12 @@ The order of events in a run::
     on_run_end
     report_missing                            only if the tracker lacks something, or no longer does
 
+Whenever the user calls for it: ``on_log``, ``on_params``, ``on_tags``, ``on_image``, ``on_table``, ``on_artifact``.
+What comes after the run's end or from another process is an *addendum*: a journal of its own, with these events,
+``on_evaluation`` and ``on_export``, and without ``on_run_start`` and ``on_run_end``. Its ``run.addendum`` is set, and
+``run.uid`` is the run that it belongs to: ``open`` finds that in the tracker, or raises ``Unavailable`` if it is not
+there yet. Its status, params and end are not an addendum's to change.
+
 A plugin is a class with some of these as methods, marked ``@hookimpl``. A method names the parameters
 that it needs, in any order, without default values::
 
@@ -41,12 +47,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pluggy
-
 from tracking_hooks.events import (
     Action,
     Artifact,
-    Capture,
     Checkpoint,
     ConfusionMatrix,
     Curve,
@@ -60,27 +63,15 @@ from tracking_hooks.events import (
     Params,
     PerClass,
     Plan,
-    Progress,
     Run,
     State,
     Status,
 )
-
-PROJECT = "tracking_hooks"
-"""The pluggy project name, and the entry-point group that is loaded in a relay. A name with a dot, such as
-``mlflow.files``, is a further part of the plugin ``mlflow``: selected with it, delivered to by a relay of its own."""
-
-TRAINER_GROUP = "tracking_hooks.trainer"
-"""The entry-point group of what is asked in the training process: light modules that import no tracker."""
-
-RULES_GROUP = "tracking_hooks.rules"
-"""The entry-point group of rules, by the names that ``TRACKING_HOOKS_CONTROL`` calls them."""
-
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+from tracking_hooks.markers import hookspec
+from tracking_hooks.userspecs import UserSpecs
 
 
-class LifecycleSpecs:
+class LifecycleSpecs(UserSpecs):
     """What happened. Called in the relay, one call at a time, in the order of the journal.
 
     Return values are ignored unless a hook names one. After a crash or an error, a call may be repeated with the same
@@ -227,13 +218,6 @@ class LifecycleSpecs:
         """Lines of the trainer's log, with secrets masked."""
 
     @hookspec
-    def on_log(
-        self, metrics: Metrics, step: int | None,
-        run: Run, time: float, seq: int, state: State, destination: Destination,
-    ) -> None:  # fmt: skip
-        """The user called ``tracking_hooks.log(metrics, step)``."""
-
-    @hookspec
     def on_action(
         self, action: Action, plugin: str, outcome: str,
         run: Run, time: float, seq: int, state: State, destination: Destination,
@@ -304,45 +288,4 @@ class LifecycleSpecs:
         :param missing: what is set aside until the user asks for it, and what the journal itself lacks; empty: what was
             missing has been delivered after all
         :param time: now
-        """
-
-
-class TrainerSpecs:
-    """Called in the training process. Keep these light: the training waits for them."""
-
-    @hookspec(firstresult=True)
-    def capture(self, run: Run, parent: Destination | None) -> Capture | None:
-        """The run is about to start.
-
-        :param parent: for a trial, the destination captured for its tuning: a trial belongs beside it
-        :returns: where this plugin delivers, now or later from another shell
-        """
-
-    @hookspec(firstresult=True)
-    def watched_metrics(self) -> list[str] | None:
-        """Return the names of the metrics that the rule depends on.
-
-        If the first settled epoch lacks one of them, the user is told, with the names that exist.
-        """
-
-    @hookspec(firstresult=True)
-    def control_epoch(self, run: Run, epoch: int, metrics: Metrics, progress: Progress) -> Action | list[Action] | None:
-        """Decide what to do, now that an epoch is settled.
-
-        Calls come in the order of the epochs. When a run is resumed, they come for the earlier epochs as well, so
-        that the rule remembers them; what you return for those is ignored.
-
-        :param metrics: those of ``on_epoch_end``
-        :returns: the actions to carry out. All rules are heard: checkpoints are saved first, then learning rates
-            are multiplied (by all factors), and one ``Stop`` is enough
-        """
-
-    @hookspec(firstresult=True)
-    def control_batch(self, run: Run, epoch: int, step: int, metrics: Metrics) -> Action | list[Action] | None:
-        """Decide what to do, now that a batch was recorded (``TRACKING_HOOKS_BATCH_EVERY``).
-
-        If the training is a single process, a ``Stop`` ends the epoch with this batch. All other actions wait for
-        the end of the epoch.
-
-        :param metrics: those of ``on_batch_end``
         """

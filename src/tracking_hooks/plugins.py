@@ -13,8 +13,10 @@ from typing import Any
 import pluggy
 
 from tracking_hooks.events import Capture, Destination, Run
-from tracking_hooks.hookspecs import PROJECT, RULES_GROUP, TRAINER_GROUP, LifecycleSpecs, TrainerSpecs
+from tracking_hooks.hookspecs import LifecycleSpecs
+from tracking_hooks.markers import PROJECT, RULES_GROUP, TRAINER_GROUP
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
+from tracking_hooks.trainerspecs import TrainerSpecs
 
 KNOWN = ("mlflow", "tensorboard", "wandb")
 """The plugins of this project, which are suggested to users who lack them."""

@@ -9,9 +9,9 @@ from tracking_hooks import hookimpl, plugins
 from tracking_hooks.cli import main
 from tracking_hooks.control.control import Control, describe
 from tracking_hooks.events import Progress, SaveCheckpoint, ScaleLearningRate, Stop
-from tracking_hooks.hookspecs import TrainerSpecs
 from tracking_hooks.run.commands import Command
 from tracking_hooks.testing import recorded_run, sample_run
+from tracking_hooks.trainerspecs import TrainerSpecs
 
 STOP = Stop(reason="enough")
 SAVE = SaveCheckpoint(name="good", reason="it is good")

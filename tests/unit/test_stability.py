@@ -56,7 +56,7 @@ def found_in(kind):
 
 
 def all_structs():
-    events = [spec for name, spec in vars(LifecycleSpecs).items() if name.startswith("on_")]
+    events = [getattr(LifecycleSpecs, name) for name in dir(LifecycleSpecs) if name.startswith("on_")]
     hints = [hint for spec in events for hint in typing.get_type_hints(spec).values()]
     return sorted(set().union(*map(found_in, [*FILES, *hints])), key=lambda kind: kind.__name__)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Checkpoint, Missing, Rejected, Unavailable
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_mlflow.files import MLflowFiles

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from tracking_hooks.events import Run
-from tracking_hooks.hookspecs import PROJECT, TrainerSpecs
+from tracking_hooks.markers import PROJECT
+from tracking_hooks.trainerspecs import TrainerSpecs
 from tracking_hooks_tensorboard import trainer
 
 

@@ -9,7 +9,8 @@ import pytest
 import wandb
 from msgspec.structs import replace
 
-from tracking_hooks.hookspecs import PROJECT, TrainerSpecs
+from tracking_hooks.markers import PROJECT
+from tracking_hooks.trainerspecs import TrainerSpecs
 from tracking_hooks_wandb import trainer
 
 

@@ -20,8 +20,9 @@ import pluggy
 from msgspec import Struct
 
 from tracking_hooks import plugins
-from tracking_hooks.hookspecs import RULES_GROUP, TrainerSpecs
+from tracking_hooks.markers import RULES_GROUP
 from tracking_hooks.settings import ConfigurationError
+from tracking_hooks.trainerspecs import TrainerSpecs
 
 DISTRIBUTION = "tracking-hooks-control"
 """The package with this project's rules."""

@@ -29,7 +29,7 @@ FORMAT = 1
 COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
 """Parameters that every hook offers; the journal does not repeat them in each line."""
 
-EVENTS = frozenset(name for name in vars(LifecycleSpecs) if name.startswith("on_")) - {"on_event"}
+EVENTS = frozenset(name for name in dir(LifecycleSpecs) if name.startswith("on_")) - {"on_event"}
 """The hooks that are recorded."""
 
 DAMAGED = "damaged line"

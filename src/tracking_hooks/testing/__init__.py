@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from msgspec import structs
 
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.events import (
@@ -39,7 +40,8 @@ from tracking_hooks.events import (
     State,
     Status,
 )
-from tracking_hooks.hookspecs import PROJECT, LifecycleSpecs
+from tracking_hooks.hookspecs import LifecycleSpecs
+from tracking_hooks.markers import PROJECT
 from tracking_hooks.run.encoding import plain
 from tracking_hooks.run.journal import EVENTS, Call
 from tracking_hooks.run.plain import check_state
@@ -157,6 +159,47 @@ def recorded_run(folder: Path, *, epochs: int = 3, status: Status = "finished") 
     error = Error(type="RuntimeError", message="boom", traceback="Traceback …\nRuntimeError: boom\n")
     record("on_run_end", status=status, error=error if status == "failed" else None)
     return calls
+
+
+def sample_addendum(folder: Path) -> Run:
+    """Return the run of ``sample_run`` as the calls of ``recorded_addendum`` tell of it."""
+    return structs.replace(sample_run(folder), addendum="20251009-095320-addedadd")
+
+
+def recorded_addendum(folder: Path) -> list[Call]:
+    """Return the calls of an addendum, one of each kind, and write its files.
+
+    :param folder: that of ``recorded_run``, which has written the weights
+    """
+    added = folder / "added"
+    added.mkdir(parents=True, exist_ok=True)
+    table = b'{"columns": ["image", "AP"], "data": [["a.jpg", 0.5], ["b.jpg", null]]}'
+    contents = {"sample.png": _png(), "errors.json": table, "notes.txt": b"notes", "best.onnx": b"exported weights"}
+    for name, content in contents.items():
+        (added / name).write_bytes(content)
+
+    def artifact(file: str, kind: Any, name: str) -> Artifact:
+        size, digest = _measure(added / file)
+        return Artifact(path=added / file, kind=kind, name=name, size=size, digest=digest)
+
+    best = Checkpoint(path=folder / "weights/best.pt", kind="best")
+    metrics = {"metrics/mAP50(B)": 0.81, "metrics/mAP50-95(B)": 0.61}
+    evaluation: dict[str, Any] = {
+        "per_class": {"square": {"metrics/mAP50": 0.81}},
+        "curves": [],
+        "confusion_matrix": None,
+    }
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("on_params", {"params": {"fold": 3}}),
+        ("on_tags", {"tags": {"reviewed": "yes"}}),
+        ("on_log", {"metrics": {"mine/score": 0.75}, "step": 7}),
+        ("on_image", {"artifact": artifact("sample.png", "plot", "samples/first"), "step": 7}),
+        ("on_table", {"artifact": artifact("errors.json", "table", "errors"), "step": None}),
+        ("on_artifact", {"artifact": artifact("notes.txt", "file", "notes.txt")}),
+        ("on_evaluation", {"split": "test", "metrics": metrics, **evaluation, "checkpoint": best}),
+        ("on_export", {"artifact": artifact("best.onnx", "file", "best.onnx"), "format": "onnx", "checkpoint": best}),
+    ]
+    return [Call(n, STARTED + 3600 + n, hook, args) for n, (hook, args) in enumerate(events, 1)]
 
 
 def play(

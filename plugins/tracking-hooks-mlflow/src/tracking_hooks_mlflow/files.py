@@ -26,7 +26,7 @@ from tracking_hooks.events import (
     State,
     Status,
 )
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_mlflow import artifacts, incomplete, models, names, opening, registration, tables
 from tracking_hooks_mlflow.run import MAX_PARAM, MLflowRun, milliseconds
 

@@ -20,7 +20,7 @@ from tracking_hooks.events import (
     Status,
     Stop,
 )
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_mlflow import datasets, incomplete, names, note, opening, tags
 from tracking_hooks_mlflow.run import BEGAN, STOP, MLflowRun, milliseconds
 

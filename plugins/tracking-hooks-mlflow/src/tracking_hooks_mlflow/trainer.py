@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking_hooks.events import Capture, Destination, Run
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_mlflow import registration, uris
 
 _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it

@@ -32,7 +32,7 @@ from tracking_hooks.events import (
     Unavailable,
     in_words,
 )
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_tensorboard import hparams
 from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import copies, layout, without_brackets

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from tracking_hooks.events import Capture, Destination, Run
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 
 LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
 """The folder for all runs, with one subfolder per run. If unset, the event file is in ``save_dir``."""

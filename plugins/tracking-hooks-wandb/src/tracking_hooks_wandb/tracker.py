@@ -38,7 +38,7 @@ from tracking_hooks.events import (
     Stop,
     in_words,
 )
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_wandb import content, names
 from tracking_hooks_wandb.client import Client, Start, key
 from tracking_hooks_wandb.offline import OfflineClient

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking_hooks.events import Capture, Destination, Run
-from tracking_hooks.hookspecs import hookimpl
+from tracking_hooks.markers import hookimpl
 from tracking_hooks_wandb import names
 
 _MODES = {"": "online", "online": "online", "run": "online", "shared": "online"}

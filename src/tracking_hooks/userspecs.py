@@ -1,0 +1,86 @@
+"""The part of the contract that tells what the user's script does beside the training."""
+
+from __future__ import annotations
+
+from tracking_hooks.events import (
+    Artifact,
+    Checkpoint,
+    ConfusionMatrix,
+    Curve,
+    Destination,
+    Metrics,
+    Params,
+    PerClass,
+    Run,
+    State,
+)
+from tracking_hooks.markers import hookspec
+
+
+class UserSpecs:
+    """What the script logs itself, and what it does with a checkpoint of the run; see ``LifecycleSpecs``."""
+
+    @hookspec
+    def on_log(
+        self, metrics: Metrics, step: int | None,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user called ``tracking_hooks.log(metrics, step)``."""
+
+    @hookspec
+    def on_params(
+        self, params: Params,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user called ``log_params``. A param of the same name as one of the training's is the user's to decide."""
+
+    @hookspec
+    def on_tags(
+        self, tags: dict[str, str],
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user called ``set_tags``. A tag of the same name replaces the earlier one."""
+
+    @hookspec
+    def on_image(
+        self, artifact: Artifact, step: int | None,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user called ``log_image``.
+
+        :param artifact: a PNG or JPEG file; its ``name`` is the image's, without a suffix, the same at each step
+        """
+
+    @hookspec
+    def on_table(
+        self, artifact: Artifact, step: int | None,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """The user called ``log_table``.
+
+        :param artifact: a JSON file, ``{"columns": [names], "data": [rows]}``, each row a list of JSON values;
+            its ``name`` is the table's, without a suffix, the same at each step
+        """
+
+    @hookspec
+    def on_evaluation(
+        self, split: str, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+        confusion_matrix: ConfusionMatrix | None, checkpoint: Checkpoint,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """A checkpoint of the run was validated outside of its training, as by ``yolo val``. This is not an epoch.
+
+        :param split: such as ``"val"`` or ``"test"``
+        :param metrics: by their names in a validation of the training, such as ``metrics/mAP50(B)``
+        """
+
+    @hookspec
+    def on_export(
+        self, artifact: Artifact, format: str, checkpoint: Checkpoint,
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """A checkpoint of the run was exported, as by ``yolo export``.
+
+        :param artifact: the exported file, or an archive of the exported folder
+        :param format: such as ``"onnx"``
+        """
