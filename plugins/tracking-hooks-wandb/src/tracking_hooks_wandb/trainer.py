@@ -44,7 +44,7 @@ def _beside(parent: Destination, run: Run) -> Destination:
         "mode": "online" if parent["mode"] == "shared" else parent["mode"],
         "id": names.run_id(run.uid),
         "name": run.name,
-        "group": parent["group"] or run.parent or "",
+        "group": parent["group"] or run.group or run.parent or "",
         "job_type": parent["job_type"] or "train",
         "sweep": "",
     }
@@ -73,7 +73,7 @@ def _destination(run: Run) -> Destination:
         destination |= {"id": joined, "joined": True}
     if not destination.get("joined"):  # otherwise the run has a name already, or W&B gives it one
         # A trial that is replayed to a place without its tuning.
-        ours = {"name": run.name, "group": run.parent or "", "job_type": "train"}
+        ours = {"name": run.name, "group": run.group or run.parent or "", "job_type": "train"}
         destination |= {name: destination[name] or value for name, value in ours.items()}
     return destination
 
@@ -100,7 +100,7 @@ def _mode(files: Mapping[str, str]) -> str:
 
 def _tags(run: Run) -> list[str]:
     given = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
-    ours = [f"{name}={value}" if value else name for name, value in run.tags.items()]
+    ours = [names.tag(name, value) for name, value in run.tags.items()]
     return list(dict.fromkeys(tag[:64] for tag in [*given, *ours] if tag))
 
 
