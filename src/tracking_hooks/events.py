@@ -262,6 +262,9 @@ class Capture(Struct, frozen=True, kw_only=True):
     destination: Destination = field(default_factory=dict)
     disables: str | None = None
     """The training library's own integration that is disabled for this run, such as ``"wb"``."""
+    guards: str | None = None
+    """The training library's own integration that goes on, as in a run that the script has opened: what it raises
+    becomes a warning."""
     summary: str = ""
     """A few words for the start line: where to look."""
     place: str = ""

@@ -57,6 +57,11 @@ class Supervisor:
         """The names of the host's own integrations that the plugins stand in for."""
         return [capture.disables for capture in self._captures.values() if capture.disables]
 
+    @property
+    def guarded(self) -> list[str]:
+        """The names of those that go on beside the plugins."""
+        return [capture.guards for capture in self._captures.values() if capture.guards]
+
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
         if not self._captures:
