@@ -54,7 +54,7 @@ def complete(run: MLflowRun, training: Training, state: State) -> None:
         weights = training.run.save_dir / "weights/best.pt"
     try:
         with run.asking("the model"), optional(run, _WHAT):
-            model = _find(run, training, state) or _create(run, training, state)
+            model = _find(run, training, state) or _agreed(run, training, _create(run, training, state))
             state["model_id"] = model.model_id
             _measure(run, state)
             if not _is_of(model, state):
@@ -141,6 +141,14 @@ def _create(run: MLflowRun, training: Training, state: State) -> Any:
         },
         model_type=task,
     )
+
+
+def _agreed(run: MLflowRun, training: Training, model: Any) -> Any:
+    """Return the one model to go on with: a copy of the run may be delivered on another machine at the same moment."""
+    first = min(_search(run, training), key=lambda found: (found.creation_timestamp, found.model_id), default=model)
+    if first.model_id != model.model_id:
+        run.client.delete_logged_model(model.model_id)
+    return first
 
 
 def _measure(run: MLflowRun, state: State) -> None:
