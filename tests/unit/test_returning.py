@@ -59,7 +59,7 @@ class Recorded:
         self.outcomes = 0
         names = list(arrivals) if awaited is None else awaited
         self.supervisor = SimpleNamespace(
-            awaited=lambda: names, pending=lambda _: self.pending(), progress=lambda: (0, 1),
+            awaited=names, pending=lambda _: self.pending(), progress=lambda: (0, 1),
             are_done=lambda names: not set(names) & set(self.pending()),
         )  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_a_run_whose_end_was_not_recorded_is_not_waited_for(clock, told):
 def test_which_trackers_are_waited_for(record_run, wait, awaited):
     captures = {"mlflow": Capture(is_held=True), "mlflow.files": Capture(), "wandb": Capture()}
     firsts = {"mlflow": "mlflow", "mlflow.files": "mlflow", "wandb": "wandb"}
-    assert Supervisor(record_run("mlflow").folder, captures, firsts, Settings(wait=wait)).awaited() == awaited
+    assert Supervisor(record_run("mlflow").folder, captures, firsts, Settings(wait=wait)).awaited == awaited
 
 
 SHELF = """

@@ -39,6 +39,7 @@ class Supervisor:
         :param firsts: label to that of the first part of its plugin
         """
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.awaited = _awaited(captures, firsts, settings.wait)
         self._folder = folder
         self._captures = captures
         self._firsts = firsts
@@ -205,12 +206,6 @@ class Supervisor:
         """Whether these have delivered everything; None: all of them."""
         return all(self._is_done(name) for name in self._captures if names is None or name in names)
 
-    def awaited(self) -> list[str]:
-        """Return those that ``train()`` waits for: all, none, or the trackers where the script holds a run."""
-        if self._settings.wait:
-            return list(self._captures) if self._settings.wait == "train" else []
-        return [name for name, first in self._firsts.items() if self._captures[first].is_held]
-
     def links(self) -> dict[str, str]:
         """Return where to look at the run, by plugin."""
         where = {name: self._cursor(name).state.get("url") or one.summary for name, one in self._first_parts().items()}
@@ -279,6 +274,13 @@ class Supervisor:
 
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)
+
+
+def _awaited(captures: Mapping[str, Capture], firsts: Mapping[str, str], wait: str) -> list[str]:
+    """Return those that ``train()`` waits for: all, none, or those of the trackers where the script holds a run."""
+    if wait:
+        return list(captures) if wait == "train" else []
+    return [name for name in captures if captures[firsts[name]].is_held]
 
 
 def _tail(path: Path, lines: int = 5) -> str:
