@@ -194,7 +194,9 @@ class Supervisor:
         if not self._offline:  # these are about to be started
             names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         is_long = waited > _LONGEST_DOWN_WAIT
-        down = {name for name in names if self._is_down(name) and (is_long or self._was_tried_at_the_end(name))}
+        down = {
+            name for name in names if self._is_down(name) and (is_long or _was_tried_at_the_end(self._folder, name))
+        }
         return [name for name in names if name not in down or waited < _DOWN_WAIT]
 
     def progress(self) -> tuple[int, int]:
@@ -268,12 +270,13 @@ class Supervisor:
     def _is_down(self, name: str) -> bool:
         return (health := self._health(name)) is not None and health.state == "down"
 
-    def _was_tried_at_the_end(self, name: str) -> bool:
-        """Whether a relay has said how it is since the last event was recorded."""
-        return self._folder.relay(name).health.stat().st_mtime >= self._folder.journal.stat().st_mtime
-
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)
+
+
+def _was_tried_at_the_end(folder: RunFolder, name: str) -> bool:
+    """Whether a relay has said how it is since the last event was recorded."""
+    return folder.relay(name).health.stat().st_mtime >= folder.journal.stat().st_mtime
 
 
 def _awaited(captures: Mapping[str, Capture], firsts: Mapping[str, str], wait: str) -> list[str]:
