@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tracking_hooks.recording.errors import status_of
-from tracking_hooks.recording.supervisor import wait_for_delivery
+from tracking_hooks.recording.waiting import wait_for_delivery
 
 if TYPE_CHECKING:
-    from tracking_hooks.events import Status
+    from tracking_hooks.events import Run, Status
     from tracking_hooks.recording.recorder import Recorder
 
 recorders: list[Recorder] = []
@@ -55,6 +55,11 @@ def _await_end(_: int) -> None:
         os.register_at_fork(after_in_child=recorders.clear)  # what it inherits is not its own
 
 
+def below(run: Run) -> list[Recorder]:
+    """Return those of the trials of a tuning that this process has recorded."""
+    return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
+
+
 def forget(recorder: Recorder) -> None:
     """Do nothing for a recorder when the process ends."""
     if recorder in recorders:
@@ -82,7 +87,7 @@ def _finish_mine() -> None:
         status = "interrupted" if status_of(error) == "interrupted" else recorder.status_at_exit
         recorder.complain.guard(functools.partial(_finish, recorder, status, error), "ending the run")
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
+        mine[0].complain.guard(lambda: wait_for_delivery(mine), "waiting for delivery")
     for recorder in mine:
         recorder.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
@@ -97,10 +102,3 @@ def _finish(recorder: Recorder, status: Status, error: BaseException | None) -> 
         recorder.record_final_files()
     finally:
         recorder.end(status, error)
-
-
-def _wait_for(mine: list[Recorder]) -> None:
-    limit = max(recorder.settings.exit_wait for recorder in mine)
-    for _ in wait_for_delivery([recorder.supervisor for recorder in mine], limit):
-        for recorder in mine:
-            recorder.look_after_relays()
