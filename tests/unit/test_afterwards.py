@@ -45,14 +45,11 @@ def recorded(tmp_path, monkeypatch):
 class Validator:
     """Ultralytics' validator, as far as we look at it."""
 
-    speed = {"preprocess": 0.1, "inference": 2.5, "loss": 0.0, "postprocess": 0.2}
-    confusion_matrix = None
-    names = {0: "square"}
-
     def __init__(self, save_dir, **args):
         self.args = SimpleNamespace(**{"model": "yolo26n.yaml", "data": "/data/shapes.yaml", "split": "test", **args})
         self.plots = {save_dir / "confusion_matrix.png": {}, save_dir / "never_drawn.png": {}}
-        self.metrics = SimpleNamespace(class_result=None)
+        self.speed = {"preprocess": 0.1, "inference": 2.5, "loss": 0.0, "postprocess": 0.2}
+        self.metrics, self.confusion_matrix, self.names = SimpleNamespace(class_result=None), None, {0: "square"}
         save_dir.mkdir(exist_ok=True)
         (save_dir / "confusion_matrix.png").write_bytes(b"plot")
 
@@ -73,7 +70,7 @@ def test_a_validation_is_added_to_the_run_with_its_metrics_speed_and_plots(mine,
     assert (uid, hook, second) == (mine.folder.uid, "on_evaluation", "on_artifact")
     assert (evaluation["split"], evaluation["checkpoint"].kind, evaluation["checkpoint"].path) == ("test", "best", best)
     assert evaluation["metrics"] == {
-        **METRICS, "speed/preprocess(ms)": 0.1, "speed/inference(ms)": 2.5, "speed/postprocess(ms)": 0.2
+        **METRICS, "speed/preprocess_ms": 0.1, "speed/inference_ms": 2.5, "speed/postprocess_ms": 0.2
     }  # fmt: skip
     assert plot["artifact"].name == "evaluation/test/confusion_matrix.png"
 
@@ -136,6 +133,20 @@ def test_an_exported_file_is_added_with_its_format(mine, recorded):
     ((uid, hook, args),) = recorded
     assert (uid, hook, args["format"], args["checkpoint"].name(0)) == (mine.folder.uid, "on_export", "onnx", "best.pt")
     assert (args["artifact"].name, args["artifact"].path, args["artifact"].size) == ("best.onnx", path, 8)
+
+
+def test_an_exported_file_is_known_wherever_it_is_copied_to(mine, recorded, tmp_path):
+    path = tmp_path / "shipped.onnx"
+    path.write_bytes(b"exported")
+    exporter = SimpleNamespace(args=SimpleNamespace(format="onnx"))
+    afterwards.export(lambda *_: str(path), exporter, model_of(mine.save_dir / "weights/last.pt"))
+    copy = shutil.copy(path, tmp_path / "elsewhere.onnx")
+    validate(Validator(tmp_path / "val"), model=str(copy))
+    assert [(uid, hook) for uid, hook, _ in recorded][:2] == [
+        (mine.folder.uid, "on_export"),
+        (mine.folder.uid, "on_evaluation"),
+    ]
+    assert recorded[1][2]["split"] == "test-elsewhere.onnx"
 
 
 def test_an_exported_folder_is_added_as_an_archive(mine, recorded, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from msgspec import structs
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks import projectfile
@@ -55,6 +56,10 @@ def export(original: Callable[..., Any], exporter: Any, *args: Any, **kwargs: An
             artifact = exported.artifact(addendum.folder, Path(str(result)))
             made = str(exporter.args.format)
             addendum.record("on_export", artifact=artifact, format=made, checkpoint=found.checkpoint)
+            # A validation of the exported file belongs to the run, too, wherever it lies.
+            checkpoints.note(
+                found.folder, structs.replace(found.checkpoint, size=artifact.size, digest=artifact.digest)
+            )
     return result
 
 
@@ -98,7 +103,7 @@ def _record_evaluation(addendum: Addendum, found: Found, validator: Any, metrics
     for part in parts:
         with guard(f"recording the {part} of a validation"):
             parts[part] = getattr(data, part)(validator)
-    speed = {f"speed/{stage}(ms)": value for stage, value in validator.speed.items() if stage != "loss"}
+    speed = {f"speed/{stage}_ms": value for stage, value in validator.speed.items() if stage != "loss"}
     addendum.record(
         "on_evaluation", split=split, metrics={**(metrics or {}), **speed}, **parts, checkpoint=found.checkpoint
     )
