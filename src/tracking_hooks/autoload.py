@@ -39,6 +39,9 @@ _SEAMS = {
     },
     "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics.tuning:tune"},
     "ultralytics.utils.tuner": {"run_ray_tune": "ultralytics.tuning:tune_with_ray"},
+    "ultralytics.engine.validator": {"BaseValidator.__call__": "ultralytics.afterwards:validate"},
+    "ultralytics.engine.exporter": {"Exporter.__call__": "ultralytics.afterwards:export"},
+    "ultralytics.utils.benchmarks": {"benchmark": "ultralytics.afterwards:benchmark"},
 }
 """Module of Ultralytics to its functions, and to what stands in for them: ``module:function``, called with the
 original and its arguments. Releases differ in the later ones; without the first, nothing works."""

@@ -97,6 +97,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: Annotated[
         Literal["on", "off"], Meta(description="Whether to record the trainer's log and deliver it as `console.log`.")
     ] = "on"
+    evaluations: Annotated[
+        Literal["on", "off"],
+        Meta(description="Whether validations, exports and benchmarks of a tracked checkpoint are added to its run."),
+    ] = "on"
     histograms: Annotated[
         Literal["on", "off"],
         Meta(description="`on`: record histograms of the weights after each epoch, for TensorBoard."),
