@@ -117,16 +117,20 @@ class MLflowRun:
         """Return when the run last started or was resumed, in seconds since 1970."""
         return float(self.tags().get(BEGAN, 0))
 
-    def nest(self, run: Run) -> None:
-        """Put a trial below its tuning, or below a tuning the trials that were created before it."""
+    def nest(self, run: Run, members: Sequence[str] = ()) -> None:
+        """Put a run below its tuning or group, or below one of these the runs that were created before it.
+
+        :param members: the uids of further runs that are below it
+        """
         with self.asking() as client:
             pairs: list[tuple[Any, Any]]
             if run.parent is not None:
                 parents = client.search_runs([self.experiment_id], f"tags.`{RUN_UID}` = '{run.parent}'", max_results=1)
                 pairs = [(self.run_id, parent.info.run_id) for parent in parents]
             else:
-                trials = client.search_runs([self.experiment_id], f"tags.`{PARENT_UID}` = '{run.uid}'")
-                pairs = [(trial.info.run_id, self.run_id) for trial in trials]
+                below = [(PARENT_UID, run.uid), *((RUN_UID, member) for member in members)]
+                found = [client.search_runs([self.experiment_id], f"tags.`{tag}` = '{uid}'") for tag, uid in below]
+                pairs = [(child.info.run_id, self.run_id) for children in found for child in children]
             for child, parent in pairs:
                 client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
 

@@ -15,6 +15,7 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Plan,
     Run,
     State,
     Status,
@@ -51,8 +52,8 @@ class MLflowTracker:
 
     @hookimpl
     def on_run_start(
-        self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, seq: int, state: State,
-        destination: Destination,
+        self, params: Params, environment: Environment, resumed: bool, plan: Plan | None, run: Run, time: float,
+        seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """Record params, and the environment as tags."""
         state["began"] = time
@@ -65,7 +66,7 @@ class MLflowTracker:
                 self._run.reopen()
         self._run.tag(known)
         self._run.set_params(names.as_params(params))
-        self._run.nest(run)
+        self._run.nest(run, plan.members if plan else [])
         self._describe(state, destination, command=note.command(environment))
 
     @hookimpl
