@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from tracking_hooks.run import copies, index, journal, layout, removal, state
+from tracking_hooks.run import checkpoints, copies, index, journal, layout, removal, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
@@ -101,6 +101,7 @@ def _remove(run: _Delivered) -> bool:
         if _last_change(folder) == run.time:
             folder.remove()
             index.forget(folder)
+            checkpoints.forget(folder)
     except (JournalError, OSError):
         return False  # another one has removed it, or it cannot be written to
     finally:

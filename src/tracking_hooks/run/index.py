@@ -139,6 +139,14 @@ def delivered(folder: RunFolder) -> Delivered | None:
     return None
 
 
+def find(uid: str) -> RunFolder | None:
+    """Return this user's run of a uid, if it is still where it was recorded."""
+    entry = read_json(index_folder() / f"{uid}.json", Entry) or read_json(
+        index_folder() / _DELIVERED / f"{uid}.json", Entry
+    )
+    return RunFolder(entry.folder) if entry and entry.is_there() else None
+
+
 def note_delivered(folder: RunFolder) -> None:
     """Take a run of this user out of what is looked at, if there is nothing to do or to say of it. Never raises."""
     file = index_folder() / f"{folder.uid}.json"
