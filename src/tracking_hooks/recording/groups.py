@@ -163,7 +163,8 @@ def _news(folder: RunFolder, found: Summary) -> tuple[list[tuple[int, Metrics]],
     """Return which rows are not recorded as they are now, each with its step, and whether the table is not."""
     mean, std = ({f"{kind}/{name}": value for name, value in metrics.items()}
                  for kind, metrics in (("mean", found.mean), ("std", found.std)))  # fmt: skip
-    rows = [(number, row.metrics) for number, row in enumerate(found.rows, 1)] + [(len(found.rows), {**mean, **std})]
+    rows = [(number, row.metrics) for number, row in enumerate(found.rows, 1) if row.counts]
+    rows.append((len(found.rows), {**mean, **std}))
     known: dict[tuple[int | None, frozenset[str]], str] = {}
     table = ""
     for call in journal.calls(folder.journal, ("on_log", "on_table")):
