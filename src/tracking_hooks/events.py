@@ -43,8 +43,7 @@ __all__ = [
     "in_words",
 ]
 
-_REASON = 300
-"""Characters of a reason that are shown in a tracker."""
+_REASON = 300  # characters of a reason that are shown in a tracker
 
 Metrics: TypeAlias = dict[str, float]
 """Metric name to value. Values may be NaN or infinite."""
@@ -66,12 +65,11 @@ Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """The tracked run from whose weights another one starts."""
+    """The tracked run from whose weights another one starts: from the file ``checkpoint``, such as ``best.pt``."""
 
     uid: str
     name: str
     checkpoint: str
-    """The file's name, such as ``best.pt``."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
