@@ -17,9 +17,10 @@ LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
 def capture(run: Run, parent: Destination | None) -> Capture:
     """Return the folder of the event file; for a trial, inside that of its tuning, which is not deleted.
 
-    A run of a group is inside the folder of the group. A group that is recorded behind its runs has its own.
+    A run of a group is inside the folder of the group. A group that is recorded behind its runs is in none of theirs.
     """
-    logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent and run.parent else _logdir(run)
+    is_behind = run.task == "group" and run.parent is None
+    logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent and not is_behind else _logdir(run)
     return Capture(
         destination={"logdir": str(logdir)},
         disables="tensorboard",
