@@ -188,6 +188,14 @@ def test_a_trial_is_recorded_beside_its_tuning_and_joins_no_run(run, monkeypatch
     assert capture(run, tuning).destination == expected
 
 
+def test_a_run_of_a_group_may_be_registered_where_its_process_says_so(run, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "shapes")
+    above = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": "5-fold"}
+    fold = replace(run, parent="group", group="5-fold")
+    assert capture(fold, above).destination == {**above, "run_name": run.name, "register": "shapes"}
+    assert "register" not in capture(replace(run, parent="tuning"), above).destination
+
+
 @not_imported
 def test_the_run_named_in_the_environment_is_joined(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef")

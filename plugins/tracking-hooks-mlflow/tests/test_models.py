@@ -372,6 +372,12 @@ def test_a_trial_of_a_tuning_is_not_registered(registering, client, save_dir):
     assert client.search_registered_models() == []
 
 
+def test_a_run_of_a_group_is_registered_as_any_training(registering, client, save_dir):
+    fold = replace(sample_run(save_dir), parent="group", group="5-fold")
+    deliver(recorded_run(save_dir), registering, run=fold)
+    assert len(client.search_registered_models()) == 1
+
+
 def test_a_registry_that_may_not_be_written_waits_for_the_user(registering, client, save_dir, monkeypatch):
     calls = recorded_run(save_dir)
 

@@ -77,12 +77,13 @@ def _is_mine(folder: RunFolder) -> bool:
 def _is_in_use(folder: RunFolder) -> bool:
     """Whether somebody may come back to it.
 
-    A relay is at it, it is a trial of a tuning that goes on, no tracker has it at all, or it was packed up: the pack
+    A relay is at it, what it is below, a tuning or a group, goes on, no tracker has it at all, or it was packed up: the pack
     may get lost.
     """
     labels = state.labels(folder)
     head, _ = journal.read_head(folder.journal)
-    parent = RunFolder(folder.path.with_name(head.run.parent)) if head.run.parent else None
+    uid = head.run.parent
+    parent = index.find(uid) or RunFolder(folder.path.with_name(uid)) if uid else None
     is_busy = any(state.has_relay(folder, label) or state.owed(folder, label).packed for label in labels)
     return not labels or is_busy or (parent is not None and state.is_running(parent))
 

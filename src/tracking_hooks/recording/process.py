@@ -30,7 +30,7 @@ def log(metrics: Mapping[str, float], step: int | None = None) -> None:
     :param step: the x axis; None: the journal's own numbering
     """
     running = [recorder for recorder in recorders if recorder.is_recording]
-    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()] or running
+    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()][-1:] or running
     for recorder in mine:
         recorder.record("on_log", metrics=metrics, step=step)
 

@@ -58,7 +58,7 @@ class MLflowFiles:
         self._training = models.Training(run=run, params=params, environment=environment)
         self._epoch = epoch
         self._status = status or (state["ended"][1] if "ended" in state else None)
-        if run.parent is None and "register" in destination:  # a trial of a tuning becomes no version
+        if (run.parent is None or run.group) and "register" in destination:  # a trial becomes no version
             self._wish = registration.parse(destination["register"])
 
     @hookimpl

@@ -131,16 +131,20 @@ class MLflowRun:
         """Return when the run last started or was resumed, in seconds since 1970."""
         return float(self.tags().get(BEGAN, 0))
 
-    def nest(self, run: Run) -> None:
-        """Put a trial below its tuning, or below a tuning the trials that were created before it."""
+    def nest(self, run: Run, members: Sequence[str] = ()) -> None:
+        """Put a run below its tuning or group, or below one of these the runs that were created before it.
+
+        :param members: the uids of further runs that are below it
+        """
         with self.asking() as client:
             pairs: list[tuple[Any, Any]]
             if run.parent is not None:
                 parents = with_tag(client, [self.experiment_id], RUN_UID, run.parent)
                 pairs = [(self.run_id, parent.info.run_id) for parent in parents[:1]]
             else:
-                trials = with_tag(client, [self.experiment_id], PARENT_UID, run.uid)
-                pairs = [(trial.info.run_id, self.run_id) for trial in trials]
+                below = [(PARENT_UID, run.uid), *((RUN_UID, member) for member in members)]
+                found = [with_tag(client, [self.experiment_id], tag, uid) for tag, uid in below]
+                pairs = [(child.info.run_id, self.run_id) for children in found for child in children]
             for child, parent in pairs:
                 client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
 

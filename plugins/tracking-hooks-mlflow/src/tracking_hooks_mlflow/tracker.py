@@ -17,6 +17,7 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Plan,
     Rejected,
     Run,
     State,
@@ -58,8 +59,8 @@ class MLflowTracker:
 
     @hookimpl
     def on_run_start(
-        self, params: Params, environment: Environment, resumed: bool, run: Run, time: float, seq: int, state: State,
-        destination: Destination,
+        self, params: Params, environment: Environment, resumed: bool, plan: Plan | None, run: Run, time: float,
+        seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
         """Record params, and the environment as tags."""
         state["began"] = time
@@ -72,7 +73,7 @@ class MLflowTracker:
                 self._run.reopen()
         self._run.tag(known)
         self._run.set_params(names.as_params(params))
-        self._run.nest(run)
+        self._run.nest(run, plan.members if plan else [])
         incomplete.describe(self._run, command=note.command(environment))
 
     @hookimpl

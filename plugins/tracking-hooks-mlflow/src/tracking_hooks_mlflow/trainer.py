@@ -40,9 +40,10 @@ def train_returns(state: State) -> None:
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
-    place: Destination = {
-        key: parent[key] for key in ("tracking_uri", "experiment", "experiment_id", "project") if key in parent
-    }
+    same = ["tracking_uri", "experiment", "experiment_id", "project"]
+    place: Destination = {key: parent[key] for key in same if key in parent}
+    if run.group:  # a run of a group is no trial: it may become a version, if its own process says so
+        place |= _wish()
     return {**place, "run_name": run.name}
 
 
@@ -62,12 +63,21 @@ def _destination(run: Run) -> Destination:
         destination["run_id"] = joined
     if active:
         destination["experiment_id"] = active.info.experiment_id  # where the trials of a tuning find their place
-    if wish := os.environ.get(registration.VARIABLE, "").strip():
-        registration.parse(wish)  # raise now, not after the training
-        destination["register"] = wish
+    destination |= _wish()
     if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in _TRUE:
         destination["keep_active"] = True
     return destination
+
+
+def _wish() -> dict[str, str]:
+    """Return the name to register the model under, if there is one.
+
+    :raises ValueError: it is not one; now, not after the training
+    """
+    wish = os.environ.get(registration.VARIABLE, "").strip()
+    if wish:
+        registration.parse(wish)
+    return {"register": wish} if wish else {}
 
 
 def _working_folder() -> Path:

@@ -212,7 +212,11 @@ def _environment(run: Run, environment: Environment) -> str:
         rows["git branch"] = git.branch or ""
         rows["git remote"] = git.remote or ""
     if run.parent:
-        rows["trial of"] = run.parent
+        rows["in the group of run" if run.group else "trial of"] = run.parent
+    if run.group:
+        rows["group"] = run.group
+    if origin := run.started_from:
+        rows["started from"] = f"{origin.checkpoint} of {origin.name}, run {origin.uid}"
     return table(["", "value"], [*rows.items(), *run.tags.items()])
 
 
