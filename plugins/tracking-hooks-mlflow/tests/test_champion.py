@@ -18,9 +18,9 @@ from tracking_hooks.events import Unavailable
 from tracking_hooks.testing import recorded_run, sample_run
 
 METRIC = "metrics/mAP50-95(B)"
-KEY = "best/metrics/mAP50-95B"
+KEY = "best_metrics_mAP50_95B"
 CONDITION = f"shapes@champion if {METRIC}"
-DATA = "tracking_hooks.validation_data"
+DATA = "tracking_hooks_validation_data"
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def champion(client, name="shapes"):
 
 def said(client, version, name="shapes"):
     found = client.get_model_version(name, str(version))
-    assert found.description == found.tags["tracking_hooks.compared"]
-    assert "tracking_hooks.contends" not in found.tags
+    assert found.description == found.tags["tracking_hooks_compared"]
+    assert "tracking_hooks_contends" not in found.tags
     return found.description
 
 
@@ -68,11 +68,13 @@ def test_the_alias_moves_to_a_better_version_and_stays_where_it_is_not_better(by
         train(uid, value, by_merit)
     assert champion(client) == 4
     digest = client.get_model_version("shapes", "1").tags[DATA]
-    assert said(client, 1) == f"champion moves to this version: no version had it. {KEY} is 0.5."
+    assert said(client, 1) == f"champion moves to this version: no version had it. {METRIC} is 0.5."
     on = f"on the same validation data ({digest})"
-    assert said(client, 2) == f"champion stays at version 1: {KEY} is 0.4 here and 0.5 there, {on}."
-    assert said(client, 3) == f"champion stays at version 1: {KEY} is 0.5 here and 0.5 there, {on}."
-    assert said(client, 4) == f"champion moves to this version from version 1: {KEY} is 0.6 here and 0.5 there, {on}."
+    assert said(client, 2) == f"champion stays at version 1: {METRIC} is 0.4 here and 0.5 there, {on}."
+    assert said(client, 3) == f"champion stays at version 1: {METRIC} is 0.5 here and 0.5 there, {on}."
+    assert (
+        said(client, 4) == f"champion moves to this version from version 1: {METRIC} is 0.6 here and 0.5 there, {on}."
+    )
     assert f"version 2 of shapes: {said(client, 2)}" in caplog.text
 
 
@@ -80,7 +82,7 @@ def test_every_finished_training_is_a_version_with_what_it_reached(by_merit, cli
     train("first", 0.5, by_merit)
     train("worse", 0.25, by_merit)
     tags = client.get_model_version("shapes", "2").tags
-    assert (tags[KEY], tags["best/metrics/mAP50B"]) == ("0.25", "0.5")
+    assert (tags[KEY], tags["best_metrics_mAP50B"]) == ("0.25", "0.5")
     (run,) = client.search_runs(
         [experiment.experiment_id for experiment in client.search_experiments()],
         "tags.`tracking_hooks.run_uid` = 'worse'",
@@ -94,7 +96,7 @@ def test_less_of_a_loss_is_better(by_merit, client):
     for uid, value in (("first", 1.5), ("worse", 1.75), ("better", 1.25)):
         train(uid, value, wish, metric="val/box_loss")
     assert champion(client) == 3
-    assert said(client, 2).startswith("champion stays at version 1: best/val/box_loss is 1.75 here and 1.5 there")
+    assert said(client, 2).startswith("champion stays at version 1: val/box_loss is 1.75 here and 1.5 there")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -104,7 +106,7 @@ def test_a_value_that_is_no_number_never_gets_the_alias(by_merit, client, value)
     train("second", 0.5, by_merit)
     train("third", value, by_merit)
     assert champion(client) == 2
-    has = f"the final validation of this version has no number {KEY}; it has best/metrics/mAP50B."
+    has = f"the final validation of this version has no number {METRIC}; it has best_metrics_mAP50B."
     assert said(client, 1) == f"champion is not set: {has}"
     assert said(client, 3) == f"champion stays at version 2: {has}"
 
@@ -112,10 +114,10 @@ def test_a_value_that_is_no_number_never_gets_the_alias(by_merit, client, value)
 def test_a_metric_that_there_is_not_is_said_with_those_that_there_are(by_merit, client):
     train("first", 0.5, {**by_merit, "register": "shapes@champion if metrics/mAP95"})
     assert client.get_registered_model("shapes").aliases == {}
-    assert "no number best/metrics/mAP95; it has best/metrics/mAP50-95B, best/metrics/mAP50B." in said(client, 1)
+    assert "no number metrics/mAP95; it has best_metrics_mAP50B, best_metrics_mAP50_95B." in said(client, 1)
 
 
-@pytest.mark.parametrize("name", [METRIC, "metrics/mAP50-95B", KEY])
+@pytest.mark.parametrize("name", [METRIC, "metrics/mAP50-95B", "best/metrics/mAP50-95B", KEY])
 def test_a_metric_may_be_called_as_mlflow_shows_it(by_merit, client, name):
     wish = {**by_merit, "register": f"shapes@champion if {name}"}
     train("first", 0.5, wish)
@@ -236,9 +238,9 @@ def test_a_server_that_goes_down_at_any_step_costs_nothing(by_merit, client, mon
     assert versions(client) == [1, 2]
     assert champion(client) == 2
     tags = client.get_model_version("shapes", "2").tags
-    assert tags["tracking_hooks.alias"] == "champion"
-    assert tags["tracking_hooks.compared"].startswith("champion ")
-    assert "tracking_hooks.contends" not in tags
+    assert tags["tracking_hooks_alias"] == "champion"
+    assert tags["tracking_hooks_compared"].startswith("champion ")
+    assert "tracking_hooks_contends" not in tags
 
 
 # -- two trainings at once ------------------------------------------------------------------------------------
@@ -277,15 +279,15 @@ def test_of_two_trainings_that_end_together_the_better_one_has_the_alias(server,
     assert begun == {"better", "worse"}
     client = MlflowClient(server)
     found = client.get_model_version_by_alias(name, "champion")
-    assert found.tags["tracking_hooks.run_uid"] == f"{name} better"
+    assert found.tags["tracking_hooks_run_uid"] == f"{name} better"
     (worse,) = {"2", "3"} - {str(found.version)}
     assert said(client, found.version, name).startswith("champion moves to this version from version 1: ")
     if last == "worse":
         assert said(client, worse, name) == (
-            f"champion goes to version {found.version}, of a training that ended at the same time: {KEY} is 0.6 here"
+            f"champion goes to version {found.version}, of a training that ended at the same time: {METRIC} is 0.6 here"
             f" and 0.7 there, on the same validation data ({found.tags[DATA]})."
         )
-        assert "tracking_hooks.alias" not in client.get_model_version(name, worse).tags
+        assert "tracking_hooks_alias" not in client.get_model_version(name, worse).tags
 
 
 # -- Unity Catalog, and registries like it --------------------------------------------------------------------
@@ -323,6 +325,25 @@ def test_a_registry_whose_search_tells_numbers_only_is_served(by_merit, client, 
     assert versions(client) == [1, 2, 3]
     assert champion(client) == 3
     assert said(client, 2).startswith("champion stays at version 1")
+
+
+def test_no_tag_has_a_name_that_unity_catalog_refuses(by_merit, client, monkeypatch):
+    given = set()
+    make, tag = MlflowClient.create_model_version, MlflowClient.set_model_version_tag
+
+    def note_made(self, *args, tags, **options):
+        given.update(tags)
+        return make(self, *args, tags=tags, **options)
+
+    def note_set(self, name, version, key, value):
+        given.add(key)
+        tag(self, name, version, key, value)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", note_made)
+    monkeypatch.setattr(MlflowClient, "set_model_version_tag", note_set)
+    train("first", 0.5, by_merit)
+    assert {KEY, DATA, "tracking_hooks_compared", "tracking_hooks_alias"} <= given
+    assert not [key for key in given if set(key) & set(".,-=/:")]
 
 
 def test_versions_are_found_over_the_pages_of_a_search(by_merit, client, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
@@ -17,19 +18,22 @@ from mlflow import MlflowClient
 from tracking_hooks.direction import lower_is_better
 from tracking_hooks_mlflow import names
 from tracking_hooks_mlflow.registration import Registration
-from tracking_hooks_mlflow.registry import recent
+from tracking_hooks_mlflow.registry import recent, tag_name
 
-ALIAS = "tracking_hooks.alias"
+ALIAS = "tracking_hooks_alias"
 """The tag of a version that has received its alias: a replay does not take it from a newer version."""
 
-COMPARED = "tracking_hooks.compared"
+COMPARED = "tracking_hooks_compared"
 """The tag with a sentence: what a version was compared with, and what came of it. No version is compared twice."""
 
-CONTENDS = "tracking_hooks.contends"
+CONTENDS = "tracking_hooks_contends"
 """The tag of a version while it is compared: the numbers of those that had received the alias before."""
 
-DATA = "tracking_hooks.validation_data"
+DATA = "tracking_hooks_validation_data"
 """The tag with the digest of the data that a version was validated on, as MLflow shows it under "Datasets used"."""
+
+_MAX_TAG = 1000
+"""Characters of a tag that Unity Catalog takes."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,8 @@ logger = logging.getLogger(__name__)
 def give_alias(client: MlflowClient, version: Any, wish: Registration) -> None:
     """Give a version its alias, once, if there is no condition or it meets it."""
     if wish.metric is not None:
-        _Contest(client, wish, names.spelled(f"best/{wish.metric.removeprefix('best/')}")).enter(version)
+        metric = re.sub("^best[/_]", "", wish.metric)
+        _Contest(client, wish, metric, tag_name(names.spelled(f"best/{metric}"))).enter(version)
     elif version.tags.get(ALIAS) != wish.alias:
         client.set_registered_model_alias(wish.name, wish.alias, version.version)
         client.set_model_version_tag(wish.name, version.version, ALIAS, wish.alias)
@@ -51,6 +56,7 @@ class _Contest(NamedTuple):
 
     client: MlflowClient
     wish: Registration
+    metric: str
     key: str
 
     def enter(self, version: Any) -> None:
@@ -59,7 +65,7 @@ class _Contest(NamedTuple):
             said = self._compete(version, before)
             if not version.description:
                 self.client.update_model_version(self.wish.name, version.version, description=said)
-            self._tag(version, COMPARED, said)
+            self._tag(version, COMPARED, said[:_MAX_TAG])
             logger.info("version %s of %s: %s", version.version, self.wish.name, said)
         if CONTENDS in version.tags:
             self.client.delete_model_version_tag(self.wish.name, version.version, CONTENDS)
@@ -111,11 +117,11 @@ class _Contest(NamedTuple):
         """Whether a version is to have the alias of another one, and why."""
         value = self._value(version)
         if value is None:
-            known = [key for key in sorted(version.tags) if key.startswith("best/")]
+            known = [key for key in sorted(version.tags) if key.startswith("best_")]
             has = f"it has {', '.join(known)}" if known else "it has no numbers at all"
-            return False, f"the final validation of this version has no number {self.key}; {has}."
+            return False, f"the final validation of this version has no number {self.metric}; {has}."
         if champion is None:
-            return True, f"no version had it. {self.key} is {value:.6g}."
+            return True, f"no version had it. {self.metric} is {value:.6g}."
         reached, here, there = self._value(champion), version.tags.get(DATA), champion.tags.get(DATA)
         if reached is None or there is None:
             return False, self._unrecorded(champion)
@@ -123,8 +129,8 @@ class _Contest(NamedTuple):
             which = f"this version was validated on other data ({here or 'unknown'}) than that one ({there})"
             return False, f"{which}, so they cannot be compared."
         numbers = _different(value, reached)
-        said = f"{self.key} is {numbers[0]} here and {numbers[1]} there, on the same validation data ({here})."
-        return (value < reached if lower_is_better(self.key) else value > reached), said
+        said = f"{self.metric} is {numbers[0]} here and {numbers[1]} there, on the same validation data ({here})."
+        return (value < reached if lower_is_better(self.metric) else value > reached), said
 
     def _unrecorded(self, champion: Any) -> str:
         def example(key: str, value: str) -> str:

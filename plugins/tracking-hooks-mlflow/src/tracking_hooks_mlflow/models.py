@@ -22,7 +22,7 @@ from tracking_hooks_mlflow import champion, datasets, multipart, package, tags
 from tracking_hooks_mlflow.artifacts import sending
 from tracking_hooks_mlflow.errors import gone
 from tracking_hooks_mlflow.registration import Registration
-from tracking_hooks_mlflow.registry import register
+from tracking_hooks_mlflow.registry import register, tag_name
 from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
@@ -158,7 +158,7 @@ def _measure(run: MLflowRun, state: State) -> None:
 
 def _measured(state: State) -> dict[str, str]:
     """Return what the final validation has measured, and on which data, as tags of a version."""
-    measured = {key: repr(value) for key, value in state["final"]["metrics"].items()}
+    measured = {tag_name(key): repr(value) for key, value in state["final"]["metrics"].items()}
     _, digest = state.get("dataset", ("", ""))
     return {**measured, champion.DATA: datasets.digest(digest, "val")} if digest else measured
 

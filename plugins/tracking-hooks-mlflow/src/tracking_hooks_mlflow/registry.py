@@ -1,12 +1,13 @@
 """A model as the next version of a registered model.
 
-Versions are searched by the name alone, the only condition that Unity Catalog takes. What a search returns may lack its
-tags: those are asked for by version.
+Unity Catalog sets the rules. Versions are searched by the name alone, the only condition that it takes. What a search
+returns may lack its tags: those are asked for by version. The name of a tag has none of ``. , - = / :``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks_mlflow import uris
-from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
+from tracking_hooks_mlflow.run import MLflowRun
+
+UID = "tracking_hooks_run_uid"
+"""The tag of a version with the uid of its run."""
 
 _VERSIONS = "mlflow.modelVersions"
 
@@ -34,7 +38,7 @@ def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str,
         if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
             raise
     of_run = (version for version in _versions(client, name) if version.run_id in {run.run_id, "", None})
-    ours = (version for version in _with_tags(client, of_run) if version.tags.get(RUN_UID) == uid)
+    ours = (version for version in _with_tags(client, of_run) if version.tags.get(UID) == uid)
     version = next(ours, None)
     if version is None:
         # Behind a database or a folder, MLflow's registry would look for a model's id in its own default store.
@@ -43,7 +47,7 @@ def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str,
             name,
             source=f"models:/{model.model_id}" if is_remote else model.artifact_location,
             run_id=run.run_id,
-            tags={RUN_UID: uid, **tags},
+            tags={UID: uid, **tags},
             await_creation_for=None,
             model_id=model.model_id if is_remote else None,
         )
@@ -52,6 +56,11 @@ def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str,
         note = [{"name": name, "version": version.version}]
         client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(note)})
     return version
+
+
+def tag_name(name: str) -> str:
+    """Return the name of a version's tag for a metric."""
+    return re.sub(r"[^\w ]", "_", name)
 
 
 def recent(client: MlflowClient, name: str) -> list[Any]:
