@@ -106,7 +106,7 @@ def _mode(files: Mapping[str, str]) -> str:
 
 def _tags(run: Run) -> list[str]:
     given = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
-    ours = [f"{name}={value}" if value else name for name, value in run.tags.items()]
+    ours = [names.tag(name, value) for name, value in run.tags.items()]
     return list(dict.fromkeys(tag[:64] for tag in [*given, *ours] if tag))
 
 
