@@ -60,6 +60,11 @@ def below(run: Run) -> list[Recorder]:
     return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
 
 
+def may_go_on_for_days() -> bool:
+    """Whether this process is one that somebody types into, cell by cell: its end is no time to tell anything."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
 def forget(recorder: Recorder) -> None:
     """Do nothing for a recorder when the process ends."""
     if recorder in recorders:
