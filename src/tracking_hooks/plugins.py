@@ -259,7 +259,7 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
 
 
 def _parameters(specs: type) -> dict[str, list[str]]:
-    hooks = {name: value for name, value in vars(specs).items() if not name.startswith("_")}
+    hooks = {name: getattr(specs, name) for name in dir(specs) if not name.startswith("_")}
     return {name: [p for p in inspect.signature(hook).parameters if p != "self"] for name, hook in hooks.items()}
 
 
