@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tracking_hooks.recording.addenda import Addendum
     from tracking_hooks.recording.recorder import Recorder
 
 _POLL = 0.05
 
 
-def wait_for_delivery(recorders: Sequence[Recorder], names: Collection[str] | None = None) -> None:
+def wait_for_delivery(recorders: Sequence[Recorder | Addendum], names: Collection[str] | None = None) -> None:
     """Wait for delivery as long as that is worthwhile and the settings allow, with a progress bar on a terminal.
 
     :param names: the relays to wait for; None: all of them
