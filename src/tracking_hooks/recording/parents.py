@@ -54,7 +54,7 @@ def saved_to(save_dir: Path) -> Parent | None:
     """
     home = save_dir.parent / FOLDER
     found = (read(folder) for folder in reversed(find_runs(home))) if home.is_dir() else iter(())
-    return next((parent for parent in found if parent.run.save_dir == save_dir), None)
+    return next((parent for parent in found if parent.run.save_dir == save_dir and not parent.run.addendum), None)
 
 
 def trial_name(name: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
-from tracking_hooks.run import state
+from tracking_hooks.run import copies, state
 from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
 
-_WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
+_WAKES = copies.OF_FILES | {"on_final_validation", "on_evaluation", "on_params", "on_run_end"}
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
@@ -154,8 +154,8 @@ class Supervisor:
         return code == REFUSED or (code in (PENDING, BUSY) and self._size is not None)
 
     def _is_wanted(self, name: str) -> bool:
-        """Whether there is something for a further part, and the first part has begun: it would wait for that."""
-        if self._cursor(self._firsts[name]).seq == 0:
+        """Whether there is something for a part; a further one would wait for the first part to begin."""
+        if name in self._parts and self._cursor(self._firsts[name]).seq == 0:
             return False
         return self._cursor(name).seq < self._wake if self._size is None else not self._is_done(name)
 
