@@ -132,7 +132,9 @@ def test_an_exported_file_is_added_with_its_format(mine, recorded):
     assert afterwards.export(export, exporter, model=model_of(mine.save_dir / "weights/best.pt")) == str(path)
     ((uid, hook, args),) = recorded
     assert (uid, hook, args["format"], args["checkpoint"].name(0)) == (mine.folder.uid, "on_export", "onnx", "best.pt")
-    assert (args["artifact"].name, args["artifact"].path, args["artifact"].size) == ("best.onnx", path, 8)
+    assert (args["artifact"].name, args["artifact"].size) == ("best.onnx", 8)
+    path.write_bytes(b"the next one")
+    assert args["artifact"].path.read_bytes() == b"exported", "the next export takes nothing from it"
 
 
 def test_an_exported_file_is_known_wherever_it_is_copied_to(mine, recorded, tmp_path):

@@ -16,13 +16,12 @@ from msgspec import structs
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks import projectfile
-from tracking_hooks.events import Artifact
 from tracking_hooks.hosts.ultralytics import data, exported
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import wait_until_drawn
 from tracking_hooks.recording import addenda
 from tracking_hooks.recording.addenda import Addendum
-from tracking_hooks.run import checkpoints, files, journal, portable
+from tracking_hooks.run import checkpoints, journal, portable
 from tracking_hooks.run.checkpoints import Found
 from tracking_hooks.settings import is_off, read_settings
 
@@ -108,15 +107,11 @@ def _record_evaluation(addendum: Addendum, found: Found, validator: Any, metrics
         "on_evaluation", split=split, metrics={**(metrics or {}), **speed}, **parts, checkpoint=found.checkpoint
     )
     wait_until_drawn(_PLOTTING_TIMEOUT)
-    for plot in validator.plots:
-        with guard(f"recording the plot {plot}"):
-            path = Path(plot).absolute()
+    for path in map(Path, validator.plots):
+        with guard(f"recording the plot {path}"):
             if path.is_file():
-                size, sha = files.digest(path)
-                name = f"evaluation/{split}/{path.name}"
-                addendum.record(
-                    "on_artifact", artifact=Artifact(path=path, kind="plot", name=name, size=size, digest=sha)
-                )
+                artifact = exported.plot(addendum.folder, path, f"evaluation/{split}/{path.name}")
+                addendum.record("on_artifact", artifact=artifact)
 
 
 def _name(found: Found, args: Any) -> str:

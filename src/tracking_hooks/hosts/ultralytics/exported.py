@@ -7,10 +7,10 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tracking_hooks.events import Artifact
-from tracking_hooks.run import files, portable
+from tracking_hooks.run import copies, files, portable
 from tracking_hooks.run.layout import RunFolder
 
 _LARGEST = 4 * 10**9
@@ -18,17 +18,29 @@ _LARGEST = 4 * 10**9
 
 
 def artifact(folder: RunFolder, path: Path) -> Artifact:
-    """Describe an exported file; of an exported folder, an archive that is made in the run folder.
+    """Describe an exported file; of an exported folder, an archive.
 
     :raises OSError: if it cannot be read
     """
-    path = path.absolute()
-    name = path.name
     if path.is_dir():
-        name += ".zip"
-        path = _archive(folder, path)
-    size, sha = files.digest(path)
-    return Artifact(path=path, kind="file", name=name, size=size, digest=sha)
+        return _kept(folder, _archive(folder, path), f"{path.name}.zip", "file")
+    return _kept(folder, copies.copy_now(folder, path), path.name, "file")
+
+
+def plot(folder: RunFolder, path: Path, name: str) -> Artifact:
+    """Describe a plot of a validation.
+
+    :raises OSError: if it cannot be read
+    """
+    return _kept(folder, copies.copy_now(folder, path), name, "plot")
+
+
+def _kept(folder: RunFolder, copy: Path, name: str, kind: Literal["file", "plot"]) -> Artifact:
+    """Keep a copy: the next export or validation may rewrite the file in place, and a link with it."""
+    size, sha = files.digest(copy)
+    target = folder.files / f"{sha}{Path(name).suffix}"
+    portable.replace(copy, target)
+    return Artifact(path=target, kind=kind, name=name, size=size, digest=sha)
 
 
 def table(folder: RunFolder, frame: Any, name: str) -> Artifact:
@@ -67,9 +79,7 @@ def _archive(folder: RunFolder, path: Path) -> Path:
         with zipfile.ZipFile(draft, "w", strict_timestamps=False) as archive:
             for member in members:
                 archive.write(member, Path(path.name) / member.relative_to(path))
-        _, sha = files.digest(draft)
-        target = folder.files / f"{sha}.zip"
-        portable.replace(draft, target)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
-    return target
+        raise
+    return draft
