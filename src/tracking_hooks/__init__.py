@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from tracking_hooks.markers import hookimpl
+    from tracking_hooks.recording.groups import group
     from tracking_hooks.recording.process import log
     from tracking_hooks.settings import ConfigurationError
 
@@ -35,6 +36,7 @@ __all__ = [
     "Stop",
     "Unavailable",
     "attach",
+    "group",
     "hookimpl",
     "log",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "Stop": "events",
     "Unavailable": "events",
     "attach": "autoload",
+    "group": "recording.groups",
     "hookimpl": "markers",
     "log": "recording.process",
 }

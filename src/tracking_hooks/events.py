@@ -26,6 +26,7 @@ __all__ = [
     "Metrics",
     "Missing",
     "Model",
+    "Origin",
     "Params",
     "PerClass",
     "Plan",
@@ -42,8 +43,7 @@ __all__ = [
     "in_words",
 ]
 
-_REASON = 300
-"""Characters of a reason that are shown in a tracker."""
+_REASON = 300  # characters of a reason that are shown in a tracker
 
 Metrics: TypeAlias = dict[str, float]
 """Metric name to value. Values may be NaN or infinite."""
@@ -64,6 +64,14 @@ Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
 """How a run ended. ``interrupted``: Ctrl-C, a pruned trial. ``killed``: the process died without an exception."""
 
 
+class Origin(Struct, frozen=True, kw_only=True):
+    """The tracked run from whose weights another one starts: from the file ``checkpoint``, such as ``best.pt``."""
+
+    uid: str
+    name: str
+    checkpoint: str
+
+
 class Run(Struct, frozen=True, kw_only=True):
     """A training run. Its ``uid`` is a tag in every tracker."""
 
@@ -73,12 +81,14 @@ class Run(Struct, frozen=True, kw_only=True):
     task: str
     save_dir: Path
     parent: str | None = None
-    """For a trial, the ``uid`` of its tuning."""
+    """For a trial, the ``uid`` of its tuning; for a run of a group that has a run of its own, that one's."""
     tags: dict[str, str] = {}
     group: str | None = None
     """The name of the group that it is in: folds, seeds, stages."""
     addendum: str | None = None
     """The uid of an addendum to the run: of what came after its end, or from another process."""
+    started_from: Origin | None = None
+    """The run whose weights it starts from."""
 
 
 class Git(Struct, frozen=True, kw_only=True):
@@ -121,6 +131,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``*.csv``. Links and files of other kinds are left out."""
     large_texts: bool = False
     """Whether tables and configurations of more than 1 MB are collected, too; they are not masked."""
+    members: list[str] = []
+    """For the run of a group that was recorded after its runs, their ``uid``."""
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -269,6 +281,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """A few words for the start line: where to look."""
     place: str = ""
     """Where the tracker is, as a URI without credentials: runs of one place are down together."""
+    is_held: bool = False
+    """Whether the user's script has a run of its own open there: its next line may need what the training leaves."""
 
 
 class Missing(Struct, frozen=True, kw_only=True):

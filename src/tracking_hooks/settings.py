@@ -22,6 +22,7 @@ OFF = frozenset({"", "none", "off", "0"})
 _BATCH_EVERY = re.compile(r"\d+(\.\d+)?s|[1-9]\d*|none|off|0")
 _KEEP = re.compile(r"(\d+(?:\.\d+)?)(d|mb|gb|tb|)")
 _BYTES = {"mb": 10**6, "gb": 10**9, "tb": 10**12}
+_GROUP = re.compile(r"(?![. ])[^/\\\x00-\x1f]{1,100}")
 _CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
 
 
@@ -58,6 +59,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, description="Longest wait for delivery when the process ends, and for copies of files, in seconds."),
     ] = 60.0
+    wait: Annotated[
+        Literal["", "train", "exit"],
+        Meta(description="`train`: it returns when the run is delivered; `exit`: at once. Unset: see Waiting times."),
+    ] = ""
     linger: Annotated[
         float,
         Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),
@@ -66,6 +71,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         300.0
     )
     tags: Annotated[str, Meta(description="Tags for the run: `team=vision,stage=2`.")] = ""
+    group: Annotated[str, Meta(description="The group that the run is in, such as `5-fold`: folds, seeds, stages.")] = (
+        ""
+    )
     metrics: Annotated[
         str,
         Meta(description="Metrics to deliver: `-lr/*` drops, `val/*` keeps only matching metrics, `a/*=b/*` renames."),
@@ -92,6 +100,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
     console: Annotated[
         Literal["on", "off"], Meta(description="Whether to record the trainer's log and deliver it as `console.log`.")
+    ] = "on"
+    evaluations: Annotated[
+        Literal["on", "off"],
+        Meta(description="Whether validations, exports and benchmarks of a tracked checkpoint are added to its run."),
     ] = "on"
     histograms: Annotated[
         Literal["on", "off"],
@@ -178,6 +190,8 @@ def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "batch_every", "is neither seconds nor a number of batches"
     if any(not item.partition("=")[0].strip() or "=" not in item for item in _items(settings.tags)):
         yield "tags", "is not of the form name=value,name=value"
+    if settings.group and not is_group_name(settings.group):
+        yield "group", NO_GROUP_NAME
     if not all(_CHECKPOINTS.fullmatch(item.lower()) for item in _items(settings.checkpoints)):
         yield "checkpoints", "is not a list of best, last, every:N, all and none"
     if not is_off(settings.keep) and not _KEEP.fullmatch(settings.keep.strip().lower()):
@@ -186,6 +200,14 @@ def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
         MetricRules(settings.metrics)
     except ValueError as error:
         yield "metrics", f"cannot be read: {error}"
+
+
+NO_GROUP_NAME = "is not a group's name: up to 100 characters, without slashes, and not with a dot or space at the front"
+
+
+def is_group_name(text: str) -> bool:
+    """Whether a text can name a group, and a folder."""
+    return bool(_GROUP.fullmatch(text))
 
 
 def _items(text: str) -> list[str]:

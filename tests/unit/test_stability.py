@@ -34,6 +34,7 @@ REQUIRED = {
     "Inflight": "start end",
     "Model": "name task parameters gradients layers gflops classes",
     "Note": "inflight boot",
+    "Origin": "uid name checkpoint",
     "Plan": "",
     "Pointer": "uid folder",
     "Replay": "plugin destination",

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tracking_hooks_mlflow import uris
-from tracking_hooks_mlflow.trainer import capture
+from tracking_hooks_mlflow.trainer import capture, train_returns
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_the_training_process_does_not_import_mlflow(tmp_path):
 import json, sys
 from pathlib import Path
 from tracking_hooks.testing import sample_run
-from tracking_hooks_mlflow.trainer import capture
+from tracking_hooks_mlflow.trainer import capture, train_returns
 before = set(sys.modules)
 captured = capture(sample_run(Path("train")), None)
 print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
@@ -122,12 +122,78 @@ def test_the_users_own_active_run_is_joined(run, store):
         mlflow.set_tracking_uri(None)
 
 
+@pytest.fixture
+def _in_use(store, monkeypatch):
+    """The script uses the store in this process; nothing of it is left behind."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store["tracking_uri"])
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    yield
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+in_use = pytest.mark.usefixtures("_in_use")
+
+
+@in_use
+def test_trials_of_a_tuning_in_the_users_run_are_in_its_experiment(run):
+    with mlflow.start_run() as active:
+        destination = capture(run, None).destination
+    assert capture(run, destination).destination["experiment_id"] == active.info.experiment_id
+
+
+@in_use
+def test_a_run_that_a_stray_call_has_opened_is_not_the_users_choice_for_the_next_training(run):
+    for _ in range(2):
+        assert "run_id" not in capture(run, None).destination
+        mlflow.log_metric("mine", 1.0)
+        train_returns({})
+    assert mlflow.active_run() is not None
+
+
+@in_use
+def test_a_run_that_the_user_opens_behind_a_training_is_their_choice(run):
+    capture(run, None)
+    train_returns({})
+    with mlflow.start_run() as active:
+        assert capture(run, None).destination["run_id"] == active.info.run_id
+
+
+@in_use
+def test_a_run_that_was_open_as_the_training_began_is_the_users_choice_for_the_next_one(run):
+    with mlflow.start_run() as active:
+        for _ in range(3):
+            captured = capture(run, None)
+            assert captured.destination["run_id"] == active.info.run_id
+            assert captured.is_held
+            mlflow.log_metric("mine", 1.0)
+            train_returns({})
+
+
+@in_use
+def test_a_run_that_the_user_opens_in_place_of_a_stray_one_is_their_choice(run):
+    capture(run, None)
+    mlflow.log_metric("mine", 1.0)
+    train_returns({})
+    mlflow.end_run()
+    with mlflow.start_run() as active:
+        assert capture(run, None).destination["run_id"] == active.info.run_id
+
+
 def test_a_trial_is_recorded_beside_its_tuning_and_joins_no_run(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     tuning = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": "tune", "run_id": "aa"}
     expected = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": run.name}
     assert capture(run, tuning).destination == expected
+
+
+def test_a_run_of_a_group_may_be_registered_where_its_process_says_so(run, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "shapes")
+    above = {"tracking_uri": "http://host:5000", "experiment": "shapes", "run_name": "5-fold"}
+    fold = replace(run, parent="group", group="5-fold")
+    assert capture(fold, above).destination == {**above, "run_name": run.name, "register": "shapes"}
+    assert "register" not in capture(replace(run, parent="tuning"), above).destination
 
 
 @not_imported
@@ -144,7 +210,10 @@ def test_without_credentials_leaves_plain_addresses_alone():
 @not_imported
 def test_a_name_to_register_under_is_noted(run, monkeypatch):
     assert "register" not in capture(run, None).destination
-    for given in ("shapes@champion", " shapes ", "main.vision.shapes@best_1", "my shapes"):
+    for given in (
+        "shapes@champion", " shapes ", "main.vision.shapes@best_1", "my shapes",
+        "shapes@champion if metrics/mAP50-95(B)", "my shapes@champion  if val/box_loss ",
+    ):  # fmt: skip
         monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
         assert capture(run, None).destination["register"] == given.strip()
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "")
@@ -159,6 +228,14 @@ def test_a_name_to_register_under_is_noted(run, monkeypatch):
 def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypatch, given):
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
     with pytest.raises(ValueError, match=f"TRACKING_HOOKS_MLFLOW_REGISTER=.*{re.escape(given[:5])}.*shapes@champion"):
+        capture(run, None)
+
+
+@not_imported
+@pytest.mark.parametrize("given", ["shapes if metrics/mAP50-95(B)", "shapes@champion if", "shapes if"])
+def test_a_condition_without_alias_or_metric_stops_before_the_training(run, monkeypatch, given):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
+    with pytest.raises(ValueError, match=r"a condition needs an alias before it and a metric behind it, such as"):
         capture(run, None)
 
 

@@ -11,9 +11,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 from msgspec.structs import replace
 
+from tests.support.mlflow import MLflowReader
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks_mlflow import models as models_module
 from tracking_hooks_mlflow.files import MLflowFiles
 
 
@@ -166,6 +168,22 @@ def test_a_create_that_the_server_gets_to_late_leaves_no_second_model(store, cli
     deliver(calls[-1:], store, state, before=calls[:-1])
     (model,) = models(client)
     assert model.model_id == state["files"]["model_id"]
+
+
+def test_a_copy_that_is_delivered_at_the_same_moment_on_another_machine_makes_no_second_model(
+    store, client, save_dir, monkeypatch
+):
+    create, others = models_module._create, []
+
+    def create_both(*args):
+        others.append(create(*args).model_id)
+        return create(*args)
+
+    monkeypatch.setattr(models_module, "_create", create_both)
+    deliver(recorded_run(save_dir), store)
+    (model,) = models(client)
+    assert [model.model_id] == others
+    assert str(model.status) == "READY"
 
 
 @pytest.mark.parametrize(
@@ -354,6 +372,12 @@ def test_a_trial_of_a_tuning_is_not_registered(registering, client, save_dir):
     assert client.search_registered_models() == []
 
 
+def test_a_run_of_a_group_is_registered_as_any_training(registering, client, save_dir):
+    fold = replace(sample_run(save_dir), parent="group", group="5-fold")
+    deliver(recorded_run(save_dir), registering, run=fold)
+    assert len(client.search_registered_models()) == 1
+
+
 def test_a_registry_that_may_not_be_written_waits_for_the_user(registering, client, save_dir, monkeypatch):
     calls = recorded_run(save_dir)
 
@@ -375,4 +399,6 @@ def test_two_trainings_in_one_joined_run_have_a_model_each(store, client, save_d
     for uid in ("first", "second"):
         run = replace(sample_run(save_dir), uid=uid)
         deliver(recorded_run(save_dir), {**store, "run_id": mine}, run=run)
-    assert len(models(client)) == len(the_run(client).outputs.model_outputs) == 2
+    runs = MLflowReader(store["tracking_uri"]).runs()
+    assert len(models(client)) == len(runs) == 2
+    assert [len(found.outputs.model_outputs) for found in runs] == [1, 1]

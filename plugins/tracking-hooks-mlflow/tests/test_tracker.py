@@ -11,7 +11,7 @@ from mlflow.entities import ViewType
 from msgspec.structs import replace
 
 from tests.support.mlflow_parts import play_to_mlflow
-from tracking_hooks.events import Checkpoint, Missing, Rejected, Unavailable
+from tracking_hooks.events import Checkpoint, Missing, Origin, Plan, Rejected, Unavailable
 from tracking_hooks.markers import hookimpl
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
@@ -314,6 +314,41 @@ def test_a_trial_is_nested_below_its_tuning_whichever_arrives_first(store, clien
     runs = {run.info.run_name: run for run in all_runs(client)}
     assert runs["trial-1"].data.tags["mlflow.parentRunId"] == runs["tune"].info.run_id
     assert "mlflow.parentRunId" not in runs["tune"].data.tags
+
+
+@pytest.mark.parametrize("first", ["the group", "the fold"])
+def test_a_run_of_a_group_is_nested_below_it_and_has_its_name_as_a_tag(store, client, save_dir, first):
+    calls = recorded_run(save_dir)
+    group = replace(sample_run(save_dir), uid="group", name="5-fold", task="group")
+    fold = replace(sample_run(save_dir), uid="fold", name="fold-1", parent="group", group="5-fold")
+    for run in (group, fold) if first == "the group" else (fold, group):
+        deliver(calls, {**store, "run_name": run.name}, run=run)
+    runs = {run.info.run_name: run for run in all_runs(client)}
+    assert runs["fold-1"].data.tags["mlflow.parentRunId"] == runs["5-fold"].info.run_id
+    assert runs["fold-1"].data.tags["tracking_hooks.group"] == "5-fold"
+
+
+def test_a_group_that_is_recorded_behind_its_runs_takes_them_below_it(store, client, save_dir):
+    calls = recorded_run(save_dir)
+    for name in ("fold-1", "fold-2", "other"):
+        run = replace(sample_run(save_dir), uid=name, name=name, group="5-fold")
+        deliver(calls, {**store, "run_name": name}, run=run)
+    start = replace_args(calls[0], plan=Plan(members=["fold-1", "fold-2", "missing"]))
+    group = replace(sample_run(save_dir), uid="group", name="5-fold", task="group")
+    deliver([start, *calls[1:]], {**store, "run_name": "5-fold"}, run=group)
+    runs = {run.info.run_name: run for run in all_runs(client)}
+    below = {
+        name for name, run in runs.items() if run.data.tags.get("mlflow.parentRunId") == runs["5-fold"].info.run_id
+    }
+    assert below == {"fold-1", "fold-2"}
+
+
+def test_a_run_names_the_run_whose_weights_it_started_from(store, client, save_dir):
+    origin = Origin(uid="first", name="train", checkpoint="best.pt")
+    deliver(recorded_run(save_dir), store, run=replace(sample_run(save_dir), started_from=origin))
+    tags = the_run(client).data.tags
+    assert tags["tracking_hooks.started_from"] == "first"
+    assert tags["tracking_hooks.started_from.checkpoint"] == "train/best.pt"
 
 
 def test_params_of_any_number_length_and_shape_are_taken(store, client, save_dir):

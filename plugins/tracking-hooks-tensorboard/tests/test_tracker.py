@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
 
-from tracking_hooks.events import Artifact, Error, Missing, Rejected, SaveCheckpoint, Unavailable
+from tracking_hooks.events import Artifact, Error, Missing, Origin, Rejected, SaveCheckpoint, Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_tensorboard.eventfile import EventFile
@@ -115,6 +116,19 @@ def test_what_the_user_logs_without_a_step_stands_at_its_number(logdir, tmp_path
     calls = [Call(seq, STARTED, "on_log", {"metrics": {"mine": 1.0}, "step": None}) for seq in (4, 9)]
     deliver(calls, logdir)
     assert points(read(logdir), "mine") == [(4, 1), (9, 1)]
+
+
+def test_the_environment_names_the_group_and_the_run_whose_weights_it_started_from(calls, logdir):
+    origin = Origin(uid="first", name="train", checkpoint="best.pt")
+    run = replace(RUN, group="5-fold", parent="above", started_from=origin)
+    play(TensorBoardTracker(), calls, run=run, destination={"logdir": str(logdir)})
+    (environment,) = texts(read(logdir), "environment")
+    for line in (
+        "| in the group of run | above |",
+        "| group | 5-fold |",
+        "| started from | best.pt of train, run first |",
+    ):
+        assert line in environment
 
 
 def test_texts_can_be_read(calls, logdir):

@@ -67,6 +67,19 @@ def test_a_trial_is_shown_with_its_tuning_in_a_folder_that_no_clean_up_deletes(c
     assert capture(trial, tuning).destination == {"logdir": str(tmp_path / "tune" / "trial-2")}
 
 
+def test_the_runs_of_a_group_are_in_one_folder(capture, tmp_path, monkeypatch):
+    fold = replace(run_in(tmp_path / "train"), group="5-fold")
+    in_one_process = {"logdir": str(tmp_path / "groups/5-fold")}
+    assert capture(replace(fold, parent="g"), in_one_process).destination == {
+        "logdir": f"{tmp_path}/groups/5-fold/train"
+    }
+    assert capture(fold).destination == {"logdir": f"{tmp_path}/train"}
+    behind = replace(run_in(tmp_path / "5-fold"), name="5-fold", task="group")
+    assert capture(behind, {"logdir": f"{tmp_path}/train"}).destination == {"logdir": f"{tmp_path}/5-fold"}
+    monkeypatch.setenv(trainer.LOGDIR, str(tmp_path / "tb"))
+    assert capture(fold).destination == {"logdir": f"{tmp_path}/tb/5-fold/train"}
+
+
 def test_an_address_is_no_folder(capture, tmp_path, monkeypatch):
     monkeypatch.setenv(trainer.LOGDIR, "s3://bucket/tb")
     with pytest.raises(ValueError, match="_TENSORBOARD_LOGDIR must be a folder on this machine"):

@@ -100,6 +100,18 @@ def test_trials_of_a_tuning_are_a_group_beside_it(capture, run, monkeypatch):
     assert capture(trial, {**tuning, "group": "g"}).destination["group"] == "g"
 
 
+def test_the_runs_of_a_group_and_its_own_are_in_one_group(capture, run, monkeypatch):
+    fold = replace(run, group="5-fold")
+    own = replace(run, uid="20251009-080000-aaaaaaaa", name="5-fold", task="group")
+    assert capture(fold).destination["group"] == "5-fold"
+    above = capture(own).destination
+    assert above["group"] == "5-fold"
+    assert capture(replace(fold, parent=own.uid), above).destination["group"] == "5-fold"
+    assert capture(own, capture(fold).destination).destination["group"] == "5-fold", "recorded behind its runs"
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    assert capture(fold).destination["group"] == "mine"
+
+
 def test_trials_of_an_offline_tuning_lie_beside_it(capture, run, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa", name="tune")).destination
@@ -231,6 +243,15 @@ def test_the_run_beside_can_be_left_out(capture, run, theirs, monkeypatch):
     monkeypatch.setenv("TRACKING_HOOKS_WANDB_BESIDE", "of")
     with pytest.raises(ValueError, match="TRACKING_HOOKS_WANDB_BESIDE='of' must be on or off"):
         capture(run)
+
+
+@pytest.mark.parametrize("mode", ["shared", "online", "offline"])
+def test_train_waits_where_the_script_has_a_run_open_but_not_for_a_trial(capture, run, theirs, mode):
+    assert not capture(run).is_held
+    theirs(mode)
+    tuning = capture(run)
+    assert tuning.is_held
+    assert not capture(run, tuning.destination).is_held
 
 
 def test_a_run_that_is_none_is_not_looked_at(capture, run, theirs, monkeypatch):

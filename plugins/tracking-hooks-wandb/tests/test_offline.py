@@ -15,7 +15,16 @@ from msgspec.structs import replace
 
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_standin import WandbStandIn
-from tracking_hooks.events import Artifact, Checkpoint, Rejected, SaveCheckpoint, ScaleLearningRate, Stop, Unavailable
+from tracking_hooks.events import (
+    Artifact,
+    Checkpoint,
+    Origin,
+    Rejected,
+    SaveCheckpoint,
+    ScaleLearningRate,
+    Stop,
+    Unavailable,
+)
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
 from tracking_hooks_wandb import offline as offline_module
@@ -99,6 +108,14 @@ def test_every_chart_is_drawn_over_its_own_axis(offline, save_dir):
     assert [x for x, _ in found.points("system/cpu_percent", "seconds")] == [call.time - STARTED for call in systems]
     assert found.points("best/metrics/mAP50(B)", "epoch") == [(3, 0.91)]
     assert len(found.points("metrics/mAP50(B)")) == 3  # that one is no point of the curve
+
+
+def test_the_config_names_the_group_and_the_run_whose_weights_it_started_from(offline, run, save_dir):
+    origin = Origin(uid="first", name="train", checkpoint="best.pt")
+    deliver(recorded_run(save_dir), offline, run=replace(run, group="5-fold", started_from=origin))
+    ours = read(offline).config["tracking_hooks"]
+    assert ours["group"] == "5-fold"
+    assert ours["started_from"] == {"uid": "first", "name": "train", "checkpoint": "best.pt"}
 
 
 def test_the_run_says_what_it_is(offline, save_dir, run):

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("demo", "pack", "plugins", "prune", "run", "simulate", "status", "stop", "sync", "unpack")
+_COMMANDS = ("demo", "group", "pack", "plugins", "prune", "run", "simulate", "status", "stop", "sync", "unpack")
 
 
 class _LazyGroup(click.Group):

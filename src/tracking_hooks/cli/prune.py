@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
-from tracking_hooks.run import index, journal, layout, removal
+from tracking_hooks.run import checkpoints, index, journal, layout, removal
 from tracking_hooks.run.layout import RunFolder
 
 
@@ -43,6 +43,7 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
     click.echo(f"{removed} of {len(folders)} {runs} {run_paths.where(paths)} {'would be ' * dry_run}removed.")
     if not dry_run:
         index.tidy()
+        checkpoints.tidy()
 
 
 def _remove(folder: RunFolder) -> None:

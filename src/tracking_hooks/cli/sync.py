@@ -79,7 +79,7 @@ def command(
         return
     results = deliver(folders, settings, busy_wait=settings.exit_wait, retry=retry)
     delivered = 0 if paths else index.count_delivered()
-    if _report(results, folders, delivered, run_paths.where(paths)):
+    if report(results, folders, delivered, run_paths.where(paths)):
         raise click.exceptions.Exit(1)
 
 
@@ -90,7 +90,7 @@ def _of_others(count: int) -> str:
     return f"{runs} not recorded by this user on this machine: delivered to {where}, with your credentials."
 
 
-def _report(results: Iterable[Delivery], folders: list[RunFolder], delivered: int, where: str) -> int:
+def report(results: Iterable[Delivery], folders: list[RunFolder], delivered: int, where: str) -> int:
     """Print one line for each delivery; return how many are incomplete."""
     undone = count = 0
     for result in results:

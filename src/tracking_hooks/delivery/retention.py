@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from tracking_hooks.run import copies, index, journal, layout, removal, state
+from tracking_hooks.run import checkpoints, copies, index, journal, layout, removal, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
@@ -71,18 +71,19 @@ def _is_mine(folder: RunFolder) -> bool:
     if not stat.S_ISDIR(own.st_mode) or (hasattr(os, "getuid") and own.st_uid != os.getuid()):
         return False
     head, _ = journal.read_head(folder.journal)
-    return (folder.path.parent.name, folder.uid) == (layout.FOLDER, head.run.uid)
+    return (folder.path.parent.name, folder.uid) == (layout.FOLDER, head.uid)
 
 
 def _is_in_use(folder: RunFolder) -> bool:
     """Whether somebody may come back to it.
 
-    A relay is at it, it is a trial of a tuning that goes on, no tracker has it at all, or it was packed up: the pack
-    may get lost.
+    A relay is at it, what it is below, a tuning or a group, goes on, no tracker has it at all, or it was packed up:
+    the pack may get lost.
     """
     labels = state.labels(folder)
     head, _ = journal.read_head(folder.journal)
-    parent = RunFolder(folder.path.with_name(head.run.parent)) if head.run.parent else None
+    uid = head.run.parent
+    parent = index.find(uid) or RunFolder(folder.path.with_name(uid)) if uid else None
     is_busy = any(state.has_relay(folder, label) or state.owed(folder, label).packed for label in labels)
     return not labels or is_busy or (parent is not None and state.is_running(parent))
 
@@ -101,6 +102,7 @@ def _remove(run: _Delivered) -> bool:
         if _last_change(folder) == run.time:
             folder.remove()
             index.forget(folder)
+            checkpoints.forget(folder)
     except (JournalError, OSError):
         return False  # another one has removed it, or it cannot be written to
     finally:

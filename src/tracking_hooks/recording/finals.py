@@ -11,8 +11,9 @@ from typing import Any
 
 from tracking_hooks.counts import counted
 from tracking_hooks.delivery.spawn import start_copier
+from tracking_hooks.events import Checkpoint
 from tracking_hooks.recording.complaints import Complaints
-from tracking_hooks.run import copies, files
+from tracking_hooks.run import checkpoints, copies, files
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.story import Story
 from tracking_hooks.settings import Settings
@@ -35,8 +36,11 @@ class Finals:
 
         :raises OSError: if it is outside of the root folder, and cannot be copied
         """
-        if (file := copies.of_call(args)) and not copies.keep(self._folder, file):
+        file = copies.of_call(args)
+        if file and not copies.keep(self._folder, file):
             self._to_copy.add(file.path)
+        if isinstance(file, Checkpoint):
+            checkpoints.note(self._folder, file)
 
     def record(
         self, story: Story, record: Callable[..., None], skip: Callable[[Path], bool], *, with_console: bool

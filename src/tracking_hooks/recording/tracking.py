@@ -83,7 +83,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         :param devices: what the training runs on
         :param packages: distributions whose versions are noted down
         :param resumed_from: the folders where the run may be that this one goes on with
-        :param parent: the tuning that it is a trial of
+        :param parent: the tuning or group that it is below; None: the group of this process, if there is one
         :param launch: what the process that launched this one knows
         :raises ConfigurationError: if the configuration is at fault
         """
@@ -94,9 +94,8 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         redact.learn(os.environ)
         sides = plugins.load_trainer_sides(names)
         control = rules.build(settings.rules())
-        if parent:
-            name = parents.trial_name(run.name)
-            run = msgspec.structs.replace(run, name=name, project=parent.run.project, parent=parent.run.uid)
+        parent = parent or parents.group()
+        run = parent.take_in(run) if parent else msgspec.structs.replace(run, group=settings.group or None)
         run = msgspec.structs.replace(run, tags=redact.values(settings.tags_dict()))
         environment = describe(packages, devices)
         if launch:
@@ -116,8 +115,23 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
             environment=environment,
             logger=logger,
             earlier=earlier,
-            home=parent.folder.path.parent if parent else None,
+            home=parent.home if parent else None,
         )
+
+    @classmethod
+    def by(
+        cls, run: Run, captures: dict[str, Capture], logger: logging.Logger, earlier: Earlier | None = None
+    ) -> Tracking:
+        """Track a run of which it is known where it is delivered to.
+
+        :raises ConfigurationError: if the configuration is at fault
+        """
+        settings = read_settings(project=projectfile.read(portable.working_folder()))
+        redact.learn(os.environ)
+        return cls(
+            run=run, settings=settings, captures=captures, rules=[], environment=describe((), ()), logger=logger,
+            earlier=earlier,
+        )  # fmt: skip
 
     def start(self, params: Params, plan: Plan) -> Recorder:
         """Begin to record.

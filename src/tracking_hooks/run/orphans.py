@@ -6,7 +6,8 @@ import logging
 from contextlib import suppress
 from itertools import chain
 
-from tracking_hooks.run import copies, files, index, receipt, state
+from tracking_hooks.events import Checkpoint
+from tracking_hooks.run import checkpoints, copies, files, index, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
 from tracking_hooks.run.story import read, reopen
@@ -61,6 +62,9 @@ def write_end(folder: RunFolder) -> tuple[bool, bool]:
             if known.get(copies.identity(file)) != file.digest:  # it may have died behind the end of the training
                 with suppress(OSError):  # what is outside of the root folder is set aside then
                     is_kept &= copies.keep(folder, file)
+                if isinstance(file, Checkpoint):
+                    with suppress(OSError):
+                        checkpoints.note(folder, file)
                 log.append(hook, story.time, args)
         error = state.first_crash(folder)
         log.append("on_run_end", story.time, {"status": "failed" if error else "killed", "error": error})

@@ -23,6 +23,11 @@ def of_run(run: Run, environment: Environment, destination: Destination) -> dict
     }
     if run.parent is not None:
         tags[PARENT_UID] = run.parent
+    if run.group is not None:
+        tags["tracking_hooks.group"] = run.group
+    if origin := run.started_from:
+        tags["tracking_hooks.started_from"] = origin.uid
+        tags["tracking_hooks.started_from.checkpoint"] = f"{origin.name}/{origin.checkpoint}"
     if "project" in destination:
         tags["tracking_hooks.project"] = destination["project"]
     return tags

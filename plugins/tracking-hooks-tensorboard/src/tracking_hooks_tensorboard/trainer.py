@@ -15,8 +15,12 @@ LOGDIR = "TRACKING_HOOKS_TENSORBOARD_LOGDIR"
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
-    """Return the folder of the event file; for a trial, inside that of its tuning, which is not deleted."""
-    logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent else _logdir(run)
+    """Return the folder of the event file; for a trial, inside that of its tuning, which is not deleted.
+
+    A run of a group is inside the folder of the group. A group that is recorded behind its runs is in none of theirs.
+    """
+    is_behind = run.task == "group" and run.parent is None
+    logdir = _own_folder(Path(parent["logdir"]) / run.name, run) if parent and not is_behind else _logdir(run)
     return Capture(
         destination={"logdir": str(logdir)},
         disables="tensorboard",
@@ -31,7 +35,7 @@ def _logdir(run: Run) -> Path:
         return run.save_dir.absolute()
     if "://" in folder:
         raise ValueError(f"{LOGDIR} must be a folder on this machine, not an address: {folder!r}")
-    return _own_folder(Path(folder).expanduser().absolute() / run.name, run)
+    return _own_folder(Path(folder).expanduser().absolute() / (run.group or "") / run.name, run)
 
 
 def _own_folder(logdir: Path, run: Run) -> Path:

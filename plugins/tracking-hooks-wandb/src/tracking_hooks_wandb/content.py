@@ -69,6 +69,8 @@ def source(
         "git": git and {"commit": git.commit, "branch": git.branch, "dirty": git.dirty, "remote": git.remote},
         "parent": run.parent,
         "group": run.group,
+        "started_from": (origin := run.started_from)
+        and {"uid": origin.uid, "name": origin.name, "checkpoint": origin.checkpoint},
         "beside": destination.get("beside"),
         "started": started,
         "first_step": first_step or None,

@@ -42,6 +42,7 @@ def capture(run: Run, parent: Destination | None) -> Capture:
         guards="wb" if is_theirs else None,
         summary=_where_to_look(destination),
         place=_place(destination),
+        is_held=parent is None and _open_run() is not None,  # behind a trial comes the next one
     )
 
 
@@ -52,10 +53,14 @@ def _beside(parent: Destination, run: Run) -> Destination:
         "mode": "online" if parent["mode"] == "shared" else parent["mode"],
         "id": names.run_id(run.uid),
         "name": run.name,
-        "group": parent["group"] or run.group or run.parent or "",
+        "group": parent["group"] or _group(run),
         "job_type": parent["job_type"] or "train",
         "sweep": "",
     }
+
+
+def _group(run: Run) -> str:
+    return run.group or run.parent or (run.name if run.task == "group" else "")
 
 
 def _destination(run: Run) -> Destination:
@@ -80,8 +85,8 @@ def _destination(run: Run) -> Destination:
     elif joined := os.environ.get("WANDB_RUN_ID"):
         destination |= {"id": joined, "joined": True}
     if not destination.get("joined"):  # otherwise the run has a name already, or W&B gives it one
-        # A trial that is replayed to a place without its tuning.
-        ours = {"name": run.name, "group": run.group or run.parent or "", "job_type": "train"}
+        # Also of a trial that is replayed to a place without its tuning.
+        ours = {"name": run.name, "group": _group(run), "job_type": "train"}
         destination |= {name: destination[name] or value for name, value in ours.items()}
     return destination
 

@@ -18,6 +18,7 @@ from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
 from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
@@ -71,6 +72,12 @@ def attach_to(trainer: object) -> None:
             listeners.insert(0 if event in _FIRST else _first_of_their_own(listeners), callback)
 
 
+def recorder_of(trainer: BaseTrainer) -> Recorder | None:
+    """Return what records a trainer, before its end."""
+    session = _sessions.get(trainer)
+    return session.recorder if session else None
+
+
 def _first_of_their_own(listeners: list[Any]) -> int:
     modules = [getattr(listener, "__module__", None) or "" for listener in listeners]
     theirs = (
@@ -106,8 +113,9 @@ def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
     except ConfigurationError as error:
         raise_alone(error)
     _begin(trainer)
-    if "wb" in session.disabled and wandbrun.put_in(session.recorder.run, vars(trainer.args)):
-        _wandb_users.add(trainer)
+    with guard("standing in for a run of W&B"):
+        if "wb" in session.disabled and wandbrun.put_in(session.recorder.run, vars(trainer.args)):
+            _wandb_users.add(trainer)
 
 
 _begin = _callback("_begin", Session.set_up)
@@ -126,7 +134,8 @@ def teardown(trainer: BaseTrainer) -> None:
     """Record the end, and forget the trainer."""
     if trainer in _wandb_users:
         _wandb_users.discard(trainer)
-        wandbrun.take_back()
+        with guard("putting W&B's own functions back"):
+            wandbrun.take_back()
     _tear_down(trainer)
     _sessions.pop(trainer, None)
 

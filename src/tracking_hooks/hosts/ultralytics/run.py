@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec import structs
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks.events import Plan, Run
-from tracking_hooks.recording import parents
+from tracking_hooks.events import Origin, Plan, Run
+from tracking_hooks.recording import lineage, parents
 from tracking_hooks.recording.parents import Parent
 from tracking_hooks.recording.tracking import Launch, Tracking, new_uid
 from tracking_hooks.run.journal import JournalError
@@ -67,7 +68,17 @@ def new_run(args: SimpleNamespace, save_dir: Path, name: str) -> Run:
 def describe_run(trainer: BaseTrainer) -> Run:
     """Describe a trainer's run as a new one."""
     save_dir = Path(trainer.save_dir)
-    return new_run(trainer.args, save_dir, str(trainer.args.name or save_dir.name))
+    run = new_run(trainer.args, save_dir, str(trainer.args.name or save_dir.name))
+    return structs.replace(run, started_from=_origin(trainer.args))
+
+
+def _origin(args: SimpleNamespace) -> Origin | None:
+    """Return the run whose weights a new training starts from: those of ``model=``, or else of ``pretrained=``."""
+    if args.resume:
+        return None
+    given = (getattr(args, name, None) for name in ("model", "pretrained"))
+    found = (lineage.origin(Path(weights)) for weights in given if isinstance(weights, (str, Path)))
+    return next((one for one in found if one), None)
 
 
 def plan(trainer: BaseTrainer) -> Plan:

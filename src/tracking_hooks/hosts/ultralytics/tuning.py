@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -23,10 +23,8 @@ from ultralytics.utils import tuner as ray_tuner
 from tracking_hooks.events import Params, Plan
 from tracking_hooks.hosts.ultralytics.run import FILES, NAME, WEIGHTS, new_run, track
 from tracking_hooks.recording import parents
-from tracking_hooks.recording.errors import raise_alone
-from tracking_hooks.recording.parents import PARENT, TRIAL
+from tracking_hooks.recording.parents import TRIAL
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.settings import ConfigurationError
 
 
 class _Tuning(NamedTuple):
@@ -67,7 +65,7 @@ def tune(original: Callable[..., Any], tuner: Any, *args: Any, **kwargs: Any) ->
 
 def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
     """Train on one data set after the other (``MultiTrainer.train``), as ``model.train(data=[a, b])`` does."""
-    if PARENT in os.environ:  # it is a trial of a tuning: its trainings are known
+    if parents.is_trial():  # it is a trial of a tuning: its trainings are known
         return original(trainer, *args, **kwargs)
     name = "multitrain"  # as Ultralytics names it
 
@@ -106,30 +104,9 @@ def tune_with_ray(original: Callable[..., Any], model: Any, space: Any = None, *
         return results
 
 
-@contextmanager
-def _parent_run(describe: Callable[[], _Tuning]) -> Iterator[Recorder | None]:
-    """Record a run for the time of a tuning, whose trials are handed on to it; None if no tracker is asked for.
-
-    :raises ConfigurationError: if the configuration is at fault; nothing else of ours ends a tuning
-    """
-    recorder = None
-    with ExitStack() as stack:
-        try:
-            recorder = _begin(describe())
-        except ConfigurationError as error:
-            raise_alone(error)
-        except Exception as error:  # noqa: BLE001 see above
-            LOGGER.warning(f"tracking-hooks: the tuning itself is not recorded ({type(error).__name__}: {error})")
-        if recorder is not None:
-            stack.enter_context(parents.handed_on(recorder.folder))
-        try:
-            yield recorder
-        except BaseException as error:
-            if recorder is not None:
-                _end(recorder, error)
-            raise
-        if recorder is not None:
-            _end(recorder, None)
+def _parent_run(describe: Callable[[], _Tuning]) -> AbstractContextManager[Recorder | None]:
+    """Record a run for the time of a tuning, whose trials are handed on to it; see ``parents.recorded``."""
+    return parents.recorded(lambda: _begin(describe()), LOGGER, "the tuning itself")
 
 
 def _begin(tuning: _Tuning) -> Recorder | None:
@@ -144,12 +121,6 @@ def _begin(tuning: _Tuning) -> Recorder | None:
     recorder.check()
     recorder.begin(params=params, environment=tracking.environment)
     return recorder
-
-
-def _end(recorder: Recorder, error: BaseException | None) -> None:
-    recorder.record_final_files()
-    recorder.end(error=error)
-    recorder.adopt()  # what the processes of trials have left to do
 
 
 @contextmanager
