@@ -59,7 +59,8 @@ def attach_to(trainer: object) -> None:
             return
         session = Session(trainer, tracking)
         session.disabled = integrations.take_off(trainer, session.recorder.disabled)
-        integrations.keep_from_ending(trainer, session.recorder.supervisor.guarded)
+        captures = session.recorder.supervisor.captures.values()
+        integrations.keep_from_ending(trainer, [capture.guards for capture in captures if capture.guards])
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
