@@ -315,16 +315,13 @@ def _line(alike: Sequence[Missing]) -> str:
     first, count = alike[0], _count(alike)
     number = f"event {first.first}" if count == 1 else f"{count} events, {first.first} to {alike[-1].last}"
     what = f"{first.hook} {first.name}".strip()
-    return f"{number}, {what}: {_short(first.reason)}" if what else f"{number}: {_short(first.reason)}"
+    reason = " ".join(first.reason.split())
+    short = reason if len(reason) <= _REASON else f"{reason[:_REASON]}…"
+    return f"{number}, {what}: {short}" if what else f"{number}: {short}"
 
 
 def _count(missing: Sequence[Missing]) -> int:
     return sum(item.last - item.first + 1 for item in missing)
-
-
-def _short(reason: str) -> str:
-    line = " ".join(reason.split())
-    return line if len(line) <= _REASON else f"{line[:_REASON]}…"
 
 
 class Unavailable(Exception):
