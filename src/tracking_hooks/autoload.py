@@ -34,7 +34,7 @@ _SEAMS = {
     "ultralytics.engine.trainer": {
         "generate_ddp_command": "ultralytics.ddp:generate_ddp_command",
         "ddp_cleanup": "ultralytics.ddp:ddp_cleanup",
-        "BaseTrainer.train": "ultralytics.ddp:train",
+        "BaseTrainer.train": "ultralytics.training:train",
         "MultiTrainer.train": "ultralytics.tuning:train_each",
     },
     "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics.tuning:tune"},

@@ -266,6 +266,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """A few words for the start line: where to look."""
     place: str = ""
     """Where the tracker is, as a URI without credentials: runs of one place are down together."""
+    is_held: bool = False
+    """Whether the user's script has a run of its own open there: its next line may need what the training leaves."""
 
 
 class Missing(Struct, frozen=True, kw_only=True):

@@ -58,6 +58,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, description="Longest wait for delivery when the process ends, and for copies of files, in seconds."),
     ] = 60.0
+    wait: Annotated[
+        Literal["", "train", "exit"],
+        Meta(description="`train`: it returns when the run is delivered; `exit`: at once. Unset: see Waiting times."),
+    ] = ""
     linger: Annotated[
         float,
         Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),

@@ -8,15 +8,15 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tracking_hooks.recording.errors import status_of
-from tracking_hooks.recording.supervisor import wait_for_delivery
+from tracking_hooks.recording.waiting import wait_for_delivery
 
 if TYPE_CHECKING:
-    from tracking_hooks.events import Status
+    from tracking_hooks.events import Run, Status
     from tracking_hooks.recording.addenda import Addendum
     from tracking_hooks.recording.recorder import Recorder
 
@@ -68,6 +68,11 @@ def _inherit_nothing() -> None:
     addenda.clear()
 
 
+def below(run: Run) -> list[Recorder]:
+    """Return those of the trials of a tuning that this process has recorded."""
+    return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
+
+
 def forget(recorder: Recorder) -> None:
     """Do nothing for a recorder when the process ends."""
     if recorder in recorders:
@@ -99,7 +104,7 @@ def _finish_mine() -> None:
         addendum.close()
     both: list[Recorder | Addendum] = [*mine, *added]
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        both[0].complain.guard(lambda: _wait_for(both), "waiting for delivery")
+        both[0].complain.guard(lambda: wait_for_delivery(both), "waiting for delivery")
     for one in both:
         one.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
@@ -114,10 +119,3 @@ def _finish(recorder: Recorder, status: Status, error: BaseException | None) -> 
         recorder.record_final_files()
     finally:
         recorder.end(status, error)
-
-
-def _wait_for(mine: Sequence[Recorder | Addendum]) -> None:
-    limit = max(one.settings.exit_wait for one in mine)
-    for _ in wait_for_delivery([one.supervisor for one in mine], limit):
-        for one in mine:
-            one.look_after_relays()

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tracking_hooks.events import Capture, Destination, Run
+from tracking_hooks.events import Capture, Destination, Run, State
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_mlflow import registration, uris
+from tracking_hooks_mlflow import last_active, registration, uris
 
 _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
 
@@ -26,7 +26,15 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     """
     destination = _beside(parent, run) if parent else _destination(run)
     uri = destination["tracking_uri"]
-    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri)
+    is_held = parent is None and _open_run() is not None  # behind a trial comes the next one
+    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri, is_held=is_held)
+
+
+@hookimpl
+def train_returns(state: State) -> None:
+    """Let ``mlflow.last_active_run()`` return this run, if the script has imported MLflow and has no run open."""
+    if _imported_by_user() and _open_run() is None and "run_id" in state:
+        last_active.become(state["run_id"])
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
@@ -46,7 +54,7 @@ def _destination(run: Run) -> Destination:
         **_experiment(run),
         "run_name": os.environ.get("MLFLOW_RUN") or os.environ.get("MLFLOW_RUN_NAME") or run.name,
     }
-    active = mlflow and mlflow.active_run()
+    active = _open_run()
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
@@ -70,6 +78,12 @@ def _imported_by_user() -> Any:
     """Return MLflow if the user's code has imported it (and not just a folder of that name)."""
     module = sys.modules.get("mlflow")
     return module if hasattr(module, "active_run") else None
+
+
+def _open_run() -> Any:
+    """Return the run that the user's script has open."""
+    mlflow = _imported_by_user()
+    return mlflow.active_run() if mlflow else None
 
 
 def _experiment(run: Run) -> dict[str, str]:

@@ -26,6 +26,7 @@ from tracking_hooks.recording import parents
 from tracking_hooks.recording.errors import raise_alone
 from tracking_hooks.recording.parents import PARENT, TRIAL
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.returning import before_return
 from tracking_hooks.settings import ConfigurationError
 
 
@@ -130,6 +131,7 @@ def _parent_run(describe: Callable[[], _Tuning]) -> Iterator[Recorder | None]:
             raise
         if recorder is not None:
             _end(recorder, None)
+            before_return(recorder)
 
 
 def _begin(tuning: _Tuning) -> Recorder | None:
