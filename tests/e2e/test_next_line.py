@@ -39,7 +39,7 @@ WITHOUT_A_SERVER = """
 import mlflow
 class Open:
     class info:
-        run_id = "0123456789abcdef0123456789abcdef"
+        run_id, experiment_id = "0123456789abcdef0123456789abcdef", "0"
 mlflow.active_run = lambda: Open  # it was opened when the server was there
 {train}
 print("the script goes on")

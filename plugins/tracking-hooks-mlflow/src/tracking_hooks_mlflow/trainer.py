@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from tracking_hooks.events import Capture, Destination, Run, State
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_mlflow import last_active, registration, uris
+from tracking_hooks_mlflow import last_active, registration, stray, uris
 
 _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
 
@@ -24,16 +23,19 @@ def capture(run: Run, parent: Destination | None) -> Capture:
 
     A trial is recorded beside its tuning, which has joined the user's own run if there is one.
     """
+    if parent is None:  # a trial belongs to the time of its tuning
+        stray.training_begins()
     destination = _beside(parent, run) if parent else _destination(run)
     uri = destination["tracking_uri"]
-    is_held = parent is None and _open_run() is not None  # behind a trial comes the next one
+    is_held = parent is None and stray.open_run() is not None  # behind a trial comes the next one
     return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri, is_held=is_held)
 
 
 @hookimpl
 def train_returns(state: State) -> None:
     """Let ``mlflow.last_active_run()`` return this run, if the script has imported MLflow and has no run open."""
-    if _imported_by_user() and _open_run() is None and "run_id" in state:
+    stray.training_is_over()
+    if stray.imported_by_user() and stray.open_run() is None and "run_id" in state:
         last_active.become(state["run_id"])
 
 
@@ -45,7 +47,7 @@ def _beside(parent: Destination, run: Run) -> Destination:
 
 
 def _destination(run: Run) -> Destination:
-    mlflow = _imported_by_user()
+    mlflow = stray.imported_by_user()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or (mlflow and mlflow.get_tracking_uri())
     uri = uris.absolute(uri, _working_folder()) if uri else uris.default(_working_folder())
     uri = uris.without_credentials(uri)
@@ -54,10 +56,12 @@ def _destination(run: Run) -> Destination:
         **_experiment(run),
         "run_name": os.environ.get("MLFLOW_RUN") or os.environ.get("MLFLOW_RUN_NAME") or run.name,
     }
-    active = _open_run()
+    active = stray.open_run()
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
+    if active:
+        destination["experiment_id"] = active.info.experiment_id  # where the trials of a tuning find their place
     if wish := os.environ.get(registration.VARIABLE, "").strip():
         registration.parse(wish)  # raise now, not after the training
         destination["register"] = wish
@@ -72,18 +76,6 @@ def _working_folder() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         return Path(os.environ.get("PWD", os.sep))
-
-
-def _imported_by_user() -> Any:
-    """Return MLflow if the user's code has imported it (and not just a folder of that name)."""
-    module = sys.modules.get("mlflow")
-    return module if hasattr(module, "active_run") else None
-
-
-def _open_run() -> Any:
-    """Return the run that the user's script has open."""
-    mlflow = _imported_by_user()
-    return mlflow.active_run() if mlflow else None
 
 
 def _experiment(run: Run) -> dict[str, str]:
