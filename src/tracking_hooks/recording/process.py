@@ -55,6 +55,14 @@ def _await_end(_: int) -> None:
         os.register_at_fork(after_in_child=recorders.clear)  # what it inherits is not its own
 
 
+def end_left(uid: str) -> None:
+    """End the trainings of this thread below a run that is about to end: an error that the script caught left them."""
+    for recorder in [one for one in recorders if one.run.parent == uid and one.thread == threading.get_ident()]:
+        if recorder.is_recording:
+            end = functools.partial(_finish, recorder, recorder.status_at_exit, None)
+            recorder.complain.guard(end, "ending the run")
+
+
 def forget(recorder: Recorder) -> None:
     """Do nothing for a recorder when the process ends."""
     if recorder in recorders:
