@@ -34,11 +34,14 @@ _SEAMS = {
     "ultralytics.engine.trainer": {
         "generate_ddp_command": "ultralytics.ddp:generate_ddp_command",
         "ddp_cleanup": "ultralytics.ddp:ddp_cleanup",
-        "BaseTrainer.train": "ultralytics.ddp:train",
+        "BaseTrainer.train": "ultralytics.training:train",
         "MultiTrainer.train": "ultralytics.tuning:train_each",
     },
     "ultralytics.engine.tuner": {"Tuner.__call__": "ultralytics.tuning:tune"},
     "ultralytics.utils.tuner": {"run_ray_tune": "ultralytics.tuning:tune_with_ray"},
+    "ultralytics.engine.validator": {"BaseValidator.__call__": "ultralytics.afterwards:validate"},
+    "ultralytics.engine.exporter": {"Exporter.__call__": "ultralytics.afterwards:export"},
+    "ultralytics.utils.benchmarks": {"benchmark": "ultralytics.afterwards:benchmark"},
 }
 """Module of Ultralytics to its functions, and to what stands in for them: ``module:function``, called with the
 original and its arguments. Releases differ in the later ones; without the first, nothing works."""

@@ -169,10 +169,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):
-    """A file of weights.
-
-    While the trainer may still rewrite the file, ``size`` and ``digest`` are None.
-    """
+    """A file of weights; ``size`` and ``digest`` are None while the trainer may still rewrite it."""
 
     path: Path
     kind: Literal["last", "best", "periodic", "action"]
@@ -278,6 +275,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """A few words for the start line: where to look."""
     place: str = ""
     """Where the tracker is, as a URI without credentials: runs of one place are down together."""
+    is_held: bool = False
+    """Whether the user's script has a run of its own open there: its next line may need what the training leaves."""
 
 
 class Missing(Struct, frozen=True, kw_only=True):

@@ -59,6 +59,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, description="Longest wait for delivery when the process ends, and for copies of files, in seconds."),
     ] = 60.0
+    wait: Annotated[
+        Literal["", "train", "exit"],
+        Meta(description="`train`: it returns when the run is delivered; `exit`: at once. Unset: see Waiting times."),
+    ] = ""
     linger: Annotated[
         float,
         Meta(ge=0, description="Seconds without progress after which a relay leaves the rest to `sync`."),
@@ -96,6 +100,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
     console: Annotated[
         Literal["on", "off"], Meta(description="Whether to record the trainer's log and deliver it as `console.log`.")
+    ] = "on"
+    evaluations: Annotated[
+        Literal["on", "off"],
+        Meta(description="Whether validations, exports and benchmarks of a tracked checkpoint are added to its run."),
     ] = "on"
     histograms: Annotated[
         Literal["on", "off"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracking_hooks.events import Action, Capture, Destination, Metrics, Progress, Run
+from tracking_hooks.events import Action, Capture, Destination, Metrics, Progress, Run, State
 from tracking_hooks.markers import hookspec
 
 
@@ -15,6 +15,13 @@ class TrainerSpecs:
 
         :param parent: for a trial, the destination captured for its tuning: a trial belongs beside it
         :returns: where this plugin delivers, now or later from another shell
+        """
+
+    @hookspec
+    def train_returns(self, run: Run, state: State) -> None:
+        """The training is over, and the user's script is about to go on. The tracker has the run, perhaps not yet all.
+
+        :param state: what the plugin has stored in its relay
         """
 
     @hookspec(firstresult=True)

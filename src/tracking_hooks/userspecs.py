@@ -70,7 +70,7 @@ class UserSpecs:
     ) -> None:  # fmt: skip
         """A checkpoint of the run was validated outside of its training, as by ``yolo val``. This is not an epoch.
 
-        :param split: such as ``"val"`` or ``"test"``
+        :param split: such as ``"val"`` or ``"test"``; where it would not tell evaluations apart, a longer name
         :param metrics: by their names in a validation of the training, such as ``metrics/mAP50(B)``
         """
 

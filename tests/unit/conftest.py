@@ -16,6 +16,7 @@ from tracking_hooks import redact
 from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.events import Environment
+from tracking_hooks.recording import addenda, process
 from tracking_hooks.run import filesystems
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import RunFolder, write_json
@@ -41,6 +42,17 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_added_later(monkeypatch):
+    """What a test adds to a run is closed behind it."""
+    monkeypatch.setattr(addenda, "_complaints", {})
+    yield
+    for addendum in process.addenda:
+        addendum.close()
+        addendum.supervisor.stop()
+    process.addenda.clear()
 
 
 @pytest.fixture

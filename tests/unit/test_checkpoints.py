@@ -8,8 +8,9 @@ import pytest
 from tracking_hooks.events import Checkpoint
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.finals import Finals
-from tracking_hooks.run import checkpoints, files, index
+from tracking_hooks.run import checkpoints, files, index, orphans
 from tracking_hooks.settings import Settings
+from tracking_hooks.testing import recorded_run
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def test_a_copy_elsewhere_is_known_by_its_content(mine, tmp_path):
     copy = shutil.copy(mine.save_dir / "weights/last.pt", tmp_path / "shipped.pt")
     found = checkpoints.find(copy)
     assert (found.folder.path, found.checkpoint.kind, found.checkpoint.path) == (mine.folder.path, "last", copy)
+
+
+def test_a_copy_of_what_a_killed_training_has_left_is_known_too(record_run, tmp_path):
+    whole = recorded_run(tmp_path / "project/train", status="killed")
+    run = record_run(calls=[call for call in whole if call.hook not in ("on_run_end", "on_artifact")])
+    for path in (run.save_dir / "weights").iterdir():
+        path.write_bytes(path.read_bytes() + b"rewritten since")
+    index.enter(run.folder)
+    assert orphans.end_orphan(run.folder)
+    copy = shutil.copy(run.save_dir / "weights/last.pt", tmp_path / "shipped.pt")
+    assert checkpoints.run_of(copy).path == run.folder.path
 
 
 def test_a_file_is_not_read_unless_a_checkpoint_of_its_size_is_known(mine, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tracking_hooks_mlflow import uris
-from tracking_hooks_mlflow.trainer import capture
+from tracking_hooks_mlflow.trainer import capture, train_returns
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_the_training_process_does_not_import_mlflow(tmp_path):
 import json, sys
 from pathlib import Path
 from tracking_hooks.testing import sample_run
-from tracking_hooks_mlflow.trainer import capture
+from tracking_hooks_mlflow.trainer import capture, train_returns
 before = set(sys.modules)
 captured = capture(sample_run(Path("train")), None)
 print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
@@ -120,6 +120,64 @@ def test_the_users_own_active_run_is_joined(run, store):
         assert destination["experiment_id"] == active.info.experiment_id
     finally:
         mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def _in_use(store, monkeypatch):
+    """The script uses the store in this process; nothing of it is left behind."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store["tracking_uri"])
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    yield
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+in_use = pytest.mark.usefixtures("_in_use")
+
+
+@in_use
+def test_trials_of_a_tuning_in_the_users_run_are_in_its_experiment(run):
+    with mlflow.start_run() as active:
+        destination = capture(run, None).destination
+    assert capture(run, destination).destination["experiment_id"] == active.info.experiment_id
+
+
+@in_use
+def test_a_run_that_a_stray_call_has_opened_is_not_the_users_choice_for_the_next_training(run):
+    for _ in range(2):
+        assert "run_id" not in capture(run, None).destination
+        mlflow.log_metric("mine", 1.0)
+        train_returns({})
+    assert mlflow.active_run() is not None
+
+
+@in_use
+def test_a_run_that_the_user_opens_behind_a_training_is_their_choice(run):
+    capture(run, None)
+    train_returns({})
+    with mlflow.start_run() as active:
+        assert capture(run, None).destination["run_id"] == active.info.run_id
+
+
+@in_use
+def test_a_run_that_was_open_as_the_training_began_is_the_users_choice_for_the_next_one(run):
+    with mlflow.start_run() as active:
+        for _ in range(3):
+            captured = capture(run, None)
+            assert captured.destination["run_id"] == active.info.run_id
+            assert captured.is_held
+            mlflow.log_metric("mine", 1.0)
+            train_returns({})
+
+
+@in_use
+def test_a_run_that_the_user_opens_in_place_of_a_stray_one_is_their_choice(run):
+    capture(run, None)
+    mlflow.log_metric("mine", 1.0)
+    train_returns({})
+    mlflow.end_run()
+    with mlflow.start_run() as active:
+        assert capture(run, None).destination["run_id"] == active.info.run_id
 
 
 def test_a_trial_is_recorded_beside_its_tuning_and_joins_no_run(run, monkeypatch):

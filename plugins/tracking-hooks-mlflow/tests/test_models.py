@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 from msgspec.structs import replace
 
+from tests.support.mlflow import MLflowReader
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
@@ -381,4 +382,6 @@ def test_two_trainings_in_one_joined_run_have_a_model_each(store, client, save_d
     for uid in ("first", "second"):
         run = replace(sample_run(save_dir), uid=uid)
         deliver(recorded_run(save_dir), {**store, "run_id": mine}, run=run)
-    assert len(models(client)) == len(the_run(client).outputs.model_outputs) == 2
+    runs = MLflowReader(store["tracking_uri"]).runs()
+    assert len(models(client)) == len(runs) == 2
+    assert [len(found.outputs.model_outputs) for found in runs] == [1, 1]

@@ -226,6 +226,15 @@ def test_beside_a_run_opened_otherwise_ours_is_another(capture, run, theirs, mod
     assert captured.summary.endswith(", beside your own run us/own/abc")
 
 
+@pytest.mark.parametrize("mode", ["shared", "online", "offline"])
+def test_train_waits_where_the_script_has_a_run_open_but_not_for_a_trial(capture, run, theirs, mode):
+    assert not capture(run).is_held
+    theirs(mode)
+    tuning = capture(run)
+    assert tuning.is_held
+    assert not capture(run, tuning.destination).is_held
+
+
 def test_a_run_that_is_none_is_not_looked_at(capture, run, theirs, monkeypatch):
     theirs(disabled=True)
     assert "beside" not in capture(run).destination

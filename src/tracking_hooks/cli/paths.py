@@ -20,7 +20,9 @@ def runs(paths: tuple[Path, ...], *, quiet: bool = False) -> list[RunFolder]:
     if not paths:
         return index.all_runs()
     hidden = _ignore if quiet else _name
-    found = {folder.path.resolve(): folder for path in paths for folder in layout.find_runs(path, hidden)}
+    named = [folder for path in paths for folder in layout.find_runs(path, hidden)]
+    added = index.addenda(named, with_delivered=True)
+    found = {folder.path.resolve(): folder for folder in (*named, *added)}
     return sorted(found.values(), key=lambda folder: folder.uid)
 
 

@@ -38,6 +38,8 @@ def command(paths: tuple[Path, ...], text: str) -> None:
 
 def _simulate(folder: RunFolder, text: str) -> None:
     head, story = read(folder.journal)
+    if head.run.addendum:
+        return  # it has no epochs
     # Rules have memory, so each run needs its own.
     control = Control(rules.build(text), lambda sentence: click.echo(f"{folder.uid}  {sentence}", err=True))
     last = story.epoch

@@ -16,6 +16,7 @@ from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.counts import counted
 from tracking_hooks.events import in_words
 from tracking_hooks.run import copies, index, journal, missing, receipt, state
+from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
 from tracking_hooks.run.story import Story, read
 
@@ -84,8 +85,8 @@ def _look(folder: RunFolder) -> _Run:
     except (journal.JournalError, OSError) as error:
         return _Run(folder.uid, "", "unreadable", error=str(error))
     deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
-    status, forgotten = _status(folder, story), state.forgotten(folder)
-    return _Run(folder.uid, head.run.name, status, _with_size(folder, deliveries), forgotten)
+    status, forgotten = _status(folder, head, story), state.forgotten(folder)
+    return _Run(folder.uid, index.title(head.run), status, _with_size(folder, deliveries), forgotten)
 
 
 def _with_size(folder: RunFolder, deliveries: list[_Delivery]) -> list[_Delivery]:
@@ -133,10 +134,12 @@ def _table(runs: Iterable[_Run]) -> Table:
     return table
 
 
-def _status(folder: RunFolder, story: Story) -> str:
+def _status(folder: RunFolder, head: Head, story: Story) -> str:
     """Return how the run ended, or that it has not, and what is known of a training on another machine."""
     life = state.life(folder)
-    if life.alive:
+    if head.run.addendum:
+        words = "open" if life.alive else "closed"
+    elif life.alive:
         words = "running elsewhere" if life.elsewhere else "running"
     elif not story.began:
         words = "never began"

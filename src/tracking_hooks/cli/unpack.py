@@ -10,9 +10,10 @@ import click
 
 from tracking_hooks.cli.assignments import check_part, parse_assignments
 from tracking_hooks.counts import counted
-from tracking_hooks.delivery.target import Target, path_in, redirect
+from tracking_hooks.delivery.target import Target, redirect
 from tracking_hooks.plugins import first_part
 from tracking_hooks.run import index, journal, state
+from tracking_hooks.run.destinations import path_in
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.packfile import PackError, in_bytes
 from tracking_hooks.run.unpack import Arrival, unpack

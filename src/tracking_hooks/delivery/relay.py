@@ -43,6 +43,8 @@ _LAST_TRY = 3.0
 """Seconds that a relay goes on that was asked to leave while it waited."""
 _IDLE = 10.0
 """Seconds after which the relay of a further part ends that has nothing to do."""
+_IDLE_OF_ADDENDUM = 30.0
+"""The same for that of an addendum: the next cell of a notebook may add something."""
 
 
 class Relay:
@@ -105,6 +107,7 @@ class Relay:
     def _run(self) -> int:
         head, start = journal.read_head(self.folder.journal)
         self.target = Target.of(self.folder, self.label, head)
+        self._is_addendum = head.run.addendum is not None
         self._first_label = plugins.first_label(self.label, self.target.plugin)
         self._inquiry = Inquiry(self.folder, self.target.plugin)
         try:
@@ -144,7 +147,7 @@ class Relay:
             life = self._life()  # asked first: what it wrote before it died is read below
             running = life.alive
             self._source.is_written_elsewhere = running and life.elsewhere
-            self._inquiry.is_on = running and not self._drain and not self.deliverer.cursor.ended
+            self._inquiry.is_on = running and not self._drain and not self._has_no_training()
             if self._is_too_early():
                 if self._drain or not (running or state.has_relay(self.folder, self._first_label)):
                     why = f"it waits for {self._first_label}, which has to make the run in the tracker"
@@ -185,14 +188,20 @@ class Relay:
             if self._patience.waited > _CONFIRMATION:
                 self._condition.say("down", "it has not confirmed what it was given last")
                 return PENDING
-        elif self._is_further_part and not self.deliverer.is_unconfirmed and self._has_been_idle():
+        elif not self.deliverer.is_unconfirmed and self._has_been_idle():
             return IDLE
         return None
 
+    def _has_no_training(self) -> bool:
+        """Whether nothing can be asked of the training: it is over, or this belongs to another process."""
+        return self._is_addendum or self.deliverer.cursor.ended
+
     def _has_been_idle(self) -> bool:
+        if not (self._is_further_part or self._is_addendum):
+            return False
         if self.deliverer.given_at_all != self._given:
             self._given, self._idle_since = self.deliverer.given_at_all, time.monotonic()
-        return time.monotonic() - self._idle_since > _IDLE
+        return time.monotonic() - self._idle_since > (_IDLE_OF_ADDENDUM if self._is_addendum else _IDLE)
 
     def _is_over(self, running: bool) -> bool:
         """Whether nothing more comes: everything that is there was given."""
@@ -301,7 +310,7 @@ def _is_resumed(folder: RunFolder) -> bool:
 
 
 def _has_successor(folder: RunFolder, label: str, place: str) -> bool:
-    """Whether a later run in the same folder keeps a relay that waits for the same tracker."""
+    """Whether a later run in the same folder keeps a relay that waits for the same tracker; addenda wait for runs."""
     home = folder.path.parent
     later = sorted((path for path in home.iterdir() if path.name > folder.uid and path.is_dir()), reverse=True)
     return any(_is_at(other, label, place) for other in map(RunFolder, later))
@@ -310,7 +319,7 @@ def _has_successor(folder: RunFolder, label: str, place: str) -> bool:
 def _is_at(folder: RunFolder, label: str, place: str) -> bool:
     try:
         head, _ = journal.read_head(folder.journal)
-        is_there = state.is_running(folder) or state.has_relay(folder, label)
+        is_there = not head.run.addendum and (state.is_running(folder) or state.has_relay(folder, label))
         return is_there and place == Target.of(folder, label, head).place
     except (journal.JournalError, OSError):
         return False

@@ -71,7 +71,7 @@ def _is_mine(folder: RunFolder) -> bool:
     if not stat.S_ISDIR(own.st_mode) or (hasattr(os, "getuid") and own.st_uid != os.getuid()):
         return False
     head, _ = journal.read_head(folder.journal)
-    return (folder.path.parent.name, folder.uid) == (layout.FOLDER, head.run.uid)
+    return (folder.path.parent.name, folder.uid) == (layout.FOLDER, head.uid)
 
 
 def _is_in_use(folder: RunFolder) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from tracking_hooks.delivery.current import said
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
+from tracking_hooks.run import copies
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import SetAside
 
@@ -18,11 +19,7 @@ _SOONEST = 1.0
 
 def file_of(call: Call) -> Artifact | Checkpoint | None:
     """Return the file that an event comes with, if its content is final."""
-    for name in ("artifact", "checkpoint"):
-        file = call.args.get(name)
-        if isinstance(file, (Artifact, Checkpoint)) and file.digest:  # that of an unknown hook is plain data
-            return file
-    return None
+    return copies.of_call(call.args)
 
 
 def name_of(call: Call) -> str:
@@ -30,7 +27,10 @@ def name_of(call: Call) -> str:
     file = file_of(call)
     if isinstance(file, Checkpoint):
         return f"{file.kind} {file.name(call.args.get('epoch') or 0)}"
-    return str(file.name) if file else ""
+    if file is None:
+        return ""
+    step = call.args.get("step")
+    return file.name if step is None else f"{file.name} at {step}"
 
 
 def log_failure(event: Entry | SetAside, fault: Exception) -> None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
 
-import msgspec
 from msgspec import Struct
 
 from tracking_hooks import plugins
 from tracking_hooks.events import Destination, Run
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import destinations, journal, state
 from tracking_hooks.run.journal import Head
-from tracking_hooks.run.layout import Replay, RunFolder, fallback_home, write_json
+from tracking_hooks.run.layout import Replay, RunFolder, write_json
 from tracking_hooks.settings import ConfigurationError
-
-_LOCAL = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///|file:(?://)?)(?P<path>/[^?#]*)(?P<rest>[?#].*)?", re.DOTALL)
-_SAFE = "/:"
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -43,7 +35,7 @@ class Target(Struct, frozen=True, kw_only=True):
         given = replay.destination if replay else head.plugins.get(label, {})
         first = plugins.first_part(plugin)
         known = replay.place if replay else head.places.get(first, "")
-        run, destination = _as_moved(folder, head, given)
+        run, destination = destinations.as_moved(folder, head, given)
         return cls(
             plugin=plugin,
             run=run,
@@ -85,33 +77,3 @@ def redirect(folder: RunFolder, label: str, changes: Mapping[str, str]) -> None:
         )
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(files.destination, Replay(plugin=target.plugin, destination=destination))
-
-
-def _as_moved(folder: RunFolder, head: Head, destination: Destination) -> tuple[Run, Destination]:
-    """Say where things are if the root folder was moved or copied together with its journals."""
-    run, old, new = head.run, head.root, folder.path.parent.parent
-    if old == new or folder.path.parent == fallback_home():
-        return run, destination
-    if run.save_dir.is_relative_to(old):
-        run = msgspec.structs.replace(run, save_dir=new / run.save_dir.relative_to(old))
-    return run, {key: _moved(value, old, new) for key, value in destination.items()}
-
-
-def path_in(value: object) -> Path | None:
-    """Return the path that a part of a destination names, as it stands or in a URI of SQLite or of a file."""
-    if not isinstance(value, str):
-        return None
-    if found := _LOCAL.fullmatch(value):
-        return Path(unquote(found["path"]))
-    return Path(value) if Path(value).is_absolute() else None
-
-
-def _moved(value: Any, old: Path, new: Path) -> Any:
-    path = path_in(value)
-    if path is None or not path.is_relative_to(old):
-        return value
-    moved = str(new / path.relative_to(old))
-    if found := _LOCAL.fullmatch(value):
-        is_quoted = quote(unquote(found["path"]), safe=_SAFE) == found["path"]  # spelled as it was
-        return found["scheme"] + (quote(moved, safe=_SAFE) if is_quoted else moved) + (found["rest"] or "")
-    return moved

@@ -21,11 +21,12 @@ def make_folder(run: Run, home: Path | None, complain: Complaints) -> RunFolder:
     :param home: the folder to make it in; by default the one beside ``save_dir``
     :raises OSError: if neither can be written
     """
-    folder = RunFolder(home / run.uid) if home else RunFolder.beside(run.save_dir, run.uid)
+    uid = run.addendum or run.uid
+    folder = RunFolder(home / uid) if home else RunFolder.beside(run.save_dir, uid)
     try:
         folder.create()
     except OSError as error:
-        folder = RunFolder(layout.fallback_home() / run.uid)
+        folder = RunFolder(layout.fallback_home() / uid)
         folder.create()
         complain(f"{error}; the run is recorded in {folder.path}")
     return folder
@@ -35,7 +36,8 @@ def secure_older(save_dir: Path, complain: Callable[[str], None]) -> None:
     """Copy what an older run in the same folder has not delivered yet. Never raises."""
     try:
         for folder in layout.find_runs(save_dir) if (save_dir / layout.POINTER).exists() else []:
-            orphans.secure_files(folder)
+            for one in (folder, *index.addenda([folder])):
+                orphans.secure_files(one)
     except (JournalError, OSError) as error:
         complain(f"files of an older run may be overwritten before delivery: {error}")
 

@@ -77,7 +77,7 @@ def _begin(
     run: Run, captures: Mapping[str, Capture], settings: Settings, home: Path | None, complain: Complaints
 ) -> Opened:
     folder = make_folder(run, home, complain)
-    lock = _hold(folder)
+    lock = hold(folder)
     head = Head(
         format=FORMAT,
         created=time.time(),
@@ -105,7 +105,7 @@ def _go_on(
 
     It is delivered to where it has been delivered so far; a tracker that is new gets all of it.
     """
-    lock = _hold(folder)
+    lock = hold(folder)
     by_label: dict[str, Capture] = {}
     firsts = {}
     added: list[str] = []
@@ -136,7 +136,7 @@ def _go_on(
     )  # fmt: skip
 
 
-def _hold(folder: RunFolder) -> Lock:
+def hold(folder: RunFolder) -> Lock:
     """Take the lock of a run, and give the first sign of life.
 
     :raises OSError: if another process keeps it

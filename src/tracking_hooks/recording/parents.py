@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from tracking_hooks.events import Destination, Run
 from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.recording.returning import before_return
 from tracking_hooks.run import journal
 from tracking_hooks.run.group import TASK
 from tracking_hooks.run.journal import JournalError
@@ -93,7 +94,7 @@ def saved_to(save_dir: Path) -> Parent | None:
     """
     home = save_dir.parent / FOLDER
     found = (read(folder) for folder in reversed(find_runs(home))) if home.is_dir() else iter(())
-    return next((parent for parent in found if parent.run.save_dir == save_dir), None)
+    return next((parent for parent in found if parent.run.save_dir == save_dir and not parent.run.addendum), None)
 
 
 def trial_name(name: str) -> str:
@@ -129,6 +130,7 @@ def recorded(begin: Callable[[], Recorder | None], logger: logging.Logger, what:
             raise
         if recorder is not None:
             _end(recorder, None)
+            before_return(recorder)
 
 
 def _end(recorder: Recorder, error: BaseException | None) -> None:

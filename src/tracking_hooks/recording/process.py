@@ -13,13 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tracking_hooks.recording.errors import status_of
-from tracking_hooks.recording.supervisor import wait_for_delivery
+from tracking_hooks.recording.waiting import wait_for_delivery
 
 if TYPE_CHECKING:
-    from tracking_hooks.events import Status
+    from tracking_hooks.events import Run, Status
+    from tracking_hooks.recording.addenda import Addendum
     from tracking_hooks.recording.recorder import Recorder
 
 recorders: list[Recorder] = []
+addenda: list[Addendum] = []
 # Module state, since `log()` and the exit of the process have nothing else to find recorders by.
 
 
@@ -45,6 +47,12 @@ def enter(recorder: Recorder) -> None:
     recorders.append(recorder)
 
 
+def enter_addendum(addendum: Addendum) -> None:
+    """Make an addendum known until the process ends."""
+    _await_end(os.getpid())
+    addenda.append(addendum)
+
+
 @functools.cache
 def _await_end(_: int) -> None:
     """Have all finished at the end of this process, by its id: a forked one has an end of its own."""
@@ -52,7 +60,17 @@ def _await_end(_: int) -> None:
     if util := sys.modules.get("multiprocessing.util"):  # its forked processes leave by os._exit, which asks no atexit
         util.Finalize(None, _finish_all, exitpriority=0)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=recorders.clear)  # what it inherits is not its own
+        os.register_at_fork(after_in_child=_inherit_nothing)
+
+
+def _inherit_nothing() -> None:
+    recorders.clear()
+    addenda.clear()
+
+
+def below(run: Run) -> list[Recorder]:
+    """Return those of the trials of a tuning that this process has recorded."""
+    return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
 
 
 def end_left(uid: str) -> None:
@@ -82,17 +100,21 @@ def _finish_all() -> None:
 def _finish_mine() -> None:
     """End what was not ended, wait for delivery, say what was delivered."""
     mine = [recorder for recorder in recorders if recorder.pid == os.getpid()]
-    recorders.clear()
-    if not mine:
+    added = [addendum for addendum in addenda if addendum.pid == os.getpid()]
+    _inherit_nothing()
+    if not mine and not added:
         return
     error = sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     for recorder in mine:
         status = "interrupted" if status_of(error) == "interrupted" else recorder.status_at_exit
         recorder.complain.guard(functools.partial(_finish, recorder, status, error), "ending the run")
+    for addendum in added:
+        addendum.close()
+    both: list[Recorder | Addendum] = [*mine, *added]
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        mine[0].complain.guard(lambda: _wait_for(mine), "waiting for delivery")
-    for recorder in mine:
-        recorder.tell_outcome()
+        both[0].complain.guard(lambda: wait_for_delivery(both), "waiting for delivery")
+    for one in both:
+        one.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
         # dataclasses does: remind it, or the exit code would be another one with tracking.
@@ -105,10 +127,3 @@ def _finish(recorder: Recorder, status: Status, error: BaseException | None) -> 
         recorder.record_final_files()
     finally:
         recorder.end(status, error)
-
-
-def _wait_for(mine: list[Recorder]) -> None:
-    limit = max(recorder.settings.exit_wait for recorder in mine)
-    for _ in wait_for_delivery([recorder.supervisor for recorder in mine], limit):
-        for recorder in mine:
-            recorder.look_after_relays()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tracking_hooks.events import Run
-from tracking_hooks.run import journal, layout, orphans, state
+from tracking_hooks.run import index, journal, layout, orphans, state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.liveness import request_release
@@ -62,6 +62,7 @@ def take_over(folder: RunFolder) -> None:
     for label in state.labels(folder):
         request_release(folder.relay(label).lock, patience=5.0)
     orphans.write_end(folder)
-    orphans.secure_files(folder)
+    for one in (folder, *index.addenda([folder])):
+        orphans.secure_files(one)
     for crash in folder.crashes():
         crash.unlink(missing_ok=True)

@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tracking_hooks.recording.complaints import Complaints, describe
 from tracking_hooks.recording.console import ConsoleLog
 from tracking_hooks.recording.system import SystemMonitor
 from tracking_hooks.run.layout import CONSOLE
-from tracking_hooks.run.liveness import Heart
 
 _LOOK = 5.0
 """Seconds until the heart is asked to beat again, which it does when it is due."""
@@ -42,10 +41,17 @@ class _Stop:
         return was_set
 
 
+class Beating(Protocol):
+    """What gives the signs of life."""
+
+    def beat(self) -> None:
+        """Give one if it is due. Never raises."""
+
+
 class Sampler:
     """System metrics, the lines of the console, and the signs of life."""
 
-    def __init__(self, record: Callable[..., None], complain: Complaints, every: float, heart: Heart) -> None:
+    def __init__(self, record: Callable[..., None], complain: Complaints, every: float, heart: Beating) -> None:
         """Make a sampler that is at rest.
 
         :param every: seconds; 0: no system metrics

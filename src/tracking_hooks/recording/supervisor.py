@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
-from tracking_hooks.run import state
+from tracking_hooks.run import copies, state
 from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
 from tracking_hooks.settings import Settings
 
-_WAKES = frozenset({"on_artifact", "on_checkpoint_saved", "on_final_validation", "on_run_end"})
+_WAKES = copies.OF_FILES | {"on_final_validation", "on_evaluation", "on_params", "on_run_end"}
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
@@ -39,6 +39,7 @@ class Supervisor:
         :param firsts: label to that of the first part of its plugin
         """
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.awaited = _awaited(captures, firsts, settings.wait)
         self._folder = folder
         self._captures = captures
         self._firsts = firsts
@@ -154,8 +155,8 @@ class Supervisor:
         return code == REFUSED or (code in (PENDING, BUSY) and self._size is not None)
 
     def _is_wanted(self, name: str) -> bool:
-        """Whether there is something for a further part, and the first part has begun: it would wait for that."""
-        if self._cursor(self._firsts[name]).seq == 0:
+        """Whether there is something for a part; a further one would wait for the first part to begin."""
+        if name in self._parts and self._cursor(self._firsts[name]).seq == 0:
             return False
         return self._cursor(name).seq < self._wake if self._size is None else not self._is_done(name)
 
@@ -193,7 +194,9 @@ class Supervisor:
         if not self._offline:  # these are about to be started
             names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         is_long = waited > _LONGEST_DOWN_WAIT
-        down = {name for name in names if self._is_down(name) and (is_long or self._was_tried_at_the_end(name))}
+        down = {
+            name for name in names if self._is_down(name) and (is_long or _was_tried_at_the_end(self._folder, name))
+        }
         return [name for name in names if name not in down or waited < _DOWN_WAIT]
 
     def progress(self) -> tuple[int, int]:
@@ -201,9 +204,9 @@ class Supervisor:
         done = sum(min(self._cursor(name).seq, self._events) for name in self.processes)
         return done, self._events * len(self.processes)
 
-    def are_done(self) -> bool:
-        """Whether everything is delivered."""
-        return all(self._is_done(name) for name in self._captures)
+    def are_done(self, names: Collection[str] | None = None) -> bool:
+        """Whether these have delivered everything; None: all of them."""
+        return all(self._is_done(name) for name in self._captures if names is None or name in names)
 
     def links(self) -> dict[str, str]:
         """Return where to look at the run, by plugin."""
@@ -267,43 +270,20 @@ class Supervisor:
     def _is_down(self, name: str) -> bool:
         return (health := self._health(name)) is not None and health.state == "down"
 
-    def _was_tried_at_the_end(self, name: str) -> bool:
-        """Whether a relay has said how it is since the last event was recorded."""
-        return self._folder.relay(name).health.stat().st_mtime >= self._folder.journal.stat().st_mtime
-
     def _health(self, name: str) -> Health | None:
         return read_json(self._folder.relay(name).health, Health)
 
 
-def wait_for_delivery(supervisors: Sequence[Supervisor], limit: float) -> Iterator[None]:
-    """Wait for delivery as long as that is worthwhile, with a progress bar on a terminal.
+def _was_tried_at_the_end(folder: RunFolder, name: str) -> bool:
+    """Whether a relay has said how it is since the last event was recorded."""
+    return folder.relay(name).health.stat().st_mtime >= folder.journal.stat().st_mtime
 
-    :param limit: seconds to wait at most
-    :returns: an iterator that waits a moment at each step
-    """
-    from rich.console import Console
-    from rich.progress import Progress
 
-    began = time.monotonic()
-    console = Console(stderr=True)
-    # No thread of rich's own: Python 3.12 starts none at exit.
-    bar = Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
-    task = bar.add_task("tracking-hooks: delivering", total=None)
-    shown = False
-    try:
-        while (waited := time.monotonic() - began) < limit:
-            yield
-            if not any(supervisor.pending(waited) for supervisor in supervisors):
-                return
-            if waited > 1 and not shown:
-                bar.start()
-                shown = True
-            counts = [supervisor.progress() for supervisor in supervisors]
-            done, total = (sum(numbers) for numbers in zip(*counts))
-            bar.update(task, completed=done, total=total, refresh=shown)
-            time.sleep(_POLL)
-    finally:
-        bar.stop()
+def _awaited(captures: Mapping[str, Capture], firsts: Mapping[str, str], wait: str) -> list[str]:
+    """Return those that ``train()`` waits for: all, none, or those of the trackers where the script holds a run."""
+    if wait:
+        return list(captures) if wait == "train" else []
+    return [name for name in captures if captures[firsts[name]].is_held]
 
 
 def _tail(path: Path, lines: int = 5) -> str:

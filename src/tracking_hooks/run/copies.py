@@ -26,7 +26,8 @@ TEXTS = frozenset({".csv", ".ndjson", ".json", ".yaml"})
 LARGE = 1_000_000
 """Bytes up to which a text is masked, which takes time and memory; a larger one is a matter of a setting."""
 
-_OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved"})
+OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved", "on_image", "on_table", "on_export"})
+"""The hooks that come with a file."""
 _FICLONE = 0x40049409
 """What asks Linux to share the blocks of a file, where the file system can."""
 _EVERY = 60.0
@@ -35,7 +36,7 @@ _EVERY = 60.0
 
 def of_call(args: Mapping[str, Any]) -> File | None:
     """Return the file of a call, if it has one that is final; an unknown hook's is plain data."""
-    file = args.get("artifact") or args.get("checkpoint")
+    file = args.get("artifact") or ("metrics" not in args and args.get("checkpoint"))  # a validation just names weights
     return file if isinstance(file, (Artifact, Checkpoint)) and file.digest else None
 
 
@@ -209,8 +210,8 @@ def _owed(folder: RunFolder) -> list[File]:
 def _recorded(folder: RunFolder, offset: int) -> Iterator[tuple[Entry, File]]:
     if not offset:
         _, offset = journal.read_head(folder.journal)
-    for entry in journal.read(folder.journal, offset, only=_OF_FILES):
-        if entry.call and entry.call.hook in _OF_FILES and (file := of_call(entry.call.args)):
+    for entry in journal.read(folder.journal, offset, only=OF_FILES):
+        if entry.call and entry.call.hook in OF_FILES and (file := of_call(entry.call.args)):
             yield entry, file
 
 

@@ -12,12 +12,13 @@ the start of a training nor ``sync`` grows with what was delivered.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
 
+from tracking_hooks.events import Run
 from tracking_hooks.run import journal, missing, portable, state, story
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import FOLDER, LAUNCHER_INDEX, RunFolder, index_folder, read_json, write_json
@@ -42,6 +43,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     owner: int | None = None
     """Of the run folder when it was recorded, as its file system tells it; None: this user."""
     delivered: Delivered | None = None
+    addendum_to: str | None = None
+    """The uid of the run that it is an addendum to."""
 
     def is_there(self) -> bool:
         """Whether the run folder is still there, and still the one that was recorded."""
@@ -58,7 +61,9 @@ def enter(folder: RunFolder) -> None:
 
     :raises OSError: if the state folder cannot be written
     """
-    entry = Entry(uid=folder.uid, folder=folder.path, owner=folder.path.stat().st_uid)
+    entry = Entry(
+        uid=folder.uid, folder=folder.path, owner=folder.path.stat().st_uid, addendum_to=_run_of_addendum(folder)
+    )  # fmt: skip
     launcher = os.environ.get(LAUNCHER_INDEX)
     if launcher:
         _write(entry, Path(launcher))
@@ -66,6 +71,31 @@ def enter(folder: RunFolder) -> None:
         raise OSError("this user has no home folder: set HOME, or XDG_STATE_HOME to a folder that can be written")
     _write(entry, index_folder())
     _delivered(folder).unlink(missing_ok=True)
+
+
+def _run_of_addendum(folder: RunFolder) -> str | None:
+    with suppress(JournalError, OSError):
+        run = journal.read_head(folder.journal)[0].run
+        return run.uid if run.addendum else None
+    return None
+
+
+def title(run: Run) -> str:
+    """Return what a run, or an addendum to it, is called in lists."""
+    return f"addendum to {run.name}" if run.addendum else run.name
+
+
+def addenda(folders: Iterable[RunFolder], *, with_delivered: bool = False) -> list[RunFolder]:
+    """Return this user's addenda to these runs that some tracker may not have, oldest first.
+
+    :param with_delivered: those that every tracker has, too
+    """
+    uids = {folder.uid for folder in folders}
+    found = []
+    for place in (index_folder(), index_folder() / _DELIVERED) if with_delivered else (index_folder(),):
+        entries = (read_json(file, Entry) for file in place.glob("*.json"))
+        found += [entry for entry in entries if entry and entry.addendum_to in uids and entry.is_there()]
+    return [RunFolder(entry.folder) for entry in sorted(found, key=lambda entry: entry.uid)]
 
 
 def is_elsewhere(folder: RunFolder) -> Path | None:
@@ -165,7 +195,8 @@ def note_delivered(folder: RunFolder) -> None:
         if told.is_open:
             return
         events = {label: what.delivered for label, what in owed.items()}
-        what = Delivered(size=size, name=head.run.name, status=told.status or "never began", events=events)
+        status = "closed" if head.run.addendum else told.status or "never began"
+        what = Delivered(size=size, name=title(head.run), status=status, events=events)
         _write(structs.replace(entry, delivered=what), index_folder() / _DELIVERED)
         file.unlink(missing_ok=True)
         if state.is_running(folder) or state.labels(folder) != [*owed]:  # resumed or replayed before we took it out

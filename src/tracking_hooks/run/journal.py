@@ -59,6 +59,11 @@ class Head(Struct, frozen=True, kw_only=True):
     """The folder of run folders that this one was made in. None: beside ``save_dir``."""
 
     @property
+    def uid(self) -> str:
+        """What its folder is called: the run's uid, or that of an addendum to it."""
+        return self.run.addendum or self.run.uid
+
+    @property
     def root(self) -> Path:
         """The root folder when the run was started."""
         return self.home.parent if self.home else self.run.save_dir.parent

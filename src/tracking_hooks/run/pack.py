@@ -15,7 +15,7 @@ from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.packfile import Content, Manifest, PackedRun
 from tracking_hooks.run.receipt import Packed
 
-_TOLD_BY = frozenset({"on_run_start", "on_run_end", "on_artifact", "on_checkpoint_saved"})
+_TOLD_BY = copies.OF_FILES | {"on_run_start", "on_run_end"}
 _CHUNK = 1 << 20
 
 
@@ -42,7 +42,7 @@ class Parcel(Struct, kw_only=True):
         """
         head, offset = journal.read_head(folder.journal)
         parcel = cls(folder=folder, labels=state.labels(folder), size=offset)
-        gone: dict[tuple[str, str], str] = {}
+        gone: dict[tuple[str, str, int | None], str] = {}
         for entry in journal.read(folder.journal, offset, only=_TOLD_BY):
             parcel.size = entry.end
             parcel.events += 1
@@ -50,10 +50,11 @@ class Parcel(Struct, kw_only=True):
                 continue
             if entry.call.hook in {"on_run_start", "on_run_end"}:
                 parcel.ended = entry.call.hook == "on_run_end"
-            file = entry.call.args.get("artifact") or entry.call.args.get("checkpoint")
-            if isinstance(file, (Artifact, Checkpoint)) and file.digest is not None and file.size is not None:
+            file = copies.of_call(entry.call.args)
+            if file and file.digest is not None and file.size is not None:
                 # Only the last of a name matters: an older one would be replaced where it is delivered.
-                key = entry.call.hook, file.name if isinstance(file, Artifact) else f"{file.kind} {file.path.name}"
+                name = file.name if isinstance(file, Artifact) else f"{file.kind} {file.path.name}"
+                key = entry.call.hook, name, entry.call.args.get("step")
                 gone.pop(key, None)
                 if reason := parcel._find(head.root, file, Content(sha256=file.digest, size=file.size)):
                     gone[key] = reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -150,8 +151,17 @@ def owed(folder: RunFolder, label: str) -> Owed:
             behind = lines - len(left)
             packed, pending = packed + pending - behind, behind
     # Of whole lines: one that its process has torn by its death is no event, and nobody goes on with it.
-    is_over = not lines and not is_running(folder) and (has_end or receipt.is_recorded_elsewhere(folder))
+    is_over = not lines and not is_running(folder) and (has_end or _has_no_end(folder))
     return Owed(delivered=delivered, pending=pending, aside=aside, is_over=is_over, packed=packed, receipt=copy)
+
+
+def _has_no_end(folder: RunFolder) -> bool:
+    """Whether no end of it is recorded here: that of a copy is recorded elsewhere, and an addendum just stops."""
+    if receipt.is_recorded_elsewhere(folder):
+        return True
+    with suppress(journal.JournalError):
+        return journal.read_head(folder.journal)[0].run.addendum is not None
+    return False
 
 
 def nothing_owed(events: int) -> Owed:

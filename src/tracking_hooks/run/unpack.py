@@ -83,8 +83,8 @@ def _check(staging: RunFolder, folder: RunFolder, run: PackedRun) -> int:
     except JournalError as error:
         reason = str(error).removeprefix(f"{packed} ")
         raise PackError(f"the journal of {run.uid} cannot be unpacked: it {reason}") from error
-    if head.run.uid != run.uid:
-        raise PackError(f"the journal of {run.uid} is that of another run, {head.run.uid}")
+    if head.uid != run.uid:
+        raise PackError(f"the journal of {run.uid} is that of another run, {head.uid}")
     if folder.path.exists() and not folder.journal.exists():
         raise PackError(f"{folder.path} is there already, without a journal: remove it, or unpack elsewhere")
     there = folder.journal.stat().st_size if folder.journal.exists() else 0

@@ -21,13 +21,14 @@ from tracking_hooks.events import (
     Missing,
     Model,
     Params,
+    PerClass,
     Rejected,
     Run,
     State,
     Status,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_mlflow import artifacts, incomplete, models, names, opening, registration, tables
+from tracking_hooks_mlflow import artifacts, images, incomplete, models, names, opening, registration, tables
 from tracking_hooks_mlflow.run import MAX_PARAM, MLflowRun, milliseconds
 
 
@@ -68,9 +69,7 @@ class MLflowFiles:
             self._status = None
             for name in ("ended", "final", "weights"):
                 state.pop(name, None)
-        for key, value in names.as_params(params).items():
-            if len(value) > MAX_PARAM:
-                artifacts.write(self._run, value, f"params/{key}.txt")
+        self._write_long(params)
 
     @hookimpl
     def on_train_start(self, model: Model, dataset: Dataset, state: State) -> None:
@@ -89,11 +88,41 @@ class MLflowFiles:
         artifacts.upload(self._run, artifact.path, artifact.name)
 
     @hookimpl
+    def on_params(self, params: Params) -> None:
+        """Record params of the user's own that are too long for MLflow."""
+        self._write_long(params)
+
+    @hookimpl
+    def on_image(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
+        """Upload an image for MLflow's grid."""
+        images.upload(self._run, artifact, seq if step is None else step, milliseconds(time))
+
+    @hookimpl
+    def on_table(self, artifact: Artifact, step: int | None) -> None:
+        """Upload a table, and tell MLflow that it is one."""
+        name = tables.name(artifact.name, step)
+        artifacts.upload(self._run, artifact.path, name)
+        self._list_tables([name])
+
+    @hookimpl
+    def on_evaluation(
+        self, split: str, per_class: PerClass | None, curves: list[Curve], confusion_matrix: ConfusionMatrix | None
+    ) -> None:
+        """Record metrics by class, curves and confusion matrix as tables below ``evaluation/<split>``."""
+        if refused := self._write_tables(tables.of_evaluation(split, per_class, curves, confusion_matrix)):
+            raise refused
+
+    @hookimpl
+    def on_export(self, artifact: Artifact) -> None:
+        """Upload what was exported."""
+        artifacts.upload(self._run, artifact.path, f"exports/{artifact.name}")
+
+    @hookimpl
     def on_final_validation(
         self, metrics: Metrics, curves: list[Curve], confusion_matrix: ConfusionMatrix | None, time: float, state: State
     ) -> None:
         """Record curves and confusion matrix as tables, and the metrics as those of the model."""
-        keys, known = names.Names({}), names.best(metrics)
+        keys, known = names.Names({}), names.below("best", metrics)
         state["final"] = {
             # MLflow turns NaN into zero for a model. Those of classes are left out, too: eighty of them would hide the
             # metrics that compare models on its page.
@@ -132,9 +161,14 @@ class MLflowFiles:
         self._finish_model(state)
 
     @hookimpl
-    def report_missing(self, missing: list[Missing], destination: Destination) -> None:
+    def report_missing(self, missing: list[Missing], run: Run) -> None:
         """Say in a tag of this part's own, and in the description, what MLflow lacks."""
-        incomplete.say(self._run, incomplete.FILES_TAG, missing, described=not opening.is_joined(destination))
+        incomplete.say(self._run, incomplete.FILES_TAG, missing, run)
+
+    def _write_long(self, params: Params) -> None:
+        for key, value in names.as_params(params).items():
+            if len(value) > MAX_PARAM:
+                artifacts.write(self._run, value, f"params/{key}.txt")
 
     def _write_tables(self, texts: dict[str, str]) -> Rejected | None:
         """Write those that are taken; return why one is not."""
@@ -147,8 +181,11 @@ class MLflowFiles:
             else:
                 written.append(name)
         if written:
-            self._run.tag({tables.LOGGED: tables.logged(written, self._run.tags().get(tables.LOGGED))})
+            self._list_tables(written)
         return refused
+
+    def _list_tables(self, paths: list[str]) -> None:
+        self._run.tag({tables.LOGGED: tables.logged(paths, self._run.tags().get(tables.LOGGED))})
 
     def _go_on_with_model(self, state: State) -> None:
         """Make the model once its weights and its metrics are known; finish it if the run is over."""

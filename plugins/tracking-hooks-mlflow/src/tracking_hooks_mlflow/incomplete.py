@@ -1,10 +1,11 @@
-"""What MLflow lacks of a run: a tag for each part of the plugin, and one paragraph of the description made of both."""
+"""What MLflow lacks of a run: a tag for each part of the plugin, and one paragraph of the description made of all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tracking_hooks.events import Missing, in_words
+from tracking_hooks.events import Missing, Run, in_words
+from tracking_hooks_mlflow import note
 from tracking_hooks_mlflow.note import DESCRIPTION
 from tracking_hooks_mlflow.run import MAX_TAG, MLflowRun
 
@@ -18,35 +19,37 @@ _HEADING = "**Incomplete:** of what was recorded, MLflow does not have"
 _ROUNDS = 3
 
 
-def say(run: MLflowRun, tag: str, missing: Sequence[Missing], *, described: bool) -> None:
+def say(run: MLflowRun, tag: str, missing: Sequence[Missing], of: Run) -> None:
     """Set the tag of a part, or delete it, and let the description say the same.
 
-    :param described: whether the description is ours
+    :param of: an addendum to the run has a tag of its own
     """
+    if of.addendum is not None:
+        tag = f"{tag}.{of.addendum}"
     if missing:
         run.tag({tag: "\n".join(in_words(missing))})
     else:
         run.untag(tag)
-    if described:
-        describe(run)
+    describe(run)
 
 
-def describe(run: MLflowRun, text: str | None = None) -> None:
-    """Write the description with the paragraph of both parts.
+def describe(run: MLflowRun, **parts: str) -> None:
+    """Write the description with the paragraph of all tags; that of the user's own run is the user's.
 
-    :param text: what stands above it; None: what stands there
+    :param parts: what is new of it; the others stay, since a copy of this run may be delivered by another machine
     """
-    for _ in range(_ROUNDS):  # the relay of the other part may write at the same time
+    for _ in range(0 if run.is_joined else _ROUNDS):  # the relay of the other part may write at the same time
         tags = run.tags()
         found = tags.get(DESCRIPTION, "")
-        said = completed(found if text is None else text, tags)[:MAX_TAG]
+        own = found.partition(_HEADING)[0].rstrip()
+        said = completed(note.whole({**note.parts_of(own), **parts}), tags)[:MAX_TAG]
         if said == found:
             return
         run.tag({DESCRIPTION: said})
 
 
 def completed(description: str, tags: Mapping[str, str]) -> str:
-    """Return a description with the paragraph that the tags of both parts make; none where they are not set."""
+    """Return a description with the paragraph that the tags make; none where they are not set."""
     text = description.partition(_HEADING)[0].rstrip()
     if not (lines := _lines(tags)):
         return text
@@ -54,4 +57,4 @@ def completed(description: str, tags: Mapping[str, str]) -> str:
 
 
 def _lines(tags: Mapping[str, str]) -> list[str]:
-    return [line for tag in (TAG, FILES_TAG) for line in tags.get(tag, "").splitlines()]
+    return [line for tag in sorted(tags) if f"{tag}.".startswith(f"{TAG}.") for line in tags[tag].splitlines()]

@@ -59,9 +59,12 @@ def per_class(metrics: PerClass | None) -> Metrics:
     return {f"per_class/{label}/{name}": value for label, values in classes for name, value in values.items()}
 
 
-def best(metrics: Metrics) -> Metrics:
-    """Return the metrics of the best checkpoint by the names that they have beside the curves."""
-    return {f"best/{name}": value for name, value in metrics.items()}
+def below(place: str, metrics: Metrics) -> Metrics:
+    """Return metrics that are no curve of the training by the names that they have beside the curves.
+
+    :param place: ``best`` for those of the best checkpoint, else the split of an evaluation
+    """
+    return {f"{place}/{name}": value for name, value in metrics.items()}
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

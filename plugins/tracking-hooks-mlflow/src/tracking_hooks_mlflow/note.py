@@ -51,6 +51,20 @@ def result(text: str, epochs: int, figures: Mapping[str, str]) -> str:
     return f"{said}\n\n| Best checkpoint | |\n| --- | ---: |\n{rows}"
 
 
+_OWN = "own"
+_BEGINNINGS = {"command": "```\n", "summary": "**Model:**", "result": "**Result:**"}
+
+
+def parts_of(description: str) -> dict[str, str]:
+    """Return the parts of a description; what stands before ours is the user's."""
+    found: dict[str, str] = {}
+    part = _OWN
+    for paragraph in description.split("\n\n") if description else []:
+        part = next((name for name, beginning in _BEGINNINGS.items() if paragraph.startswith(beginning)), part)
+        found[part] = f"{found[part]}\n\n{paragraph}" if part in found else paragraph
+    return found
+
+
 def whole(parts: Mapping[str, str]) -> str:
     """Join the parts that are known."""
-    return "\n\n".join(parts[name] for name in ("command", "summary", "result") if name in parts)
+    return "\n\n".join(parts[name] for name in (_OWN, *_BEGINNINGS) if name in parts)

@@ -1,4 +1,4 @@
-"""The run of a training: made once by the first part of the plugin, found by the other one."""
+"""The run of a training: made once by the first part of the plugin, found by the other one and by addenda."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tracking_hooks.events import Destination, Run, State, Unavailable
 from tracking_hooks_mlflow import refusals, uris
-from tracking_hooks_mlflow.run import BEGAN, RUN_UID, MLflowRun, milliseconds
+from tracking_hooks_mlflow.run import BEGAN, RUN_UID, MLflowRun, milliseconds, with_tag
 from tracking_hooks_mlflow.store import connect
 from tracking_hooks_mlflow.trainer import DEFAULT_EXPERIMENT
 
 
 def find_or_make(run: Run, time: float, state: State, destination: Destination, *, resumed: bool) -> MLflowRun:
-    """Return the run to join, or the run named in ``state``, or the run with our uid, or a new one.
+    """Return the run named in ``state``, or the user's own, or the run with our uid, or a new one.
 
     :param time: the start time for a new run
     :param resumed: the run may have started on another machine, in another experiment
@@ -24,22 +25,30 @@ def find_or_make(run: Run, time: float, state: State, destination: Destination, 
     uri = destination["tracking_uri"]
     client = connect(uri)
     with refusals.waited_for(uri):
-        found = _known(client, state, destination)
+        found = _known(client, run, state, destination)
+        users = _users_own(client, destination) if found is None else None
+        if users is not None and _is_taken(client, users, run.uid):
+            found = users
         if found is None and resumed:
             found = _find(client, run.uid, _all_experiments(client))
         if found is None:
-            experiment = _experiment(client, destination) or _make_experiment(client, destination)
+            tags = {RUN_UID: run.uid}
+            if users is not None:
+                experiment, tags[MLFLOW_PARENT_RUN_ID] = users.info.experiment_id, users.info.run_id
+            else:
+                experiment = _experiment(client, destination) or _make_experiment(client, destination)
             found = _find(client, run.uid, [experiment]) or client.create_run(
-                experiment, start_time=milliseconds(time), tags={RUN_UID: run.uid},
-                run_name=destination.get("run_name", run.name),
-            )  # fmt: skip
-        if not is_joined(destination) and BEGAN not in found.data.tags:
+                experiment, start_time=milliseconds(time), tags=tags, run_name=destination.get("run_name", run.name)
+            )
+        opened = _opened(client, found, destination)
+        state["run_id"] = opened.run_id
+        if not opened.is_joined and BEGAN not in found.data.tags:
             client.set_tag(found.info.run_id, BEGAN, str(time))
-    return _opened(client, found, state, destination)
+    return opened
 
 
 def find(run: Run, state: State, destination: Destination, *, resumed: bool) -> MLflowRun:
-    """Return the run that ``find_or_make`` has made.
+    """Return the run that ``find_or_make`` has made, for its files or for an addendum to it.
 
     :param resumed: the run may be in another experiment
     :raises Unavailable: there is none yet
@@ -47,49 +56,79 @@ def find(run: Run, state: State, destination: Destination, *, resumed: bool) -> 
     uri = destination["tracking_uri"]
     client = connect(uri)
     with refusals.waited_for(uri):
-        found = _known(client, state, destination)
+        found = _known(client, run, state, destination)
         if found is None:
-            experiment = _experiment(client, destination, with_run=True)
-            places = _all_experiments(client) if resumed else [experiment] if experiment else []
-            found = _find(client, run.uid, places)
-    if found is None or not (is_joined(destination) or BEGAN in found.data.tags):
-        raise Unavailable(
-            f"MLflow at {uri} does not have this training's run yet: its files wait for it.", only_this_run=True
-        )
-    return _opened(client, found, state, destination)
+            users = _users_own(client, destination)
+            if users is not None and users.data.tags.get(RUN_UID) == run.uid:
+                found = users
+            else:
+                place = users.info.experiment_id if users else _experiment(client, destination, with_run=True)
+                found = _find(client, run.uid, [place] if place else [])
+        if found is None and (resumed or run.addendum is not None):
+            found = _find(client, run.uid, _all_experiments(client))
+    if found is not None:
+        opened = _opened(client, found, destination)
+        if opened.is_joined or BEGAN in found.data.tags:
+            state["run_id"] = opened.run_id
+            return opened
+    what = "its files wait" if run.addendum is None else "what came after its end waits"
+    raise Unavailable(f"MLflow at {uri} does not have this training's run yet: {what} for it.", only_this_run=True)
 
 
-def is_joined(destination: Destination) -> bool:
-    """Whether the run is the user's own, which we neither close nor rename."""
-    return "run_id" in destination
+def _opened(client: MlflowClient, found: Any, destination: Destination) -> MLflowRun:
+    number = found.info.run_id
+    is_joined = number == destination.get("run_id")
+    return MLflowRun(client, destination["tracking_uri"], number, found.info.experiment_id, is_joined=is_joined)
 
 
-def _opened(client: MlflowClient, found: Any, state: State, destination: Destination) -> MLflowRun:
-    state["run_id"] = found.info.run_id
-    return MLflowRun(client, destination["tracking_uri"], found.info.run_id, found.info.experiment_id)
-
-
-def _known(client: MlflowClient, state: State, destination: Destination) -> Any:
-    number = state.get("run_id") or destination.get("run_id")
-    if number is None:
+def _known(client: MlflowClient, run: Run, state: State, destination: Destination) -> Any:
+    """Return the run that an earlier instance has found."""
+    if "run_id" not in state:
         return None
+    found = _get(client, state["run_id"], destination)
+    return found if found.data.tags.get(RUN_UID, run.uid) == run.uid else None
+
+
+def _users_own(client: MlflowClient, destination: Destination) -> Any:
+    """Return the run that the user has opened, if there is one."""
+    return _get(client, destination["run_id"], destination) if "run_id" in destination else None
+
+
+def _get(client: MlflowClient, number: str, destination: Destination) -> Any:
     uri = destination["tracking_uri"]
     try:
         found = client.get_run(number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise refusals.no_run(uri, number, joined=is_joined(destination)) from None
+        raise refusals.no_run(uri, number, joined=number == destination.get("run_id")) from None
     refusals.check_run(client, uri, found.info)
     return found
 
 
+def _is_taken(client: MlflowClient, users: Any, uid: str) -> bool:
+    """Take the user's own run for the training that comes first; the others are nested below it.
+
+    :returns: whether it is that of this training
+    """
+    number = users.info.run_id
+    if RUN_UID in users.data.tags:
+        return bool(users.data.tags[RUN_UID] == uid)
+    try:
+        # MLflow never changes a param: of two trainings that begin at once, one is refused. Two tags would both be set.
+        client.log_param(number, RUN_UID, uid, synchronous=True)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+    if client.get_run(number).data.params.get(RUN_UID) != uid:
+        return False
+    client.set_tag(number, RUN_UID, uid, synchronous=True)
+    return True
+
+
 def _find(client: MlflowClient, uid: str, experiments: Sequence[str]) -> Any:
     """Return the run with our uid: the answer of ``create_run``, or our state, may have been lost."""
-    if not experiments:
-        return None
-    found = client.search_runs(list(experiments), f"tags.`{RUN_UID}` = '{uid}'")
-    ours = [run for run in found if run.data.tags.get(RUN_UID) == uid]
+    ours = with_tag(client, experiments, RUN_UID, uid)
     return next((run for run in ours if BEGAN in run.data.tags), ours[0] if ours else None)
 
 

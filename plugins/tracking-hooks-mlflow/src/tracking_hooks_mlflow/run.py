@@ -15,6 +15,9 @@ from tracking_hooks_mlflow import refusals
 from tracking_hooks_mlflow.errors import told_to_relay
 from tracking_hooks_mlflow.names import spelled
 
+OURS = "tracking_hooks."
+"""How the names of our own tags begin."""
+
 RUN_UID = "tracking_hooks.run_uid"
 """The tag by which a run is found."""
 
@@ -48,13 +51,15 @@ class MLflowRun:
     """Writes to a run. Every write may be repeated without creating duplicates.
 
     :param uri: the tracking URI without credentials, for messages
+    :param is_joined: whether it is the user's own, which we neither close nor describe
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run_id: str, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, uri: str, run_id: str, experiment_id: str, *, is_joined: bool) -> None:
         self.client = client
         self.uri = uri
         self.run_id = run_id
         self.experiment_id = experiment_id
+        self.is_joined = is_joined
 
     @contextmanager
     def asking(self, name: str = "") -> Iterator[MlflowClient]:
@@ -113,6 +118,15 @@ class MLflowRun:
         if changed:
             self.tag({f"tracking_hooks.param.{key}": value for key, value in changed.items()})
 
+    def last_step(self, key: str, before: int) -> int:
+        """Return the last step of a metric; 0 if it has none.
+
+        :param before: only the points of an earlier time count, in milliseconds
+        """
+        with self.asking() as client:
+            history = client.get_metric_history(self.run_id, key)
+        return max((point.step for point in history if point.timestamp < before), default=0)
+
     def began(self) -> float:
         """Return when the run last started or was resumed, in seconds since 1970."""
         return float(self.tags().get(BEGAN, 0))
@@ -125,11 +139,11 @@ class MLflowRun:
         with self.asking() as client:
             pairs: list[tuple[Any, Any]]
             if run.parent is not None:
-                parents = client.search_runs([self.experiment_id], f"tags.`{RUN_UID}` = '{run.parent}'", max_results=1)
-                pairs = [(self.run_id, parent.info.run_id) for parent in parents]
+                parents = with_tag(client, [self.experiment_id], RUN_UID, run.parent)
+                pairs = [(self.run_id, parent.info.run_id) for parent in parents[:1]]
             else:
                 below = [(PARENT_UID, run.uid), *((RUN_UID, member) for member in members)]
-                found = [client.search_runs([self.experiment_id], f"tags.`{tag}` = '{uid}'") for tag, uid in below]
+                found = [with_tag(client, [self.experiment_id], tag, uid) for tag, uid in below]
                 pairs = [(child.info.run_id, self.run_id) for children in found for child in children]
             for child, parent in pairs:
                 client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
@@ -144,7 +158,7 @@ class MLflowRun:
     def drop_others(self, uid: str) -> None:
         """Delete empty runs that the server created after we had given up waiting for ``create_run``."""
         with self.asking() as client:
-            for other in client.search_runs([self.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"):
+            for other in with_tag(client, [self.experiment_id], RUN_UID, uid):
                 is_empty = BEGAN not in other.data.tags and not other.data.metrics and not other.data.params
                 if other.info.run_id != self.run_id and other.info.status == "RUNNING" and is_empty:
                     client.delete_run(other.info.run_id)
@@ -153,6 +167,12 @@ class MLflowRun:
         """Close the run."""
         with self.asking() as client:
             client.set_terminated(self.run_id, _STATUS[status], end_time=milliseconds(time))
+
+
+def with_tag(client: MlflowClient, experiments: Sequence[str], tag: str, value: str) -> list[Any]:
+    """Return the runs whose tag has the value. What a search returns is looked at: it may be written to."""
+    found = client.search_runs(list(experiments), f"tags.`{tag}` = '{value}'") if experiments else []
+    return [run for run in found if run.data.tags.get(tag) == value]
 
 
 def milliseconds(seconds: float) -> int:

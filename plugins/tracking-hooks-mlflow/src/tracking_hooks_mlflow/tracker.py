@@ -6,6 +6,8 @@ from mlflow.entities import Metric
 
 from tracking_hooks.events import (
     Action,
+    Artifact,
+    Checkpoint,
     Dataset,
     Destination,
     Environment,
@@ -16,6 +18,7 @@ from tracking_hooks.events import (
     Params,
     PerClass,
     Plan,
+    Rejected,
     Run,
     State,
     Status,
@@ -23,29 +26,33 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.markers import hookimpl
 from tracking_hooks_mlflow import datasets, incomplete, names, note, opening, tags
-from tracking_hooks_mlflow.run import BEGAN, STOP, MLflowRun, milliseconds
+from tracking_hooks_mlflow.run import BEGAN, OURS, STOP, MLflowRun, milliseconds
 
 
 class MLflowTracker:
     """Records one training as one MLflow run. It needs no artifact store: files are those of ``MLflowFiles``.
 
     ``state`` holds ``run_id`` and ``url``; the time at which this part of the run ``began``; the number of the event
-    that ``ended`` it; the ``keys`` of metrics whose names MLflow refuses; and for the description its parts (``note``)
-    and the figures of the ``best`` checkpoint.
+    that ``ended`` it; the ``keys`` of metrics whose names MLflow refuses; the figures of the ``best`` checkpoint, for
+    the description; and for an addendum the last steps of metrics ``before`` it.
     """
 
     _run: MLflowRun
 
     def __init__(self) -> None:
-        self._is_open = False
+        self._may_be_stopped = False
         self._epoch = 0
         self._buffer: list[Metric] = []
 
     @hookimpl
     def open(self, resumed: bool, epoch: int, run: Run, time: float, state: State, destination: Destination) -> None:
-        """Find or make the run."""
-        self._run = opening.find_or_make(run, time, state, destination, resumed=resumed)
-        self._is_open = True
+        """Find or make the run; find that of an addendum."""
+        if run.addendum is None:
+            self._run = opening.find_or_make(run, time, state, destination, resumed=resumed)
+            self._may_be_stopped = True
+        else:
+            self._run = opening.find(run, state, destination, resumed=resumed)
+            state["began"] = time
         self._epoch = epoch
         if url := opening.url(self._run):
             state["url"] = url
@@ -60,17 +67,17 @@ class MLflowTracker:
         if self._run.began() > time:
             return  # it was resumed elsewhere before this was delivered
         known = tags.of_run(run, environment, destination) | {BEGAN: str(time)}
-        if not opening.is_joined(destination):
+        if not self._run.is_joined:
             known |= tags.of_source(environment)
             if resumed and seq > state.get("ended", 0):  # otherwise this was set aside, and comes behind the end
                 self._run.reopen()
         self._run.tag(known)
         self._run.set_params(names.as_params(params))
         self._run.nest(run, plan.members if plan else [])
-        self._describe(state, destination, command=note.command(environment))
+        incomplete.describe(self._run, command=note.command(environment))
 
     @hookimpl
-    def on_train_start(self, model: Model, dataset: Dataset, run: Run, state: State, destination: Destination) -> None:
+    def on_train_start(self, model: Model, dataset: Dataset, run: Run) -> None:
         """Record the size of the network as params, the identity of the data set as tags."""
         self._run.tag({"dataset.name": dataset.name, "dataset.digest": dataset.digest})
         summary = {
@@ -81,7 +88,7 @@ class MLflowTracker:
             "gflops": model.gflops,
         }
         self._run.set_params(names.as_params({"model": summary}))
-        self._describe(state, destination, summary=note.summary(model, dataset))
+        incomplete.describe(self._run, summary=note.summary(model, dataset))
         datasets.log(self._run, dataset, run.task)
 
     @hookimpl
@@ -101,15 +108,42 @@ class MLflowTracker:
         self._record(metrics, seq, time, state)
 
     @hookimpl
-    def on_log(self, metrics: Metrics, step: int | None, time: float, seq: int, state: State) -> None:
+    def on_log(self, metrics: Metrics, step: int | None, run: Run, time: float, seq: int, state: State) -> None:
         """Record the user's own metrics."""
-        self._record(metrics, seq if step is None else step, time, state)
+        is_behind = step is None and run.addendum is not None
+        self._record(metrics, seq if step is None else step, time, state, is_behind=is_behind)
+
+    @hookimpl
+    def on_params(self, params: Params) -> None:
+        """Record the user's own params; a tag for one that the run has with another value."""
+        self._run.set_params(names.as_params(params))
+
+    @hookimpl
+    def on_tags(self, tags: dict[str, str]) -> None:
+        """Set the user's own tags; those by which we find a run are not theirs."""
+        self._run.tag({name: text for name, text in tags.items() if not name.startswith(OURS)})
+        if ours := sorted(name for name in tags if name.startswith(OURS)):
+            raise Rejected(f"tags that begin with {OURS} are set by tracking-hooks alone: {', '.join(ours)}")
+
+    @hookimpl
+    def on_evaluation(
+        self, split: str, metrics: Metrics, per_class: PerClass | None, checkpoint: Checkpoint, time: float,
+        state: State,
+    ) -> None:  # fmt: skip
+        """Record the metrics as ``test/…``, and which checkpoint they are of."""
+        self._record(names.below(split, {**metrics, **names.per_class(per_class)}), self._epoch, time, state)
+        self._run.tag({f"{OURS}evaluation.{split}": checkpoint.path.name})
+
+    @hookimpl
+    def on_export(self, artifact: Artifact, format: str, checkpoint: Checkpoint) -> None:
+        """Say in a tag what was exported."""
+        self._run.tag({f"{OURS}export.{format}": f"{artifact.name}, {artifact.size} bytes, of {checkpoint.path.name}"})
 
     @hookimpl
     def on_final_validation(self, metrics: Metrics, per_class: PerClass | None, time: float, state: State) -> None:
         """Record the metrics of the best checkpoint as ``best/…``: they belong to the model, not to the curves."""
-        self._record(names.best(metrics), self._epoch, time, state)
-        self._record(names.best(names.per_class(per_class)), self._epoch, time, state)
+        self._record(names.below("best", metrics), self._epoch, time, state)
+        self._record(names.below("best", names.per_class(per_class)), self._epoch, time, state)
         state["best"] = {name: note.figure(value) for name, value in metrics.items()}
 
     @hookimpl
@@ -128,21 +162,21 @@ class MLflowTracker:
         self._send()  # a run that says it is over has all its numbers
         if error is not None:
             self._run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
-        self._describe(state, destination, result=note.result(status, self._epoch, state.get("best", {})))
-        if not opening.is_joined(destination) and self._run.began() <= state.get("began", time):
+        incomplete.describe(self._run, result=note.result(status, self._epoch, state.get("best", {})))
+        if not self._run.is_joined and self._run.began() <= state.get("began", time):
             self._run.drop_others(run.uid)
             if status != "finished" or not destination.get("keep_active"):
                 self._run.end(status, time)
 
     @hookimpl
-    def report_missing(self, missing: list[Missing], destination: Destination) -> None:
+    def report_missing(self, missing: list[Missing], run: Run) -> None:
         """Say in a tag, and in the description, what MLflow lacks; the tag is deleted when it has everything."""
-        incomplete.say(self._run, incomplete.TAG, missing, described=not opening.is_joined(destination))
+        incomplete.say(self._run, incomplete.TAG, missing, run)
 
     @hookimpl
     def poll(self) -> Action | None:
         """End the training if somebody has set the tag ``tracking_hooks.stop`` in MLflow."""
-        if not self._is_open:
+        if not self._may_be_stopped:
             return None
         reason = self._run.tags().get(STOP)
         return None if reason is None else Stop(reason=reason or f"the tag {STOP} was set in MLflow")
@@ -152,18 +186,25 @@ class MLflowTracker:
         """Send the metrics."""
         self._send()
 
-    def _describe(self, state: State, destination: Destination, **parts: str) -> None:
-        state["note"] = {**state.get("note", {}), **parts}
-        if not opening.is_joined(destination):
-            incomplete.describe(self._run, note.whole(state["note"]))
+    def _record(self, metrics: Metrics, step: int, time: float, state: State, *, is_behind: bool = False) -> None:
+        """Keep points until they are sent.
 
-    def _record(self, metrics: Metrics, step: int, time: float, state: State) -> None:
+        :param is_behind: whether the steps are counted from the last one that the run has: MLflow shows the value at
+            the highest step as the last one
+        """
         keys = names.Names(state.setdefault("keys", {}))
         # The time of the event: by it, MLflow recognises a point that it already has.
         moment = milliseconds(time)
-        self._buffer += [
-            Metric(keys.key(name, beside=metrics), float(value), moment, step) for name, value in metrics.items()
-        ]
+        for name, value in metrics.items():
+            key = keys.key(name, beside=metrics)
+            before = self._last_step(key, state) if is_behind else 0
+            self._buffer.append(Metric(key, float(value), moment, before + step))
+
+    def _last_step(self, key: str, state: State) -> int:
+        known: dict[str, int] = state.setdefault("before", {})
+        if key not in known:
+            known[key] = self._run.last_step(key, before=milliseconds(state["began"]))
+        return known[key]
 
     def _send(self) -> None:
         if self._buffer:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
-from tracking_hooks.events import Capture, Destination, Run
+from tracking_hooks.events import Capture, Destination, Run, State
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_mlflow import registration, uris
+from tracking_hooks_mlflow import last_active, registration, stray, uris
 
 _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
 
@@ -22,11 +21,23 @@ DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 def capture(run: Run, parent: Destination | None) -> Capture:
     """Return where MLflow would record this run: by its environment variables, else by the user's own settings.
 
-    A trial is recorded beside its tuning, which has joined the user's own run if there is one.
+    A trial is recorded beside its tuning, which has joined the user's own run if there is one; a run of a group, too.
     """
+    is_trial = parent is not None and run.group is None
+    if not is_trial:  # a trial belongs to the time of its tuning
+        stray.training_begins()
     destination = _beside(parent, run) if parent else _destination(run)
     uri = destination["tracking_uri"]
-    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri)
+    is_held = not is_trial and stray.open_run() is not None  # behind a trial comes the next one
+    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri, is_held=is_held)
+
+
+@hookimpl
+def train_returns(state: State) -> None:
+    """Let ``mlflow.last_active_run()`` return this run, if the script has imported MLflow and has no run open."""
+    stray.training_is_over()
+    if stray.imported_by_user() and stray.open_run() is None and "run_id" in state:
+        last_active.become(state["run_id"])
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
@@ -38,7 +49,7 @@ def _beside(parent: Destination, run: Run) -> Destination:
 
 
 def _destination(run: Run) -> Destination:
-    mlflow = _imported_by_user()
+    mlflow = stray.imported_by_user()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or (mlflow and mlflow.get_tracking_uri())
     uri = uris.absolute(uri, _working_folder()) if uri else uris.default(_working_folder())
     uri = uris.without_credentials(uri)
@@ -47,10 +58,12 @@ def _destination(run: Run) -> Destination:
         **_experiment(run),
         "run_name": os.environ.get("MLFLOW_RUN") or os.environ.get("MLFLOW_RUN_NAME") or run.name,
     }
-    active = mlflow and mlflow.active_run()
+    active = stray.open_run()
     joined = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
     if joined:
         destination["run_id"] = joined
+    if active:
+        destination["experiment_id"] = active.info.experiment_id  # where the trials of a tuning find their place
     destination |= _wish()
     if os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").strip().lower() in _TRUE:
         destination["keep_active"] = True
@@ -74,12 +87,6 @@ def _working_folder() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         return Path(os.environ.get("PWD", os.sep))
-
-
-def _imported_by_user() -> Any:
-    """Return MLflow if the user's code has imported it (and not just a folder of that name)."""
-    module = sys.modules.get("mlflow")
-    return module if hasattr(module, "active_run") else None
 
 
 def _experiment(run: Run) -> dict[str, str]:

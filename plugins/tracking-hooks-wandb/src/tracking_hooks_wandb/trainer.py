@@ -32,9 +32,11 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     if destination["mode"] == "offline":
         parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
         destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
+    is_held = parent is None and _open_run() is not None  # behind a trial comes the next one
     return Capture(
-        destination=destination, disables="wb", summary=_where_to_look(destination), place=_place(destination)
-    )
+        destination=destination, disables="wb", summary=_where_to_look(destination), place=_place(destination),
+        is_held=is_held,
+    )  # fmt: skip
 
 
 def _beside(parent: Destination, run: Run) -> Destination:

@@ -18,6 +18,7 @@ from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
 from tracking_hooks.recording.errors import raise_alone
+from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
@@ -69,6 +70,12 @@ def attach_to(trainer: object) -> None:
         listeners = trainer.callbacks[event]
         if callback not in listeners:
             listeners.insert(0 if event in _FIRST else _first_of_their_own(listeners), callback)
+
+
+def recorder_of(trainer: BaseTrainer) -> Recorder | None:
+    """Return what records a trainer, before its end."""
+    session = _sessions.get(trainer)
+    return session.recorder if session else None
 
 
 def _first_of_their_own(listeners: list[Any]) -> int:

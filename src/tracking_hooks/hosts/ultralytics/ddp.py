@@ -47,21 +47,18 @@ def ddp_cleanup(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def train(original: Callable[..., Any], trainer: BaseTrainer, *args: Any, **kwargs: Any) -> Any:
-    """Train; on a rank above 0, leave behind what ended it."""
-    if RANK <= 0:
-        return original(trainer, *args, **kwargs)
+    """Train on a rank above 0, and leave behind what ended it."""
     try:
         return original(trainer, *args, **kwargs)
     except Exception as error:
         with suppress(Exception):  # the error itself is what counts
-            if folder := _run_folder(Path(trainer.save_dir)):
+            if folder := run_folder(Path(trainer.save_dir), Launch.read()):
                 write_json(folder.crash(RANK), describe_error(error, where=f"rank {RANK}"))
         raise
 
 
-def _run_folder(save_dir: Path) -> RunFolder | None:
+def run_folder(save_dir: Path, launch: Launch | None = None) -> RunFolder | None:
     """Find the run that rank 0 records: what the launcher has noted down names it, as does the pointer, later on."""
-    launch = Launch.read()
     if launch is None:
         return next(iter(layout.find_runs(save_dir)), None)
     return next((folder for folder in layout.candidates(save_dir, launch.uid) if folder.has_journal()), None)

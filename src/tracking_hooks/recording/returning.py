@@ -1,0 +1,52 @@
+"""What is done when a training is over and the user's script is about to go on, whose next line may need the run."""
+
+from __future__ import annotations
+
+import functools
+
+from tracking_hooks import plugins
+from tracking_hooks.recording import process
+from tracking_hooks.recording.complaints import Complaints
+from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.waiting import wait_for_delivery
+from tracking_hooks.run import journal
+from tracking_hooks.run.layout import RunFolder
+
+
+def before_return(recorder: Recorder) -> None:
+    """Wait until the run is delivered, if the script needs it now; let the plugins know that the script goes on.
+
+    Nobody waits for a trial, behind which comes the next one: its tuning is waited for, with the trials of this
+    process. Ctrl-C ends the wait, and is raised behind it.
+    """
+    is_trial = recorder.run.parent is not None and recorder.run.group is None
+    if recorder.is_recording or is_trial:
+        return
+    try:
+        recorder.complain.guard(lambda: _wait(recorder), "waiting for delivery")
+    finally:
+        tell_plugins(recorder.folder, recorder.complain)
+
+
+def _wait(recorder: Recorder) -> None:
+    if names := recorder.supervisor.awaited:
+        wait_for_delivery([recorder, *process.below(recorder.run)], names)
+        if not recorder.supervisor.are_done(names):
+            recorder.tell_outcome()
+
+
+def tell_plugins(folder: RunFolder, complain: Complaints) -> None:
+    """Tell the trainer sides of those plugins whose tracker has the run that the script goes on. Never raises."""
+    complain.guard(lambda: _tell_plugins(folder, complain), "telling the plugins that the training is over")
+
+
+def _tell_plugins(folder: RunFolder, complain: Complaints) -> None:
+    head, _ = journal.read_head(folder.journal)
+    added = {replay.plugin: label for label, replay in folder.replays().items()}  # when the run was resumed
+    labels = {**added, **{name: name for name in head.plugins}}
+    states = {name: folder.relay(label).read_cursor().state for name, label in labels.items()}
+    sides = plugins.load_trainer_sides(name for name, state in states.items() if state)
+    for name, side in sides.items():
+        if side is not None:
+            tell = functools.partial(side.hook.train_returns, run=head.run, state=states[name])
+            complain.guard(tell, f"train_returns of {name}")

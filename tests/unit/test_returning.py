@@ -1,0 +1,191 @@
+"""``train()`` returns when the run is in the trackers, where the script goes on with it; nobody else waits."""
+
+import logging
+import os
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from tracking_hooks.events import Capture
+from tracking_hooks.recording import process, returning, waiting
+from tracking_hooks.recording.complaints import Complaints
+from tracking_hooks.recording.supervisor import Supervisor
+from tracking_hooks.run.layout import Cursor, write_json
+from tracking_hooks.settings import Settings
+from tracking_hooks.testing import sample_run
+
+
+class Clock:
+    """A clock that goes on when somebody sleeps; something may happen at a time of it."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.then = {}
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        for moment in [moment for moment in self.then if moment <= self.now]:
+            self.then.pop(moment)()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(waiting, "time", found)
+    return found
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The run folders whose plugins were told that the script goes on."""
+    found = []
+    monkeypatch.setattr(returning, "tell_plugins", lambda folder, _: found.append(folder))
+    return found
+
+
+class Recorded:
+    """A run that was recorded, and whose trackers have it at a time of the clock."""
+
+    def __init__(self, clock, arrivals, awaited=None, exit_wait=60.0, *, parent=None, group=None, uid="one"):
+        self.clock, self.arrivals, self.folder = clock, arrivals, uid
+        self.is_recording, self.pid = False, os.getpid()
+        self.run = SimpleNamespace(uid=uid, parent=parent, group=group)
+        self.settings = Settings(exit_wait=exit_wait)
+        self.complain = Complaints(logging.getLogger("host"))
+        self.outcomes = 0
+        names = list(arrivals) if awaited is None else awaited
+        self.supervisor = SimpleNamespace(
+            awaited=names, pending=lambda _: self.pending(), progress=lambda: (0, 1),
+            are_done=lambda names: not set(names) & set(self.pending()),
+        )  # fmt: skip
+
+    def pending(self):
+        return [name for name, moment in self.arrivals.items() if self.clock.now < moment]
+
+    def look_after_relays(self):
+        pass
+
+    def tell_outcome(self):
+        self.outcomes += 1
+
+
+def test_train_returns_when_the_run_is_delivered(clock, told):
+    one = Recorded(clock, {"mlflow": 2.0, "mlflow.files": 5.0})
+    returning.before_return(one)
+    assert clock.now == pytest.approx(5.0, abs=0.1)
+    assert told == ["one"]
+    assert not one.outcomes, "what is as it should be is told once, at the end of the process"
+
+
+def test_only_the_tracker_where_the_script_holds_a_run_is_waited_for(clock, told):
+    returning.before_return(Recorded(clock, {"mlflow": 2.0, "wandb": 50.0}, ["mlflow"]))
+    assert clock.now == pytest.approx(2.0, abs=0.1)
+
+
+def test_nobody_waits_for_a_run_that_the_script_does_not_hold(clock, told):
+    returning.before_return(Recorded(clock, {"mlflow": 50.0}, []))
+    assert clock.now == 0.0
+    assert told == ["one"]
+
+
+def test_a_slow_tracker_is_waited_for_no_longer_than_the_exit_wait_and_train_says_what_is_lacking(clock, told):
+    one = Recorded(clock, {"mlflow": 500.0}, exit_wait=3.0)
+    returning.before_return(one)
+    assert clock.now == pytest.approx(3.0, abs=0.1)
+    assert one.outcomes == 1
+    assert told == ["one"]
+
+
+def test_ctrl_c_ends_the_wait_and_is_raised_behind_it(clock, told):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    clock.then[1.0] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        returning.before_return(Recorded(clock, {"mlflow": 50.0}))
+    assert clock.now == pytest.approx(1.0, abs=0.1)
+    assert told == ["one"]
+
+
+def test_a_trial_is_not_waited_for_and_its_tuning_is_with_all_trials_of_this_process(clock, told, monkeypatch):
+    trial = Recorded(clock, {"mlflow": 4.0}, parent="tuning", uid="trial")
+    monkeypatch.setattr(process, "recorders", [trial])
+    returning.before_return(trial)
+    assert clock.now == 0.0
+    assert told == []
+    returning.before_return(Recorded(clock, {"mlflow": 1.0}, uid="tuning"))
+    assert clock.now == pytest.approx(4.0, abs=0.1)
+    assert told == ["tuning"]
+
+
+def test_a_run_whose_end_was_not_recorded_is_not_waited_for(clock, told):
+    one = Recorded(clock, {"mlflow": 50.0})
+    one.is_recording = True
+    returning.before_return(one)
+    assert clock.now == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wait", "awaited"),
+    [("", ["mlflow", "mlflow.files"]), ("train", ["mlflow", "mlflow.files", "wandb"]), ("exit", [])],
+)
+def test_which_trackers_are_waited_for(record_run, wait, awaited):
+    captures = {"mlflow": Capture(is_held=True), "mlflow.files": Capture(), "wandb": Capture()}
+    firsts = {"mlflow": "mlflow", "mlflow.files": "mlflow", "wandb": "wandb"}
+    assert Supervisor(record_run("mlflow").folder, captures, firsts, Settings(wait=wait)).awaited == awaited
+
+
+SHELF = """
+from tracking_hooks import hookimpl
+
+told = []
+
+@hookimpl
+def train_returns(run, state):
+    told.append((run.uid, state))
+    if state["number"] == 13:
+        raise LookupError("no shelf")
+"""
+
+
+@pytest.fixture
+def shelf(install, tmp_path):
+    install("[tracking_hooks.trainer]\nshelf = shelf\n")
+    (tmp_path / "site/shelf.py").write_text(SHELF)
+    import shelf
+
+    return shelf
+
+
+def tell(folder, caplog, number=None):
+    if number is not None:
+        write_json(folder.relay("shelf").cursor, Cursor(state={"number": number}))
+    returning.tell_plugins(folder, Complaints(logging.getLogger("host")))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_plugin_whose_tracker_has_the_run_is_told_that_the_script_goes_on(record_run, shelf, caplog):
+    one = record_run("shelf")
+    one.folder.relay("shelf").path.mkdir(parents=True)
+    assert tell(one.folder, caplog) == []
+    assert shelf.told == []
+    assert tell(one.folder, caplog, 7) == []
+    assert shelf.told == [(one.folder.uid, {"number": 7})]
+
+
+def test_a_plugin_that_fails_then_is_named_and_harms_nobody(record_run, shelf, caplog):
+    one = record_run("shelf")
+    one.folder.relay("shelf").path.mkdir(parents=True)
+    assert tell(one.folder, caplog, 13) == ["tracking-hooks: train_returns of shelf failed: LookupError: no shelf"]
+
+
+def test_trials_are_found_by_their_tuning(monkeypatch, tmp_path):
+    run = sample_run(tmp_path)
+    trial = Recorded(None, {}, parent=run.uid)
+    monkeypatch.setattr(process, "recorders", [trial, Recorded(None, {}, parent="another")])
+    assert process.below(run) == [trial]
+    assert process.below(msgspec.structs.replace(run, uid="a third")) == []
