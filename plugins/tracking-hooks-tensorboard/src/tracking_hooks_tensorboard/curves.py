@@ -17,7 +17,7 @@ _PRECISION, _RECALL = "Precision-Confidence", "Recall-Confidence"
 _PER_CENT = 100.0
 
 
-def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> Iterator[Summary.Value]:
+def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None, prefix: str = "") -> Iterator[Summary.Value]:
     """Return a curve for each class, and for each kind of result: boxes, masks, poses.
 
     They are derived from the curves over the confidence, not from "Precision-Recall": the tab has a slider for the
@@ -31,7 +31,7 @@ def pr_curves(curves: Iterable[Curve], matrix: ConfusionMatrix | None) -> Iterat
         if not name.startswith(_PRECISION) or recall is None:
             continue
         for label in (label for label in precision.y if label in recall.y):
-            yield _pr_curve(f"pr_curves{kind}/{label}", precision.y[label], recall.y[label], counts.get(label))
+            yield _pr_curve(f"{prefix}pr_curves{kind}/{label}", precision.y[label], recall.y[label], counts.get(label))
 
 
 def _pr_curve(tag: str, precision: list[float], recall: list[float], instances: float | None) -> Summary.Value:

@@ -19,6 +19,11 @@ _VERSION = "brain.Event:2"
 """Version 2 is the one in which a ``SessionLog`` tells a reader to drop older points."""
 
 
+def files(folder: Path, uid: str, opened: str = "*") -> list[Path]:
+    """Return the event files that a run, or an addendum, has in a folder."""
+    return list(folder.glob(f"events.out.tfevents.{opened}.*.{glob.escape(uid)}"))
+
+
 class EventFile:
     """Appends events after the first ``size`` bytes of a file, and cuts off everything else.
 
@@ -34,12 +39,12 @@ class EventFile:
 
     @classmethod
     def create(cls, folder: Path, uid: str, opened: float) -> EventFile:
-        """Start the file of a run; start it again if the folder holds a file with this start time.
+        """Start the file of a run or an addendum; start it again if the folder holds a file with this start time.
 
         A file with another time is that of the run's first part, copied here from another machine.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"events.out.tfevents.{int(opened):010}.*.{glob.escape(uid)}"):
+        for path in files(folder, uid, f"{int(opened):010}"):
             return cls(path, 0)
         # Readers read the files of a folder in the order of their names.
         path = folder / f"events.out.tfevents.{int(opened):010}.{socket.gethostname()}.{uid}"

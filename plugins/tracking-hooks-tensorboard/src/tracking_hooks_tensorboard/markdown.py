@@ -11,8 +11,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")  # an underscore 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Return a table whose cells are shown literally."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
+    titles = [_cell(title) for title in header]
+    lines = [titles, ["---"] * len(titles), *([_cell(value) for value in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -7,13 +7,16 @@ step of the system metrics) and ``layout`` (whether the layout of the custom sca
 from __future__ import annotations
 
 import re
-import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from tracking_hooks.events import (
     Action,
     Artifact,
+    Checkpoint,
     ConfusionMatrix,
     Curve,
     Dataset,
@@ -33,10 +36,10 @@ from tracking_hooks.events import (
     in_words,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_tensorboard import hparams
+from tracking_hooks_tensorboard import hparams, tables, texts
 from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import copies, layout, without_brackets
-from tracking_hooks_tensorboard.eventfile import EventFile
+from tracking_hooks_tensorboard.eventfile import EventFile, files
 from tracking_hooks_tensorboard.markdown import code, table
 from tracking_hooks_tensorboard.network import graph, histograms
 from tracking_hooks_tensorboard.values import image, scalars, text
@@ -45,14 +48,12 @@ _PICTURES = {".png", ".jpg", ".jpeg"}
 _GRAPH = "graph.json"
 _HISTOGRAMS = re.compile(r"histograms/epoch\d+\.json")
 _CONSOLE = "console.log"
-_CONSOLE_HEAD, _CONSOLE_TAIL = 20_000, 80_000
-"""Characters of the trainer's log that are shown: of its start, with the model's layers, and of its end."""
 _MOST_LABELS = 100
 """Maximum number of classes for a confusion matrix that is readable as a table."""
 
 
 class TensorBoardTracker:
-    """Writes one event file for a run, and continues it after a restart.
+    """Writes one event file for a run or an addendum to it, and continues it after a restart.
 
     The same calls give the same bytes, so TensorBoard does not notice when calls are repeated.
     """
@@ -65,16 +66,18 @@ class TensorBoardTracker:
 
     @hookimpl
     def open(self, run: Run, epoch: int, time: float, state: State, destination: Destination) -> None:
-        """Make the event file, or find the one that was written so far."""
+        """Make the event file, or find the one that was written so far. An addendum has a file of its own."""
         self._started, self._epoch = time, epoch
-        logdir = Path(destination["logdir"])
+        logdir, uid = Path(destination["logdir"]), run.addendum or run.uid
+        if run.addendum and not files(logdir, run.uid):
+            raise Unavailable(f"{logdir} has no event file of the run {run.uid}", only_this_run=True)
         if "file" not in state:
-            self._file = EventFile.create(logdir, run.uid, time)
+            self._file = EventFile.create(logdir, uid, time)
             state.update(file=str(self._file.path), size=0)
             return
         # The folder may have been moved: look where it is now, and open no other file, whatever the state says.
         name = Path(state["file"]).name
-        if not (name.startswith("events.out.tfevents.") and name.endswith(run.uid)):
+        if not (name.startswith("events.out.tfevents.") and name.endswith(f".{uid}")):
             raise Unavailable(f"{name} is not an event file of this run")
         self._file = EventFile(logdir / name, state["size"])
 
@@ -83,17 +86,17 @@ class TensorBoardTracker:
         """Write the parameters and the environment."""
         if not resumed:  # epochs are settled once, so there is nothing to drop
             self._file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
-        texts = [
+        values = [
             text("params", table(["parameter", "value"], params.items())),
-            text("environment", _environment(run, environment)),
+            text("environment", texts.environment(run, environment)),
         ]
-        self._file.append(time, 0, texts)
+        self._file.append(time, 0, values)
         self._file.append(time, 0, hparams.start(params, run.task, time))
 
     @hookimpl
     def on_train_start(self, model: Model, dataset: Dataset, time: float) -> None:
         """Write the model and the data set."""
-        self._file.append(time, 0, [text("model", _model(model)), text("dataset", _dataset(dataset))])
+        self._file.append(time, 0, [text("model", texts.model(model)), text("dataset", texts.dataset(dataset))])
 
     @hookimpl
     def on_batch_end(self, step: int, metrics: Metrics, time: float) -> None:
@@ -121,7 +124,7 @@ class TensorBoardTracker:
         if not (is_picture or is_histogram or name in {_CONSOLE, _GRAPH}):
             return
         data = artifact.path.read_bytes()
-        try:
+        with _shown(artifact):
             if name == _GRAPH:
                 self._file.append_graph(time, graph(data))
                 return
@@ -129,11 +132,9 @@ class TensorBoardTracker:
                 values = histograms(data)
             elif name == _CONSOLE:
                 # As one text at the end: TensorBoard keeps ten texts of a tag, and would leave holes in a log in parts.
-                values = [text("console", code(_shortened(data.decode(errors="replace"))))]
+                values = [text("console", code(texts.shortened(data.decode(errors="replace"))))]
             else:
                 values = [image(f"plots/{Path(name).with_suffix('').as_posix()}", data)]
-        except ValueError as error:
-            raise Rejected(f"{artifact.path} cannot be shown: {error}.") from error
         self._file.append(time, step, values)
 
     @hookimpl
@@ -155,28 +156,64 @@ class TensorBoardTracker:
         self._file.append(time, seq, [text("actions", shown)])
 
     @hookimpl
+    def on_params(self, params: Params, time: float, seq: int) -> None:
+        """Write the user's own params: HParams takes a run's arguments once, at its start."""
+        self._file.append(time, seq, [text("logged/params", table(["parameter", "value"], params.items()))])
+
+    @hookimpl
+    def on_tags(self, tags: dict[str, str], time: float, seq: int) -> None:
+        """Write the user's own tags."""
+        self._file.append(time, seq, [text("logged/tags", table(["tag", "value"], tags.items()))])
+
+    @hookimpl
+    def on_image(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
+        """Write the user's own picture."""
+        with _shown(artifact):
+            picture = image(artifact.name, artifact.path.read_bytes())
+        self._file.append(time, seq if step is None else step, [picture])
+
+    @hookimpl
+    def on_table(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
+        """Write the first rows of the user's own table."""
+        with _shown(artifact):
+            rows = tables.shown(artifact.path.read_bytes())
+        self._file.append(time, seq if step is None else step, [text(artifact.name, rows)])
+
+    @hookimpl
     def on_final_validation(
         self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
         confusion_matrix: ConfusionMatrix | None, time: float,
     ) -> None:  # fmt: skip
         """Write the metrics of the best checkpoint apart from the curves, and its PR curves."""
-        values = scalars(metrics, "best/")
-        if per_class:
-            values.append(text("best/per_class", _per_class(per_class)))
-        if confusion_matrix and len(confusion_matrix.labels) <= _MOST_LABELS:
-            values.append(text("best/confusion_matrix", _confusion_matrix(confusion_matrix)))
+        values = _validation("best", metrics, per_class, confusion_matrix)
         values += pr_curves(curves, confusion_matrix)
         self._file.append(time, self._epoch, values)
 
     @hookimpl
+    def on_evaluation(
+        self, split: str, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+        confusion_matrix: ConfusionMatrix | None, checkpoint: Checkpoint, time: float, seq: int,
+    ) -> None:  # fmt: skip
+        """Write the metrics of a checkpoint on a split, and its PR curves."""
+        values = _validation(split, metrics, per_class, confusion_matrix)
+        values += pr_curves(curves, confusion_matrix, f"{split}/")
+        values.append(text(f"{split}/checkpoint", code(str(checkpoint.path))))
+        self._file.append(time, seq, values)
+
+    @hookimpl
+    def on_export(self, artifact: Artifact, format: str, checkpoint: Checkpoint, time: float, seq: int) -> None:
+        """Write what was exported; the file itself is not TensorBoard's to keep."""
+        self._file.append(time, seq, [text("exports", texts.exported(artifact, format, checkpoint))])
+
+    @hookimpl
     def on_run_end(self, status: Status, error: Error | None, time: float) -> None:
         """Write how the run ended."""
-        texts = [text("status", status)]
+        values = [text("status", status)]
         if error:
-            texts.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
+            values.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
         if status == "finished":
-            texts.append(hparams.success(time))
-        self._file.append(time, self._epoch, texts)
+            values.append(hparams.success(time))
+        self._file.append(time, self._epoch, values)
 
     @hookimpl
     def report_missing(self, missing: list[Missing], time: float) -> None:
@@ -192,74 +229,20 @@ class TensorBoardTracker:
         state["size"] = self._file.size
 
 
-def _environment(run: Run, environment: Environment) -> str:
-    rows: dict[str, Any] = {
-        "command": shlex.join(environment.argv),
-        "working directory": environment.cwd,
-        "host": environment.host,
-        "user": environment.user,
-        "platform": environment.platform,
-        "python": environment.python,
-        "devices": ", ".join(environment.devices),
-        **environment.versions,
-        "run": run.uid,
-        "project": run.project,
-        "name": run.name,
-        "save_dir": run.save_dir,
-    }
-    if git := environment.git:
-        rows["git commit"] = f"{git.commit} (with uncommitted changes)" if git.dirty else git.commit
-        rows["git branch"] = git.branch or ""
-        rows["git remote"] = git.remote or ""
-    if run.parent:
-        rows["in the group of run" if run.group else "trial of"] = run.parent
-    if run.group:
-        rows["group"] = run.group
-    if origin := run.started_from:
-        rows["started from"] = f"{origin.checkpoint} of {origin.name}, run {origin.uid}"
-    return table(["", "value"], [*rows.items(), *run.tags.items()])
+def _validation(
+    name: str, metrics: Metrics, per_class: PerClass | None, confusion_matrix: ConfusionMatrix | None
+) -> list[Summary.Value]:
+    values = scalars(metrics, f"{name}/")
+    if per_class:
+        values.append(text(f"{name}/per_class", texts.per_class(per_class)))
+    if confusion_matrix and len(confusion_matrix.labels) <= _MOST_LABELS:
+        values.append(text(f"{name}/confusion_matrix", texts.confusion_matrix(confusion_matrix)))
+    return values
 
 
-def _model(model: Model) -> str:
-    rows = {
-        "name": model.name,
-        "task": model.task,
-        "parameters": f"{model.parameters:,}",
-        "trained parameters": f"{model.gradients:,}",
-        "layers": model.layers,
-        "GFLOPs": "unknown" if model.gflops is None else model.gflops,
-        "classes": ", ".join(model.classes.values()),
-    }
-    return table(["", "value"], rows.items())
-
-
-def _dataset(dataset: Dataset) -> str:
-    splits = dataset.splits
-    rows = {"name": dataset.name, "yaml": dataset.yaml or "", "digest": dataset.digest}
-    counts: list[list[object]] = [
-        ["path", *(split.path for split in splits.values())],
-        ["images", *(split.images for split in splits.values())],
-        *([name, *(split.instances.get(name, 0) for split in splits.values())] for name in dataset.classes.values()),
-    ]
-    return table(["", "value"], rows.items()) + "\n" + table(["", *splits], counts)
-
-
-def _per_class(per_class: PerClass) -> str:
-    names = list(dict.fromkeys(name for metrics in per_class.values() for name in metrics))
-    rows = (
-        [label, *(f"{metrics[name]:.5g}" if name in metrics else "" for name in names)]
-        for label, metrics in per_class.items()
-    )
-    return table(["class", *names], rows)
-
-
-def _confusion_matrix(confusion: ConfusionMatrix) -> str:
-    rows = ([label, *(f"{value:g}" for value in row)] for label, row in zip(confusion.labels, confusion.matrix))
-    return table(["predicted, down; true, across", *confusion.labels], rows)
-
-
-def _shortened(log: str) -> str:
-    left_out = len(log) - _CONSOLE_HEAD - _CONSOLE_TAIL
-    if left_out <= 0:
-        return log
-    return f"{log[:_CONSOLE_HEAD]}\n… {left_out:,} characters are left out here …\n{log[-_CONSOLE_TAIL:]}"
+@contextmanager
+def _shown(artifact: Artifact) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise Rejected(f"{artifact.path} cannot be shown: {error}.") from error
