@@ -271,6 +271,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     destination: Destination = field(default_factory=dict)
     disables: str | None = None
     """The training library's own integration that is disabled for this run, such as ``"wb"``."""
+    guards: str | None = None
+    """The training library's own integration that goes on, as in the script's own run: its errors become warnings."""
     summary: str = ""
     """A few words for the start line: where to look."""
     place: str = ""
@@ -303,20 +305,16 @@ def in_words(missing: Sequence[Missing], most: int = 10) -> list[str]:
         alike.setdefault((item.hook, item.name, item.reason), []).append(item)
     groups = list(alike.values())
     lines = [_line(group) for group in groups[:most]]
-    if rest := sum(_count(group) for group in groups[most:]):
+    if rest := sum(item.last - item.first + 1 for group in groups[most:] for item in group):
         lines.append(f"and {rest} more: tracking-hooks status --set-aside")
     return lines
 
 
 def _line(alike: Sequence[Missing]) -> str:
-    first, count = alike[0], _count(alike)
+    first, count = alike[0], sum(item.last - item.first + 1 for item in alike)
     number = f"event {first.first}" if count == 1 else f"{count} events, {first.first} to {alike[-1].last}"
     what = f"{first.hook} {first.name}".strip()
     return f"{number}, {what}: {_short(first.reason)}" if what else f"{number}: {_short(first.reason)}"
-
-
-def _count(missing: Sequence[Missing]) -> int:
-    return sum(item.last - item.first + 1 for item in missing)
 
 
 def _short(reason: str) -> str:

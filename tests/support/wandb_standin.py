@@ -421,6 +421,7 @@ class WandbStandIn:
 
 _OPERATIONS: dict[str, Callable[[WandbStandIn, dict[str, Any]], dict[str, Any]]] = {
     "Viewer": WandbStandIn._viewer,
+    "GetDefaultEntity": WandbStandIn._viewer,
     "ServerFeaturesQuery": WandbStandIn._features,
     "UpsertBucket": WandbStandIn._upsert_run,
     "RunResumeStatus": WandbStandIn._resume_status,

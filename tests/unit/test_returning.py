@@ -100,6 +100,13 @@ def test_a_slow_tracker_is_waited_for_no_longer_than_the_exit_wait_and_train_say
     assert told == ["one"]
 
 
+def test_in_a_notebook_what_was_delivered_is_told_when_it_is(clock, told, monkeypatch):
+    monkeypatch.setattr(process, "may_go_on_for_days", lambda: True)
+    one = Recorded(clock, {"mlflow": 2.0})
+    returning.before_return(one)
+    assert one.outcomes == 1
+
+
 def test_ctrl_c_ends_the_wait_and_is_raised_behind_it(clock, told):
     def interrupt():
         raise KeyboardInterrupt

@@ -210,7 +210,10 @@ def test_without_credentials_leaves_plain_addresses_alone():
 @not_imported
 def test_a_name_to_register_under_is_noted(run, monkeypatch):
     assert "register" not in capture(run, None).destination
-    for given in ("shapes@champion", " shapes ", "main.vision.shapes@best_1", "my shapes"):
+    for given in (
+        "shapes@champion", " shapes ", "main.vision.shapes@best_1", "my shapes",
+        "shapes@champion if metrics/mAP50-95(B)", "my shapes@champion  if val/box_loss ",
+    ):  # fmt: skip
         monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
         assert capture(run, None).destination["register"] == given.strip()
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "")
@@ -225,6 +228,14 @@ def test_a_name_to_register_under_is_noted(run, monkeypatch):
 def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypatch, given):
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
     with pytest.raises(ValueError, match=f"TRACKING_HOOKS_MLFLOW_REGISTER=.*{re.escape(given[:5])}.*shapes@champion"):
+        capture(run, None)
+
+
+@not_imported
+@pytest.mark.parametrize("given", ["shapes if metrics/mAP50-95(B)", "shapes@champion if", "shapes if"])
+def test_a_condition_without_alias_or_metric_stops_before_the_training(run, monkeypatch, given):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)
+    with pytest.raises(ValueError, match=r"a condition needs an alias before it and a metric behind it, such as"):
         capture(run, None)
 
 

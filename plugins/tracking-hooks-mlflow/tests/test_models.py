@@ -15,6 +15,7 @@ from tests.support.mlflow import MLflowReader
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks_mlflow import models as models_module
 from tracking_hooks_mlflow.files import MLflowFiles
 
 
@@ -167,6 +168,22 @@ def test_a_create_that_the_server_gets_to_late_leaves_no_second_model(store, cli
     deliver(calls[-1:], store, state, before=calls[:-1])
     (model,) = models(client)
     assert model.model_id == state["files"]["model_id"]
+
+
+def test_a_copy_that_is_delivered_at_the_same_moment_on_another_machine_makes_no_second_model(
+    store, client, save_dir, monkeypatch
+):
+    create, others = models_module._create, []
+
+    def create_both(*args):
+        others.append(create(*args).model_id)
+        return create(*args)
+
+    monkeypatch.setattr(models_module, "_create", create_both)
+    deliver(recorded_run(save_dir), store)
+    (model,) = models(client)
+    assert [model.model_id] == others
+    assert str(model.status) == "READY"
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,25 @@ def test_beside_a_run_opened_otherwise_ours_is_another(capture, run, theirs, mod
     assert captured.summary.endswith(", beside your own run us/own/abc")
 
 
+def test_ultralytics_own_integration_stays_on_in_a_run_that_the_script_has_opened(capture, run, theirs):
+    assert (capture(run).disables, capture(run).guards) == ("wb", None)
+    theirs("online")
+    assert (capture(run).disables, capture(run).guards) == (None, "wb")
+    theirs("shared")
+    assert (capture(run).disables, capture(run).guards) == ("wb", None), "ours writes to that one itself"
+
+
+def test_the_run_beside_can_be_left_out(capture, run, theirs, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_WANDB_BESIDE", "off")
+    assert capture(run).destination["mode"] == "online"
+    theirs("offline")
+    assert capture(run).destination["mode"] == "disabled"
+    assert capture(run).summary == "left to your own run us/own/abc"
+    monkeypatch.setenv("TRACKING_HOOKS_WANDB_BESIDE", "of")
+    with pytest.raises(ValueError, match="TRACKING_HOOKS_WANDB_BESIDE='of' must be on or off"):
+        capture(run)
+
+
 @pytest.mark.parametrize("mode", ["shared", "online", "offline"])
 def test_train_waits_where_the_script_has_a_run_open_but_not_for_a_trial(capture, run, theirs, mode):
     assert not capture(run).is_held

@@ -81,6 +81,11 @@ def end_left(uid: str) -> None:
             recorder.complain.guard(end, "ending the run")
 
 
+def may_go_on_for_days() -> bool:
+    """Whether this process is one that somebody types into, cell by cell: its end is no time to tell anything."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
 def forget(recorder: Recorder) -> None:
     """Do nothing for a recorder when the process ends."""
     if recorder in recorders:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -222,7 +221,7 @@ class Recorder:
         self._sampler.stop()
         self.complain.guard(self._close, "closing the journal")
         self.write_pointer()
-        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # this process may go on for days
+        if process.may_go_on_for_days():
             self.tell_outcome()
 
     def record_final_files(self, skip: Callable[[Path], bool] = lambda _: False, *, is_last: bool = True) -> None:

@@ -31,7 +31,7 @@ def before_return(recorder: Recorder) -> None:
 def _wait(recorder: Recorder) -> None:
     if names := recorder.supervisor.awaited:
         wait_for_delivery([recorder, *process.below(recorder.run)], names)
-        if not recorder.supervisor.are_done(names):
+        if process.may_go_on_for_days() or not recorder.supervisor.are_done(names):
             recorder.tell_outcome()
 
 

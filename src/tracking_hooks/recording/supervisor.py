@@ -41,7 +41,7 @@ class Supervisor:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.awaited = _awaited(captures, firsts, settings.wait)
         self._folder = folder
-        self._captures = captures
+        self.captures = captures
         self._firsts = firsts
         self._parts = [name for name in captures if firsts[name] != name]
         self._wake = 0  # the last event that there is something for them in
@@ -56,11 +56,11 @@ class Supervisor:
     @property
     def disabled(self) -> list[str]:
         """The names of the host's own integrations that the plugins stand in for."""
-        return [capture.disables for capture in self._captures.values() if capture.disables]
+        return [capture.disables for capture in self.captures.values() if capture.disables]
 
     def describe(self) -> str:
         """Return what is attached and where to look, for the start line."""
-        if not self._captures:
+        if not self.captures:
             return f"{self._folder.path} (no tracker)"
         if self._offline:
             return f"{self._folder.path} only (offline), for {', '.join(self._first_parts())}"
@@ -68,7 +68,7 @@ class Supervisor:
         return ", ".join(f"{name} ({capture.summary})" if capture.summary else name for name, capture in parts)
 
     def _first_parts(self) -> dict[str, Capture]:
-        return {name: capture for name, capture in self._captures.items() if name not in self._parts}
+        return {name: capture for name, capture in self.captures.items() if name not in self._parts}
 
     def start(self) -> None:
         """Start all relays; in offline mode only to check their plugins.
@@ -206,7 +206,7 @@ class Supervisor:
 
     def are_done(self, names: Collection[str] | None = None) -> bool:
         """Whether these have delivered everything; None: all of them."""
-        return all(self._is_done(name) for name in self._captures if names is None or name in names)
+        return all(self._is_done(name) for name in self.captures if names is None or name in names)
 
     def links(self) -> dict[str, str]:
         """Return where to look at the run, by plugin."""
@@ -220,7 +220,7 @@ class Supervisor:
             return [f"offline: {self._events} events recorded; to deliver them: {sync}"]
         links = self.links()
         lines = []
-        for name in self._captures:
+        for name in self.captures:
             owed = state.owed(self._folder, name)
             first = self._firsts[name]
             if first != name and self._is_down(first) and not owed.aside:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Literal
 
+from tracking_hooks.direction import lower_is_better
 from tracking_hooks.events import Metrics
 
 Mode = Literal["auto", "min", "max"]
-
-_TO_MINIMISE = re.compile(r"loss|error|time|memory|_ms\b", re.IGNORECASE)
 
 
 def sign(metric: str, mode: str) -> float:
@@ -22,7 +20,7 @@ def sign(metric: str, mode: str) -> float:
     if mode not in ("auto", "min", "max"):
         raise ValueError(f"mode={mode!r}: must be 'min', 'max' or 'auto'")
     if mode == "auto":
-        mode = "min" if _TO_MINIMISE.search(metric) else "max"
+        mode = "min" if lower_is_better(metric) else "max"
     return 1.0 if mode == "max" else -1.0
 
 

@@ -18,11 +18,11 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from msgspec import Struct
 
 from tracking_hooks.events import Environment, Params, Rejected, Run, State
-from tracking_hooks_mlflow import datasets, multipart, package, tags
+from tracking_hooks_mlflow import champion, datasets, multipart, package, tags
 from tracking_hooks_mlflow.artifacts import sending
 from tracking_hooks_mlflow.errors import gone
 from tracking_hooks_mlflow.registration import Registration
-from tracking_hooks_mlflow.registry import register
+from tracking_hooks_mlflow.registry import register, tag_name
 from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
@@ -54,7 +54,7 @@ def complete(run: MLflowRun, training: Training, state: State) -> None:
         weights = training.run.save_dir / "weights/best.pt"
     try:
         with run.asking("the model"), optional(run, _WHAT):
-            model = _find(run, training, state) or _create(run, training, state)
+            model = _find(run, training, state) or _agreed(run, training, _create(run, training, state))
             state["model_id"] = model.model_id
             _measure(run, state)
             if not _is_of(model, state):
@@ -79,7 +79,7 @@ def is_complete(run: MLflowRun, training: Training, state: State) -> bool:
 def finish(run: MLflowRun, training: Training, state: State, registration: Registration | None) -> None:
     """Finish at the end of the run: register a complete model, say of one without files that it has failed.
 
-    :param registration: the name and alias; None to register nothing
+    :param registration: the name, alias and condition; None to register nothing
     """
     if not _is_due(state):
         return
@@ -93,7 +93,9 @@ def finish(run: MLflowRun, training: Training, state: State, registration: Regis
             if found and found.status == LoggedModelStatus.PENDING:
                 client.finalize_logged_model(found.model_id, LoggedModelStatus.FAILED)
             elif found and found.status == LoggedModelStatus.READY and registration:
-                register(run, training.run.uid, found, registration)
+                version = register(run, training.run.uid, found, registration.name, _measured(state))
+                if registration.alias:
+                    champion.give_alias(client, version, registration)
     except Unsupported:
         pass  # said where the model was to be made
 
@@ -143,6 +145,14 @@ def _create(run: MLflowRun, training: Training, state: State) -> Any:
     )
 
 
+def _agreed(run: MLflowRun, training: Training, model: Any) -> Any:
+    """Return the one model to go on with: a copy of the run may be delivered on another machine at the same moment."""
+    first = min(_search(run, training), key=lambda found: (found.creation_timestamp, found.model_id), default=model)
+    if first.model_id != model.model_id:
+        run.client.delete_logged_model(model.model_id)
+    return first
+
+
 def _measure(run: MLflowRun, state: State) -> None:
     """Give the model its metrics. They are points that the run has already, or will have: MLflow keeps each once."""
     links = {"model_id": state["model_id"]}
@@ -152,6 +162,13 @@ def _measure(run: MLflowRun, state: State) -> None:
     final = state["final"]
     metrics = [Metric(key, value, final["time"], final["step"], **links) for key, value in final["metrics"].items()]
     run.client.log_batch(run.run_id, metrics=metrics, synchronous=True)
+
+
+def _measured(state: State) -> dict[str, str]:
+    """Return what the final validation has measured, and on which data, as tags of a version."""
+    measured = {tag_name(key): repr(value) for key, value in state["final"]["metrics"].items()}
+    _, digest = state.get("dataset", ("", ""))
+    return {**measured, champion.DATA: datasets.digest(digest, "val")} if digest else measured
 
 
 def _fill(run: MLflowRun, training: Training, state: State, weights: Path) -> None:

@@ -12,21 +12,28 @@ _ALIAS = r"(?!latest$|v\d+$)[\w-]{1,255}"  # MLflow reserves these two
 
 
 class Registration(NamedTuple):
-    """The name of a registered model, and the alias for the new version."""
+    """The name of a registered model, the alias for the new version, and the metric in which it has to be better."""
 
     name: str
-    alias: str | None
+    alias: str | None = None
+    metric: str | None = None
 
 
 def parse(text: str) -> Registration:
-    """Read ``name`` or ``name@alias``.
+    """Read ``name``, ``name@alias`` or ``name@alias if metric``.
 
     :raises ValueError: saying what is expected
     """
-    found = re.fullmatch(rf"({_NAME})(?:@({_ALIAS}))?", text.strip(), re.IGNORECASE | re.ASCII)
+    version, *condition = re.split(r"\s+if(?:\s+|$)", text.strip(), maxsplit=1)
+    found = re.fullmatch(rf"({_NAME})(?:@({_ALIAS}))?", version, re.IGNORECASE | re.ASCII)
     if not found:
         raise ValueError(
             f"{VARIABLE}={text!r} is neither a registered model's name nor name@alias, such as shapes@champion."
             " The name has no slash, colon or quote; the alias has letters, digits, _ and -, and is not latest or v1."
         )
-    return Registration(found[1], found[2])
+    if condition and not (found[2] and condition[0]):
+        raise ValueError(
+            f"{VARIABLE}={text!r}: a condition needs an alias before it and a metric behind it, such as"
+            " shapes@champion if metrics/mAP50-95(B)."
+        )
+    return Registration(found[1], found[2], *condition)

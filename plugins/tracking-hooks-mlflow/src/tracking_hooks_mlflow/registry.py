@@ -1,46 +1,90 @@
-"""A model as the next version of a registered model."""
+"""A model as the next version of a registered model.
+
+Unity Catalog sets the rules. Versions are searched by the name alone, the only condition that it takes. What a search
+returns may lack its tags: those are asked for by version. The name of a tag has none of ``. , - = / :``.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks_mlflow import uris
-from tracking_hooks_mlflow.registration import Registration
-from tracking_hooks_mlflow.run import RUN_UID, MLflowRun
+from tracking_hooks_mlflow.run import MLflowRun
 
-ALIAS = "tracking_hooks.alias"
-"""The tag of a registered version that has received its alias: a replay does not take it from a newer version."""
+UID = "tracking_hooks_run_uid"
+"""The tag of a version with the uid of its run."""
 
 _VERSIONS = "mlflow.modelVersions"
 
+_MAX_ASKED = 50
+"""How many versions, the newest first, are asked for their tags."""
 
-def register(run: MLflowRun, uid: str, model: Any, registration: Registration) -> None:
-    """Make a version of a model, once, and give it its alias, once."""
-    client, (name, alias) = run.client, registration
+
+def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str, str]) -> Any:
+    """Make a version of a model, once, and return it.
+
+    :param tags: for the new version
+    """
+    client = run.client
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
             raise
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.run_id}'")
-    version = next((version for version in found if version.tags.get(RUN_UID) == uid), None)
+    of_run = (version for version in _versions(client, name) if version.run_id in {run.run_id, "", None})
+    ours = (version for version in _with_tags(client, of_run) if version.tags.get(UID) == uid)
+    version = next(ours, None)
     if version is None:
         # Behind a database or a folder, MLflow's registry would look for a model's id in its own default store.
         is_remote = not uris.is_in_process(run.uri)
-        version = client.create_model_version(
+        made = client.create_model_version(
             name,
             source=f"models:/{model.model_id}" if is_remote else model.artifact_location,
             run_id=run.run_id,
-            tags={RUN_UID: uid},
+            tags={UID: uid, **tags},
             await_creation_for=None,
             model_id=model.model_id if is_remote else None,
         )
+        (version,) = _with_tags(client, [made])
     if _VERSIONS not in client.get_logged_model(model.model_id).tags:  # a server has set it
         note = [{"name": name, "version": version.version}]
         client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(note)})
-    if alias and version.tags.get(ALIAS) != alias:
-        client.set_registered_model_alias(name, alias, version.version)
-        client.set_model_version_tag(name, version.version, ALIAS, alias)
+    return version
+
+
+def tag_name(name: str) -> str:
+    """Return the name of a version's tag for a metric."""
+    return re.sub(r"[^\w ]", "_", name)
+
+
+def recent(client: MlflowClient, name: str) -> list[Any]:
+    """Return the newest versions of a model, with their tags."""
+    return list(_with_tags(client, _versions(client, name)[:_MAX_ASKED]))
+
+
+def _versions(client: MlflowClient, name: str) -> list[Any]:
+    """Return all versions, the newest first."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version), reverse=True)
+
+
+def _with_tags(client: MlflowClient, versions: Iterable[Any]) -> Iterable[Any]:
+    asked = 0
+    for version in versions:
+        if version.tags or asked == _MAX_ASKED:
+            yield version
+            continue
+        asked += 1
+        yield client.get_model_version(version.name, version.version)

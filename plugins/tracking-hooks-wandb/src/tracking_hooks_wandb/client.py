@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 import wandb
 
 from tracking_hooks.events import Destination, Environment, Params, Rejected, Run, State, Unavailable
-from tracking_hooks_wandb import content, process
+from tracking_hooks_wandb import content, names, process
 from tracking_hooks_wandb.errors import ClientDied, told_to_relay
 from tracking_hooks_wandb.memory import Memory
+from tracking_hooks_wandb.steps import Steps
 
 
 class Start(NamedTuple):
@@ -33,9 +34,9 @@ class Start(NamedTuple):
     """Of a run that has ended."""
 
     @property
-    def journal(self) -> tuple[str, float]:
+    def journal(self) -> tuple[str, str | None, float]:
         """What tells the journal from others: two machines may have one each of a run."""
-        return self.run.uid, self.time
+        return self.run.uid, self.run.addendum, self.time
 
 
 class Client:
@@ -46,13 +47,13 @@ class Client:
 
     mode: Literal["online", "offline", "shared", "disabled"] = "disabled"
 
-    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, str | None, float]) -> None:
         """Prepare; see ``open``."""
         self.destination = destination
         self.journal = journal
         self.where = f"W&B at {destination['base_url']}" if destination.get("base_url") else "W&B"
         self.stop_asked = threading.Event()
-        self.base = 0  # the step of our first event, minus one; more than 0 in a run that others have written to
+        self.steps = Steps()
         self.last = 0  # the last event whose row the run has
         self.exit_code: int | None = None  # of a run that has ended
         self.memory = Memory()
@@ -90,11 +91,12 @@ class Client:
         self._look_at(run)
         for x, metrics in content.X_AXES.items():
             self.x_axis(x, *metrics)
-        # Also when a run is opened again: the client sends it some seconds late.
-        self._configure(self._start.params, missing_only=True)
         start = self._start
-        source = content.source(start.run, start.environment, self.destination, start.time, self.base)
-        self._configure({"tracking_hooks": source})
+        if start.run.addendum is None:
+            # Also when a run is opened again: the client sends it some seconds late.
+            self._configure(start.params, missing_only=True)
+            source = content.source(start.run, start.environment, self.destination, start.time, self.steps.base)
+            self._configure({"tracking_hooks": source})
         return run
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
@@ -126,20 +128,21 @@ class Client:
             return
         if self.is_late(seq):
             raise Rejected(
-                f"the run in W&B has passed step {self.base + seq}: W&B takes rows in their order, and drops one that "
-                f"comes late. Not in W&B: {', '.join(row)}"
+                f"the run in W&B has passed step {self.steps.of(seq)}: W&B takes rows in their order, and drops one "
+                f"that comes late. Not in W&B: {', '.join(row)}"
             )
         if seq <= self.last:
             self._complete(row, before)
         else:
             with self._client() as run:
-                run.log({**row, "_timestamp": time}, step=self.base + seq, commit=True)
+                run.log({**row, "_timestamp": time}, step=self.steps.of(seq), commit=True)
             self.last = seq
         self._gave("row", seq)
 
     def is_late(self, seq: int) -> bool:
         """Return whether the run has passed an event whose row it does not have."""
-        return (seq <= self.last or self.exit_code is not None) and not self.has_row(seq)
+        is_over = self.exit_code is not None and self._start.run.addendum is None
+        return (seq <= self.last or is_over) and not self.has_row(seq)
 
     def has_row(self, seq: int) -> bool:
         """Return whether the run has the row of an event."""
@@ -163,12 +166,17 @@ class Client:
             new = {name: value for name, value in values.items() if not (missing_only and name in run.config)}
             run.config.update(new, allow_val_change=True)
 
+    def configure(self, values: Mapping[str, Any], seq: int) -> None:
+        """Set values in the run's config, whatever it has under these names."""
+        self._do("config", seq, lambda run: run.config.update(dict(values), allow_val_change=True))
+
+    def tag(self, tags: Mapping[str, str], seq: int) -> None:
+        """Add tags to the run, each in place of an earlier one of that name."""
+        self._do("tags", seq, lambda run: setattr(run, "tags", names.tags(run.tags or (), tags)))
+
     def summarize(self, values: Mapping[str, Any], seq: int) -> None:
         """Set values in the run's summary."""
-        if self.memory.is_new("summary", seq):
-            with self._client() as run:
-                run.summary.update(dict(values))
-            self._gave("summary", seq)
+        self._do("summary", seq, lambda run: run.summary.update(dict(values)))
 
     def replace_summary(self, name: str, text: str) -> None:
         """Set a text in the run's summary, or take it out where there is none; may come again."""
@@ -214,21 +222,21 @@ class Client:
 
     def print(self, text: str, seq: int) -> None:
         """Add lines to the run's log."""
-        if self.memory.is_new("line", seq):
-            with self._client() as run:
-                run.write_logs(text)
-            self._gave("line", seq)
+        self._do("line", seq, lambda run: run.write_logs(text))
 
     def alert(self, title: str, text: str, level: str, seq: int) -> None:
         """Send an alert to the users who have subscribed to alerts in W&B."""
-        if self.memory.is_new("alert", seq):
-            with self._client() as run:
-                run.alert(title, text, level=level, wait_duration=0)
-            self._gave("alert", seq)
+        self._do("alert", seq, lambda run: run.alert(title, text, level=level, wait_duration=0))
 
     def alert_when_safe(self, title: str, text: str, level: str, seq: int) -> None:
         """Send an alert when its event will not be given again."""
         self.alert(title, text, level, seq)
+
+    def _do(self, what: str, seq: int, act: Callable[[wandb.Run], Any]) -> None:
+        if self.memory.is_new(what, seq):
+            with self._client() as run:
+                act(run)
+            self._gave(what, seq)
 
     def _gave(self, what: str, seq: int) -> None:
         """Remember what the client was given."""

@@ -13,6 +13,7 @@ import wandb
 from wandb.plot.custom_chart import CustomChart
 
 from tracking_hooks.events import (
+    Artifact,
     Checkpoint,
     ConfusionMatrix,
     Curve,
@@ -35,7 +36,7 @@ X_AXES = {
 
 def about(environment: Environment) -> dict[str, Any]:
     """Return the properties for which W&B has a field of its own, as settings of its client."""
-    found: dict[str, Any] = {"host": environment.host, "program": next(iter(environment.argv), None)}
+    found: dict[str, Any] = {"host": environment.host or None, "program": next(iter(environment.argv), None)}
     if git := environment.git:
         found |= {"git_commit": git.commit, "git_remote_url": git.remote}
     return found
@@ -122,6 +123,42 @@ def per_class(data: PerClass) -> wandb.Table:
     columns = list(dict.fromkeys(name for metrics in data.values() for name in metrics))
     rows = [[name, *(metrics.get(column) for column in columns)] for name, metrics in data.items()]
     return wandb.Table(columns=["class", *columns], data=rows)
+
+
+def table(path: Path) -> wandb.Table:
+    """Return a table of the user's own.
+
+    :raises Rejected: if the file is gone, or is no table
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        return wandb.Table(columns=found["columns"], data=found["data"], allow_mixed_types=True)
+    except Exception as error:  # whatever W&B's client says of it
+        raise Rejected(f"{path} cannot be shown in W&B as a table: {error}") from error
+
+
+def export(run: Run, run_id: str, artifact: Artifact, format: str, checkpoint: Checkpoint) -> wandb.Artifact:
+    """Return a version of the run's exported models.
+
+    :raises Rejected: if the file is gone
+    """
+    if not artifact.path.is_file():
+        raise Rejected(f"{artifact.path} is gone, so {artifact.name} cannot be added to W&B")
+    exported = wandb.Artifact(
+        names.artifact(f"run_{run_id}_export"),
+        type="model",
+        metadata={
+            "format": format,
+            "checkpoint": checkpoint.path.name,
+            "checkpoint_sha256": checkpoint.digest,
+            "task": run.task,
+            "run_uid": run.uid,
+            "bytes": artifact.size,
+            "sha256": artifact.digest,
+        },
+    )
+    exported.add_file(str(artifact.path), name=Path(artifact.name).name, policy="immutable", skip_cache=True)
+    return exported
 
 
 def weights(run: Run, run_id: str, name: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 DEFAULT_PROJECT = "Ultralytics"
@@ -32,3 +33,14 @@ def artifact(text: str) -> str:
 def metric(name: str) -> str:
     """Return a name for a metric that is not one of W&B's own (``_step``, ``_timestamp``, …)."""
     return f"user{name}" if name.startswith("_") else name or "value"
+
+
+def tags(given: Iterable[str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a run's tags, which are texts in W&B, with new ones in place of those of the same names."""
+    kept = [text for text in given if text.partition("=")[0] not in new]
+    return tuple(dict.fromkeys([*kept, *(tag(name, value) for name, value in new.items())]))
+
+
+def tag(name: str, value: str) -> str:
+    """Return a tag as W&B has it: up to 64 characters."""
+    return (f"{name}={value}" if value else name)[:64]

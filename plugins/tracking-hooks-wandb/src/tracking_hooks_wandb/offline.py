@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class OfflineClient(Client):
 
     mode = "offline"
 
-    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, str | None, float]) -> None:
         """Prepare; see ``open``."""
         super().__init__(destination, journal)
         self._folder: OfflineFolder | None = None
@@ -53,18 +53,22 @@ class OfflineClient(Client):
         :raises Unavailable: if the folder lacks data
         """
         if self._folder is None:
-            path = Path(self.destination["folder"])
-            self._folder = OfflineFolder(path, self.destination["id"], state.get("part", 1), state.get("size", 0))
+            self._start = start
+            part, size = state.get("part", 1), state.get("size", 0)
+            self._folder = OfflineFolder(self._path(), self.destination["id"], part, size)
             self.last = self._last_safe = state.get("row", 0)
             self._safe = state.get("seq", 0)
         super().open(start, state)
+
+    def _path(self) -> Path:
+        return Path(self.destination["folder"])
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         run = super()._init(
             {**settings, "x_transaction_log_flush_interval": 0.1},
             # In a run that others have written to, `wandb sync` must number our rows after theirs.
             resume="allow" if self._start.is_joined else None,
-            **content.labels(self.destination),
+            **content.labels({} if self._start.run.addendum else self.destination),
             **more,
         )
         self._log = Path(run.settings.sync_file)
@@ -146,6 +150,7 @@ class OfflineFolder:
         self.size = size
         self._records = 0
         self._head: list[pb.Record] = []
+        self._begins = True  # whether the record that says which run this is has not come
         if size:
             ends = [end for end, _ in translog.read(self.log) if end <= size] if self.log.is_file() else []
             if ends[-1:] != [size]:
@@ -155,7 +160,7 @@ class OfflineFolder:
     @property
     def path(self) -> Path:
         """The folder."""
-        return self._first if self.part == 1 else self._first.with_name(f"{self._first.name}-{self.part}")
+        return _part(self._first, self.part)
 
     @property
     def log(self) -> Path:
@@ -175,7 +180,10 @@ class OfflineFolder:
         head: list[pb.Record] = []
         body: list[pb.Record] = []
         for record in records:
-            (head if record.WhichOneof("record_type") in {"header", "run"} else body).append(record)
+            kind = record.WhichOneof("record_type")
+            is_start = kind == "header" or (kind == "run" and self._begins)  # a later one has other tags
+            (head if is_start else body).append(record)
+            self._begins = kind == "header" or (self._begins and kind != "run")
         self._head = head or self._head  # the start of a client's log; the folder already has one
         count, size = self._records, self.size or len(translog.HEAD)
         data, end = bytearray(), None
@@ -218,6 +226,18 @@ class OfflineFolder:
                 entry.local_path = str(copy)
         if record.artifact.type == "dataset":
             record.artifact.use_after_commit = True  # the run's input
+
+
+def folders(first: Path) -> Iterator[Path]:
+    """Yield the folders of a run, in their order."""
+    part = 1
+    while (path := _part(first, part)).is_dir():
+        yield path
+        part += 1
+
+
+def _part(first: Path, part: int) -> Path:
+    return first if part == 1 else first.with_name(f"{first.name}-{part}")
 
 
 def _barrier(record: pb.Record) -> int | None:

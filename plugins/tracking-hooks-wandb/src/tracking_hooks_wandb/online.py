@@ -22,6 +22,7 @@ from tracking_hooks_wandb import content
 from tracking_hooks_wandb.client import Client, Start
 from tracking_hooks_wandb.errors import told_to_relay
 from tracking_hooks_wandb.service import Inquiry, Received, Service
+from tracking_hooks_wandb.steps import ADDENDA, Steps
 from tracking_hooks_wandb.uploads import Uploads
 
 logger = logging.getLogger("tracking_hooks.wandb")
@@ -44,7 +45,7 @@ class OnlineClient(Client):
 
     mode: Literal["online", "offline", "shared", "disabled"] = "online"
 
-    def __init__(self, destination: Destination, journal: tuple[str, float]) -> None:
+    def __init__(self, destination: Destination, journal: tuple[str, str | None, float]) -> None:
         """Prepare; see ``open``."""
         super().__init__(destination, journal)
         self._uploads = Uploads(self.where)
@@ -69,7 +70,7 @@ class OnlineClient(Client):
         return super()._init(
             # The journal replaces the client's own log, whose records would be duplicates.
             {**settings, "x_skip_transaction_log": True},
-            resume="allow",
+            resume="must" if self._start.run.addendum else "allow",
             # Later changes on W&B's page stay as they are.
             **content.labels({} if self._is_known else self.destination),
             **more,
@@ -81,8 +82,8 @@ class OnlineClient(Client):
             found = run.config.get("tracking_hooks") or {}
             is_known = (found.get("run_uid"), found.get("started")) == (self._start.run.uid, self._start.time)
             self._first_step = found.get("first_step", 0) if is_known else next_step
-        self.base = self._first_step or 0
-        self.last = self._found = max(next_step - 1 - self.base, 0)
+        self.steps = Steps(self._first_step or 0, run.config.get(ADDENDA) or ())
+        self.last = self._found = self.steps.event(next_step - 1)
         self._service = Service(run.entity, run.project, run.id)
         self._inquiry = Inquiry(self._service)
 
@@ -92,18 +93,12 @@ class OnlineClient(Client):
         """Return whether the run has the row of an event; of an earlier process, the service knows."""
         if super().has_row(seq) or seq > self._found:
             return super().has_row(seq)
-        return self._service.has_step(self.base + seq, last=self.base + self._found)
+        return self._service.has_step(self.steps.of(seq), last=self.steps.of(self._found))
 
     def _complete(self, row: Mapping[str, Any], before: int) -> None:
         """Make sure that the pictures and tables of a row are there, too."""
-        step = self.base + before + 1  # the client's step at that time, which is part of the names of files
         with self._client() as run:
-            for name, value in row.items():
-                if isinstance(value, CustomChart):
-                    value.set_key(name)
-                    value.table.bind_to_run(run, value.spec.table_key, step)
-                elif isinstance(value, (wandb.Image, wandb.Table)):
-                    value.bind_to_run(run, name, step)
+            bind(row, run, self.steps.of(before) + 1)
 
     def _add(self, run: wandb.Run, artifact: wandb.Artifact, aliases: list[str]) -> wandb.Artifact:
         return self._uploads.wait(artifact, partial(super()._add, run, artifact, aliases))
@@ -159,7 +154,7 @@ class OnlineClient(Client):
         return self.memory.safe()
 
     def _take(self, answer: Received) -> None:
-        last = answer.step - self.base
+        last = self.steps.event(answer.step)
         self._send_alerts(last)
         arrived = self._arrived(answer)
         self._files = {seq: left for seq, files in self._files.items() if (left := files - arrived)}
@@ -194,13 +189,16 @@ class OnlineClient(Client):
         deadline = time.monotonic() + _CONFIRMATION
         files = set().union(*self._files.values())
         with told_to_relay(self.where):
-            while (answer := self._service.received(files, anew=True)).step < self.base + self.last:
+            while (answer := self._service.received(files, anew=True)).step < self._last_step():
                 if time.monotonic() > deadline:
-                    steps = f"{answer.step} of {self.base + self.last}"
+                    steps = f"{answer.step} of {self._last_step()}"
                     raise Unavailable(f"{self.where} has the run up to step {steps} only")
                 time.sleep(0.5)
         if missing := files - answer.files.keys():
             logger.warning("%s does not name these files of the run: %s", self.where, ", ".join(sorted(missing)))
+
+    def _last_step(self) -> int:
+        return self.steps.of(self.last)
 
     def close(self) -> None:
         """Forget the run, and what is not safe."""
@@ -238,6 +236,19 @@ class OnlineClient(Client):
         except Exception as error:  # noqa: BLE001 a release that has no such thing
             logger.debug("what the client is doing is not known: %r", error)
             return []
+
+
+def bind(row: Mapping[str, Any], run: wandb.Run, step: int) -> None:
+    """Write the files of the pictures and tables of a row.
+
+    :param step: the client's step when it wrote the row, which is part of their names
+    """
+    for name, value in row.items():
+        if isinstance(value, CustomChart):
+            value.set_key(name)
+            value.table.bind_to_run(run, value.spec.table_key, step)
+        elif isinstance(value, (wandb.Image, wandb.Table)):
+            value.bind_to_run(run, name, step)
 
 
 class SharedClient(OnlineClient):

@@ -77,13 +77,18 @@ def new_scratch(key: str) -> Path:
     return scratch
 
 
-def prepare(destination: Destination, scratch: Path) -> None:
-    """Set the variables that the client reads."""
+def point_to(destination: Destination) -> None:
+    """Have the client speak to the recorded server, and forget what this process was told of runs."""
     for name in _NOTED_DOWN:
         os.environ.pop(name, None)
     os.environ.pop("WANDB_BASE_URL", None)
     if destination.get("base_url"):
         os.environ["WANDB_BASE_URL"] = destination["base_url"]
+
+
+def prepare(destination: Destination, scratch: Path) -> None:
+    """Set the variables that the client reads."""
+    point_to(destination)
     # Copies of uploads, which the client would otherwise keep in the user's home.
     os.environ["WANDB_DATA_DIR"] = str(scratch / "data")
     os.environ["WANDB_CACHE_DIR"] = str(scratch / "cache")

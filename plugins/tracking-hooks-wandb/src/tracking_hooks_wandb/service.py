@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import threading
 import time
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import wandb
+
+from tracking_hooks.events import Destination
+
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 255, "killed": 255}
+"""A run's status to the exit code with which it is ended."""
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
@@ -26,6 +32,45 @@ class Received(NamedTuple):
     """The last row. -1: none."""
     files: dict[str, int]
     """Of the files that were asked for, those that are there, with their bytes."""
+
+
+class Found(NamedTuple):
+    """A run."""
+
+    step: int
+    """The last row. -1: none."""
+    exit_code: int | None
+    """None: it has not ended."""
+    about: dict[str, str]
+    """Where it was started, as settings of the client, which would otherwise say where this process was."""
+
+
+def find(destination: Destination) -> Found | None:
+    """Return what the service says of a run; None: it does not have it."""
+    api = wandb.Api(timeout=_TIMEOUT)
+    entity = destination.get("entity") or api.default_entity
+    try:
+        run = api.run(f"{entity}/{destination['project']}/runs/{destination['id']}")
+    except Exception as error:  # a release may raise another one
+        if "could not find run" not in str(error).lower():
+            raise
+        return None
+    step = max(run.lastHistoryStep, run.summary.get("_step", -1))
+    ours = run.config.get("tracking_hooks") or {}
+    about = {"host": ours.get("host"), "program": next(iter(shlex.split(ours.get("command", ""))), None)}
+    known = {name: value for name, value in about.items() if value}
+    return Found(int(step), _exit_code(run.state, run.summary.get("status")), known)
+
+
+def _exit_code(state: str, status: str | None) -> int | None:
+    """Return how a run has ended: the service tells success from failure, our own summary the rest."""
+    if state == "finished":
+        return 0
+    if state == "crashed":  # nobody has ended it; ours says its status when it is about to
+        return EXIT_CODES.get(status or "")
+    if state in {"failed", "killed"}:
+        return EXIT_CODES.get(status or "") or 1
+    return None
 
 
 class Service:
@@ -65,6 +110,13 @@ class Service:
                 return True
             self._read_from = step
         return step in self._steps or last not in self._steps
+
+    def times(self, first: int, last: int) -> dict[float, int]:
+        """Return the times of the rows from one step to another, with their steps."""
+        if last < first:
+            return {}
+        rows = self._load(True).scan_history(keys=["_step", "_timestamp"], min_step=first)
+        return {float(row["_timestamp"]): int(row["_step"]) for row in rows}
 
     def _load(self, anew: bool) -> Any:
         if self._run is None or anew:

@@ -11,6 +11,7 @@ W&B has are recognised. Charts are drawn over values in the row: the epoch, the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,24 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.markers import hookimpl
 from tracking_hooks_wandb import content, names
+from tracking_hooks_wandb.addenda import OfflineAddendum, OnlineAddendum, SharedAddendum
 from tracking_hooks_wandb.client import Client, Start, key
 from tracking_hooks_wandb.offline import OfflineClient
 from tracking_hooks_wandb.online import OnlineClient, SharedClient
+from tracking_hooks_wandb.service import EXIT_CODES
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp"}
-_EXIT_CODES: dict[Status, int] = {"finished": 0, "failed": 1, "interrupted": 255, "killed": 255}
 
 _KINDS: dict[str, type[Client]] = {
     "online": OnlineClient,
     "offline": OfflineClient,
     "shared": SharedClient,
+    "disabled": Client,
+}
+_ADDENDA: dict[str, type[Client]] = {
+    "online": OnlineAddendum,
+    "offline": OfflineAddendum,
+    "shared": SharedAddendum,
     "disabled": Client,
 }
 _clients: dict[str, Client] = {}
@@ -72,7 +80,7 @@ class WandbTracker:
         self._started = time
         # A training that is resumed on another machine has a new journal, whose numbers start again.
         is_joined = bool(destination.get("joined")) or (resumed and not state)
-        exit_code = None if status is None else _EXIT_CODES[status]
+        exit_code = None if status is None else EXIT_CODES[status]
         start = Start(run, params, environment, time, is_joined, exit_code)
         self._client = _client(start, destination)
         self._client.open(start, state)
@@ -119,11 +127,58 @@ class WandbTracker:
     @hookimpl
     def on_log(self, metrics: Metrics, step: int | None, time: float, seq: int) -> None:
         """Record the user's own metrics, over the user's own steps if there are any."""
-        row: dict[str, float] = {names.metric(name): value for name, value in metrics.items()}
+        self._log_users({names.metric(name): value for name, value in metrics.items()}, step, seq, time)
+
+    def _log_users(self, row: Mapping[str, Any], step: int | None, seq: int, time: float) -> None:
         axis = {} if step is None else {"log_step": step}
         self._client.log({**row, **axis}, seq, time)
         if axis:
             self._client.x_axis("log_step", *row)
+
+    @hookimpl
+    def on_params(self, params: Params, seq: int) -> None:
+        """Record the user's own params in the config."""
+        self._client.configure(params, seq)
+
+    @hookimpl
+    def on_tags(self, tags: dict[str, str], seq: int) -> None:
+        """Record the user's own tags as the run's, as those of ``TRACKING_HOOKS_TAGS``: ``name=value``."""
+        self._client.tag(tags, seq)
+
+    @hookimpl
+    def on_image(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
+        """Record the user's own image as media; one that comes when the run has passed its step, as a file."""
+        if self._client.is_late(seq):
+            self._client.save(artifact.path, f"{artifact.name}{artifact.path.suffix}", seq)
+        else:
+            self._log_users({names.metric(artifact.name): content.picture(artifact.path)}, step, seq, time)
+
+    @hookimpl
+    def on_table(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
+        """Record the user's own table as one of W&B's; one that comes when the run has passed its step, as a file."""
+        if self._client.is_late(seq):
+            self._client.save(artifact.path, f"{artifact.name}{artifact.path.suffix}", seq)
+        else:
+            self._log_users({names.metric(artifact.name): content.table(artifact.path)}, step, seq, time)
+
+    @hookimpl
+    def on_evaluation(
+        self, split: str, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+        confusion_matrix: ConfusionMatrix | None, checkpoint: Checkpoint, time: float, seq: int,
+    ) -> None:  # fmt: skip
+        """Record the metrics of a checkpoint as ``<split>/…``, with their tables and charts."""
+        row = _validation(split, metrics, per_class, curves, confusion_matrix, curves_as=f"{split}/curves")
+        self._client.log({**row, f"{split}/checkpoint": checkpoint.path.name}, seq, time)
+        self._client.x_axis("_step", *(f"{split}/{name}" for name in metrics))
+
+    @hookimpl
+    def on_export(
+        self, artifact: Artifact, format: str, checkpoint: Checkpoint, run: Run, seq: int, destination: Destination
+    ) -> None:
+        """Upload an exported model as a version, with its format as alias."""
+        run_id = destination.get("id", run.uid)
+        exported = content.export(run, run_id, artifact, format, checkpoint)
+        self._client.add(exported, [names.artifact(format)], seq)
 
     @hookimpl
     def on_console(self, lines: list[str], seq: int) -> None:
@@ -186,14 +241,8 @@ class WandbTracker:
         # `state` is JSON, which has no NaN.
         shown = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
         state.setdefault("best", {})["metrics"] = shown
-        row: dict[str, Any] = {f"best/{name}": value for name, value in metrics.items()}
-        row |= {f"curves/{curve.name}": content.curve(curve) for curve in curves}
-        if per_class:
-            row["best/per_class"] = content.per_class(per_class)
-        if confusion_matrix:
-            row["best/confusion_matrix"] = content.confusion(confusion_matrix)
-        row["epoch"] = self._epoch
-        self._client.log(row, seq, time)
+        row = _validation("best", metrics, per_class, curves, confusion_matrix, curves_as="curves")
+        self._client.log({**row, "epoch": self._epoch}, seq, time)
 
     @hookimpl
     def on_run_end(self, status: Status, error: Error | None, run: Run, time: float, seq: int) -> None:
@@ -211,7 +260,7 @@ class WandbTracker:
         client.summarize(summary, seq)
         # The last row: if the service has it, it has all of them.
         client.log({"epoch": self._epoch}, seq, time)
-        client.finish(_EXIT_CODES[status])
+        client.finish(EXIT_CODES[status])
         client.memory.gave("end", seq, safe=True)
 
     @hookimpl
@@ -234,6 +283,19 @@ class WandbTracker:
         return Stop(reason="stopped on W&B's page")
 
 
+def _validation(
+    name: str, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
+    confusion_matrix: ConfusionMatrix | None, *, curves_as: str,
+) -> dict[str, Any]:  # fmt: skip
+    row: dict[str, Any] = {f"{name}/{metric}": value for metric, value in metrics.items()}
+    row |= {f"{curves_as}/{curve.name}": content.curve(curve) for curve in curves}
+    if per_class:
+        row[f"{name}/per_class"] = content.per_class(per_class)
+    if confusion_matrix:
+        row[f"{name}/confusion_matrix"] = content.confusion(confusion_matrix)
+    return row
+
+
 def _client(start: Start, destination: Destination) -> Client:
     """Return the client of a run; a new one for another journal, whose numbers are others."""
     found = _clients.get(key(destination))
@@ -241,5 +303,6 @@ def _client(start: Start, destination: Destination) -> Client:
         return found
     if found is not None:
         found.close()
-    client = _clients[key(destination)] = _KINDS[destination["mode"]](destination, start.journal)
+    kinds = _ADDENDA if start.run.addendum else _KINDS
+    client = _clients[key(destination)] = kinds[destination["mode"]](destination, start.journal)
     return client

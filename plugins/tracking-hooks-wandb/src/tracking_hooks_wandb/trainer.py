@@ -21,6 +21,9 @@ _MODES |= {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 _DEFAULT_SERVICE = "https://api.wandb.ai"
 
+BESIDE = "TRACKING_HOOKS_WANDB_BESIDE"
+"""``off``: a training in a run that the script has opened is left to that run."""
+
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
@@ -32,11 +35,15 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     if destination["mode"] == "offline":
         parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
         destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
-    is_held = parent is None and _open_run() is not None  # behind a trial comes the next one
+    is_theirs = "beside" in destination
     return Capture(
-        destination=destination, disables="wb", summary=_where_to_look(destination), place=_place(destination),
-        is_held=is_held,
-    )  # fmt: skip
+        destination=destination,
+        disables=None if is_theirs else "wb",
+        guards="wb" if is_theirs else None,
+        summary=_where_to_look(destination),
+        place=_place(destination),
+        is_held=parent is None and _open_run() is not None,  # behind a trial comes the next one
+    )
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
@@ -106,7 +113,7 @@ def _mode(files: Mapping[str, str]) -> str:
 
 def _tags(run: Run) -> list[str]:
     given = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
-    ours = [f"{name}={value}" if value else name for name, value in run.tags.items()]
+    ours = [names.tag(name, value) for name, value in run.tags.items()]
     return list(dict.fromkeys(tag[:64] for tag in [*given, *ours] if tag))
 
 
@@ -120,7 +127,7 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
     """Return what the user's open run means for ours.
 
     W&B allows two writers to one run only if both use its shared mode; otherwise each overwrites lines of the other.
-    So a run that was opened in another mode is left alone, and ours is created beside it.
+    So a run that was opened in another mode is left to Ultralytics' own integration, and ours is created beside it.
     """
     place = {
         "entity": theirs.entity or "",
@@ -130,10 +137,19 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
     }
     if theirs.settings.mode == "shared" and mode == "online":
         return {**place, "mode": "shared", "id": theirs.id, "joined": True}
+    mode = mode if _is_wanted_beside() else "disabled"
     beside = {"beside": "/".join(part for part in (place["entity"], place["project"], theirs.id) if part)}
     if getattr(theirs, "group", None):
         beside["group"] = theirs.group
-    return {**place, **beside, "mode": "offline" if theirs.settings.mode in {"offline", "dryrun"} else mode}
+    is_offline = mode != "disabled" and theirs.settings.mode in {"offline", "dryrun"}
+    return {**place, **beside, "mode": "offline" if is_offline else mode}
+
+
+def _is_wanted_beside() -> bool:
+    given = os.environ.get(BESIDE, "").strip().lower() or "on"
+    if given not in {"on", "off"}:
+        raise ValueError(f"{BESIDE}={given!r} must be on or off")
+    return given == "on"
 
 
 def _wandb_folder() -> Path:
@@ -162,6 +178,8 @@ def _folder_name(run: Run, run_id: str) -> str:
 
 def _where_to_look(destination: Mapping[str, Any]) -> str:
     if destination["mode"] == "disabled":
+        if "beside" in destination:
+            return f"left to your own run {destination['beside']}"
         return "switched off by WANDB_MODE"
     if destination["mode"] == "offline":
         where = f"wandb sync {shlex.quote(destination['folder'])}"

@@ -13,7 +13,7 @@ from typing import Any
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks.hosts.ultralytics import data
+from tracking_hooks.hosts.ultralytics import data, integrations, wandbrun
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
@@ -22,9 +22,8 @@ from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
+_wandb_users: weakref.WeakSet[BaseTrainer] = weakref.WeakSet()  # those that Ultralytics' own integration left
 # Module state, since the callbacks are plain functions: the trainer is all that they are given.
-
-_INTEGRATIONS = "ultralytics.utils.callbacks."
 
 _FIRST = ("on_model_save", "on_train_end", "teardown")
 """Events at which ours comes before the user's callbacks.
@@ -59,7 +58,9 @@ def attach_to(trainer: object) -> None:
         if tracking is None:
             return
         session = Session(trainer, tracking)
-        session.disabled = _take_off(trainer, session.recorder.disabled)
+        session.disabled = integrations.take_off(trainer, session.recorder.disabled)
+        captures = session.recorder.supervisor.captures.values()
+        integrations.keep_from_ending(trainer, [capture.guards for capture in captures if capture.guards])
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
@@ -80,18 +81,10 @@ def recorder_of(trainer: BaseTrainer) -> Recorder | None:
 
 def _first_of_their_own(listeners: list[Any]) -> int:
     modules = [getattr(listener, "__module__", None) or "" for listener in listeners]
-    theirs = (i for i, name in enumerate(modules) if name.startswith(_INTEGRATIONS) and not name.endswith(".base"))
+    theirs = (
+        i for i, name in enumerate(modules) if name.startswith(integrations.MODULES) and not name.endswith(".base")
+    )
     return next(theirs, len(listeners))
-
-
-def _take_off(trainer: BaseTrainer, names: list[str]) -> list[str]:
-    """Take Ultralytics' own integrations off this trainer; return those that were there."""
-    modules = {f"{_INTEGRATIONS}{name}": name for name in names}
-    found = []
-    for event, listeners in trainer.callbacks.items():
-        found += [modules[listener.__module__] for listener in listeners if listener.__module__ in modules]
-        trainer.callbacks[event] = [listener for listener in listeners if listener.__module__ not in modules]
-    return list(dict.fromkeys(found))
 
 
 def _only_launches_workers(trainer: BaseTrainer) -> bool:
@@ -121,6 +114,9 @@ def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
     except ConfigurationError as error:
         raise_alone(error)
     _begin(trainer)
+    with guard("standing in for a run of W&B"):
+        if "wb" in session.disabled and wandbrun.put_in(session.recorder.run, vars(trainer.args)):
+            _wandb_users.add(trainer)
 
 
 _begin = _callback("_begin", Session.set_up)
@@ -137,6 +133,10 @@ _validate = _callback("_validate", Session.validation_done)
 
 def teardown(trainer: BaseTrainer) -> None:
     """Record the end, and forget the trainer."""
+    if trainer in _wandb_users:
+        _wandb_users.discard(trainer)
+        with guard("putting W&B's own functions back"):
+            wandbrun.take_back()
     _tear_down(trainer)
     _sessions.pop(trainer, None)
 

@@ -1,0 +1,131 @@
+"""Additions to a run that has ended: what came after its end, or from another process.
+
+The run is opened for them and ended again, with the exit code that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb.proto import wandb_internal_pb2 as pb
+
+from tracking_hooks.events import State, Unavailable
+from tracking_hooks_wandb import process, translog
+from tracking_hooks_wandb.client import Start
+from tracking_hooks_wandb.errors import told_to_relay
+from tracking_hooks_wandb.offline import OfflineClient, folders
+from tracking_hooks_wandb.online import OnlineClient, SharedClient, bind
+from tracking_hooks_wandb.service import Found, find
+from tracking_hooks_wandb.steps import ADDENDA, with_step
+
+
+class OnlineAddendum(OnlineClient):
+    """An addendum to a run of the service. Its rows come behind those that the run has, whoever wrote these.
+
+    So the number of an event is not its step: a row that the run has is recognised by its time.
+    """
+
+    def open(self, start: Start, state: State) -> None:
+        """See whether the run is there and has ended.
+
+        :raises Unavailable: if it is not there, or somebody is writing to it
+        """
+        self._may_be_open = "exit" in state  # by a process of ours that has died
+        if not self._may_be_open:
+            found = self._find()
+            state |= {"exit": found.exit_code, "first_step": found.step + 1}
+        super().open(start._replace(exit_code=state["exit"]), {**state, "url": ""})
+
+    def _find(self) -> Found:
+        process.point_to(self.destination)
+        with told_to_relay(self.where):
+            found = find(self.destination)
+        if found is None:
+            raise Unavailable(f"{self.where} does not have the run that this is an addendum to", only_this_run=True)
+        if found.exit_code is None and not self._may_be_open:
+            reason = f"{self.where} has the run as one that has not ended, and W&B allows one writer at a time"
+            raise Unavailable(reason, only_this_run=True)
+        self._may_be_open = False
+        return found
+
+    def _connect(self) -> wandb.Run:
+        self._about = self._find().about
+        return super()._connect()
+
+    def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
+        return super()._init({**settings, **self._about}, **more)
+
+    def _look_at(self, run: wandb.Run) -> None:
+        super()._look_at(run)
+        self._end_step = int(run.starting_step) - 1
+        self._there = self._service.times(self._first_step or 0, self._end_step)
+
+    def log(self, row: Mapping[str, Any], seq: int, time: float) -> None:
+        """Add the row of an event to the run's history, unless it is there."""
+        if not self.memory.is_new("row", seq):
+            return
+        with self._client() as run:
+            if time in self._there:
+                bind(row, run, self._there[time])
+            else:
+                step = self._end_step + 1
+                run.config.update({ADDENDA: with_step(run.config.get(ADDENDA) or (), step)}, allow_val_change=True)
+                run.log({**row, "_timestamp": time}, step=step, commit=True)
+                self._end_step = step
+        self._gave("row", seq)
+
+    def is_late(self, seq: int) -> bool:  # noqa: ARG002
+        """No row is late."""
+        return False
+
+    def _last_step(self) -> int:
+        return self._end_step
+
+
+class SharedAddendum(SharedClient):
+    """An addendum to a run that the user's process has opened in shared mode."""
+
+    def open(self, start: Start, state: State) -> None:
+        """See whether the run is there.
+
+        :raises Unavailable: if it is not
+        """
+        process.point_to(self.destination)
+        with told_to_relay(self.where):
+            if find(self.destination) is None:
+                raise Unavailable(f"{self.where} does not have the run that this is an addendum to", only_this_run=True)
+        super().open(start._replace(exit_code=0), state)
+
+
+class OfflineAddendum(OfflineClient):
+    """An addendum to an offline run: a folder of its own beside the run's, for ``wandb sync`` behind that."""
+
+    def open(self, start: Start, state: State) -> None:
+        """See whether the run is there and has ended.
+
+        :raises Unavailable: if it is not there, or has not ended
+        """
+        if "exit" not in state:
+            exit_code = _exit_code(Path(self.destination["folder"]), self.destination["id"])
+            if exit_code is None:
+                reason = f"{self.destination['folder']} does not have the end of the run that this is an addendum to"
+                raise Unavailable(reason, only_this_run=True)
+            state["exit"] = exit_code
+        super().open(start._replace(exit_code=state["exit"], is_joined=True), state)
+
+    def _path(self) -> Path:
+        folder = super()._path()
+        return folder.with_name(f"{folder.name}-{self._start.run.addendum}")
+
+
+def _exit_code(folder: Path, run_id: str) -> int | None:
+    found = None
+    for log in (path / f"run-{run_id}.wandb" for path in folders(folder)):
+        for _, raw in translog.read(log) if log.is_file() else ():
+            record = pb.Record.FromString(raw)
+            if record.WhichOneof("record_type") == "exit":
+                found = record.exit.exit_code
+    return found
