@@ -73,6 +73,14 @@ def below(run: Run) -> list[Recorder]:
     return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
 
 
+def end_left(uid: str) -> None:
+    """End the trainings of this thread below a run that is about to end: an error that the script caught left them."""
+    for recorder in [one for one in recorders if one.run.parent == uid and one.thread == threading.get_ident()]:
+        if recorder.is_recording:
+            end = functools.partial(_finish, recorder, recorder.status_at_exit, None)
+            recorder.complain.guard(end, "ending the run")
+
+
 def may_go_on_for_days() -> bool:
     """Whether this process is one that somebody types into, cell by cell: its end is no time to tell anything."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
