@@ -21,7 +21,16 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from tracking_hooks.markers import hookimpl
-    from tracking_hooks.recording.process import log
+    from tracking_hooks.recording.handle import (
+        RunHandle,
+        current_run,
+        log,
+        log_artifact,
+        log_image,
+        log_params,
+        log_table,
+        set_tags,
+    )
     from tracking_hooks.settings import ConfigurationError
 
 __all__ = [
@@ -30,13 +39,20 @@ __all__ = [
     "Progress",
     "Rejected",
     "Run",
+    "RunHandle",
     "SaveCheckpoint",
     "ScaleLearningRate",
     "Stop",
     "Unavailable",
     "attach",
+    "current_run",
     "hookimpl",
     "log",
+    "log_artifact",
+    "log_image",
+    "log_params",
+    "log_table",
+    "set_tags",
 ]
 
 _HOMES = {
@@ -45,13 +61,20 @@ _HOMES = {
     "Progress": "events",
     "Rejected": "events",
     "Run": "events",
+    "RunHandle": "recording.handle",
     "SaveCheckpoint": "events",
     "ScaleLearningRate": "events",
     "Stop": "events",
     "Unavailable": "events",
     "attach": "autoload",
+    "current_run": "recording.handle",
     "hookimpl": "markers",
-    "log": "recording.process",
+    "log": "recording.handle",
+    "log_artifact": "recording.handle",
+    "log_image": "recording.handle",
+    "log_params": "recording.handle",
+    "log_table": "recording.handle",
+    "set_tags": "recording.handle",
 }
 
 
