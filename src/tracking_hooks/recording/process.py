@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
