@@ -169,10 +169,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):
-    """A file of weights.
-
-    While the trainer may still rewrite the file, ``size`` and ``digest`` are None.
-    """
+    """A file of weights; ``size`` and ``digest`` are None while the trainer may still rewrite it."""
 
     path: Path
     kind: Literal["last", "best", "periodic", "action"]

@@ -102,6 +102,25 @@ def test_the_best_checkpoint_is_a_model_that_mlflow_alone_can_use(home, start_se
     check_that_it_is_served(home, model_id, image, rows, await_)
 
 
+def test_a_training_that_is_not_better_leaves_the_alias_where_it_is(home, start_server, port):
+    start_server()
+    uri = home.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+    home.env["TRACKING_HOOKS_MLFLOW_REGISTER"] = "shapes@champion if metrics/mAP50-95(B)"
+    for name in ("train", "again"):
+        home.run(home.yolo(name=name), "mlflow")  # of the same seed: the second one is as good as the first
+    client = home.reader(uri).client
+    first, again = (client.get_model_version("shapes", number) for number in "12")
+    assert client.get_registered_model("shapes").aliases == {"champion": "1"}
+    value, digest = first.tags["best_metrics_mAP50_95B"], first.tags["tracking_hooks_validation_data"]
+    assert again.tags["best_metrics_mAP50_95B"] == value
+    shown = f"{float(value):.6g}"
+    assert first.description == f"champion moves to this version: no version had it. metrics/mAP50-95(B) is {shown}."
+    assert again.description == (
+        f"champion stays at version 1: metrics/mAP50-95(B) is {shown} here and {shown} there, on the same validation"
+        f" data ({digest})."
+    )
+
+
 def check_that_it_is_the_runs(home, reader):
     run = reader.only_run()
     saved = [call.args for call in home.calls() if call.hook == "on_checkpoint_saved"]

@@ -115,6 +115,13 @@ def test_a_run_that_failed_is_shown_and_left_out(tmp_path):
     assert calls(folder, "on_run_end")[-1]["status"] == "failed"
 
 
+def test_a_training_whose_error_the_loop_has_caught_has_failed(tmp_path):
+    with tracking_hooks.group(NAME) as group:
+        run = train(tmp_path / "seed-1", {mAP: 1.0}, status="killed")  # its trainer is still there, and says nothing
+    assert [row.status for row in group.summary.rows] == ["failed"]
+    assert calls(RunFolder.beside(run.save_dir, run.uid), "on_run_end")[-1]["status"] == "failed"
+
+
 def test_one_run_has_no_spread_and_nan_stays_nan(tmp_path):
     with tracking_hooks.group(NAME) as group:
         train(tmp_path / "seed-1", {mAP: math.nan})
@@ -149,7 +156,7 @@ def test_a_tuning_in_a_group_is_a_run_of_it_and_its_trials_are_not(tmp_path):
     with tracking_hooks.group(NAME) as group:
         tuning = train(tmp_path / "tune", {"best/fitness": 1.0})
         before = dict(os.environ)
-        with parents._handed_on(RunFolder.beside(tuning.save_dir, tuning.uid)):
+        with parents.handed_on(RunFolder.beside(tuning.save_dir, tuning.uid)):
             os.environ[parents.TRIAL] = "trial-1"
             parent = parents.current()
             trial = parent.take_in(Run(uid="u", name="x", project="", task="detect", save_dir=tmp_path))

@@ -137,9 +137,13 @@ def test_a_run_that_goes_on_is_not_removed(delivered):
     assert len(list(retention.remove("1d"))) == 2
 
 
-def test_a_trial_stays_as_long_as_its_tuning_goes_on(delivered, record_run, notes, tmp_path):
+@pytest.mark.parametrize("place", ["project/trial", "beside/no/group"])
+def test_a_trial_stays_as_long_as_its_tuning_goes_on_and_a_run_as_its_group(
+    delivered, record_run, notes, tmp_path, place
+):
     tuning = record_run(name="tuning")
-    save_dir = tmp_path / "project/trial"
+    index.enter(tuning.folder)
+    save_dir = tmp_path / place
     whole = recorded_run(save_dir)
     run = msgspec.structs.replace(sample_run(save_dir), uid="20251009-085320-trial", parent=tuning.folder.uid)
     trial = runs.write_run(run, whole, {})

@@ -160,6 +160,15 @@ def test_a_run_that_the_user_opens_behind_a_training_is_their_choice(run):
 
 
 @in_use
+def test_a_run_that_the_user_opens_within_a_group_is_their_choice(run):
+    above = capture(replace(run, task="group"), None).destination
+    with mlflow.start_run() as active:
+        capture(replace(run, parent="above", group="5-fold"), above)
+        train_returns({})
+        assert capture(run, None).destination["run_id"] == active.info.run_id
+
+
+@in_use
 def test_a_run_that_was_open_as_the_training_began_is_the_users_choice_for_the_next_one(run):
     with mlflow.start_run() as active:
         for _ in range(3):

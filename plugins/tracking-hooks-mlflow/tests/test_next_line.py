@@ -4,6 +4,7 @@ import sys
 
 import mlflow
 import pytest
+from msgspec.structs import replace
 
 from tracking_hooks_mlflow import last_active
 from tracking_hooks_mlflow.trainer import capture, train_returns
@@ -41,6 +42,12 @@ def test_a_trial_is_not_waited_for(run, in_store):
     with mlflow.start_run():
         tuning = capture(run, None).destination
         assert not capture(run, tuning).is_held
+
+
+def test_a_training_of_a_group_is_waited_for(run, in_store):
+    with mlflow.start_run():
+        above = capture(replace(run, task="group"), None).destination
+        assert capture(replace(run, parent="above", group="5-fold"), above).is_held
 
 
 def test_the_last_active_run_is_that_of_the_training(recorded):

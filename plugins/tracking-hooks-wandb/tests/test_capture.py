@@ -112,6 +112,13 @@ def test_the_runs_of_a_group_and_its_own_are_in_one_group(capture, run, monkeypa
     assert capture(fold).destination["group"] == "mine"
 
 
+def test_where_the_script_holds_a_run_a_training_of_a_group_is_waited_for_and_a_trial_is_not(capture, run, theirs):
+    above = capture(replace(run, name="5-fold", task="group")).destination
+    theirs()
+    assert capture(replace(run, parent="above", group="5-fold"), above).is_held
+    assert not capture(replace(run, parent="above"), above).is_held
+
+
 def test_trials_of_an_offline_tuning_lie_beside_it(capture, run, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa", name="tune")).destination

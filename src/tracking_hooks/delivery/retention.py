@@ -77,8 +77,8 @@ def _is_mine(folder: RunFolder) -> bool:
 def _is_in_use(folder: RunFolder) -> bool:
     """Whether somebody may come back to it.
 
-    A relay is at it, what it is below, a tuning or a group, goes on, no tracker has it at all, or it was packed up:
-    the pack may get lost.
+    A relay is at it, it belongs to a tuning or a group that goes on, no tracker has it at all, or it was packed up: the
+    pack may get lost.
     """
     labels = state.labels(folder)
     head, _ = journal.read_head(folder.journal)

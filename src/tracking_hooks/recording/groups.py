@@ -102,6 +102,7 @@ def _start(tracking: Tracking, plan: Plan, settings: Settings) -> Recorder:
 
 def _conclude(recorder: Recorder) -> Summary:
     uid = recorder.run.uid
+    process.end_left(uid)
     found = summary(members(index.all_runs(), lambda head: head.run.parent == uid))
     _record(recorder, found)
     return found

@@ -1,4 +1,4 @@
-"""The recorders of this process: what ``log()`` finds them by, and what is done for them when the process ends."""
+"""The recorders of this process: by what a handle finds its run, and what is done for them when the process ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,27 +17,26 @@ from tracking_hooks.recording.waiting import wait_for_delivery
 if TYPE_CHECKING:
     from tracking_hooks.events import Run, Status
     from tracking_hooks.recording.addenda import Addendum
+    from tracking_hooks.recording.complaints import Complaints
     from tracking_hooks.recording.recorder import Recorder
+    from tracking_hooks.run.layout import RunFolder
 
 recorders: list[Recorder] = []
 addenda: list[Addendum] = []
+launched: tuple[RunFolder, Complaints] | None = None
 # Module state, since `log()` and the exit of the process have nothing else to find recorders by.
 
 
-def log(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Record metrics of your own in the training that runs in this thread; without effect if none is tracked.
-
-    :param metrics: name to value
-    :param step: the x axis; None: the journal's own numbering
-    """
-    running = [recorder for recorder in recorders if recorder.is_recording]
-    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()][-1:] or running
-    for recorder in mine:
-        recorder.record("on_log", metrics=metrics, step=step)
+def note_launched(folder: RunFolder, complain: Complaints) -> None:
+    """Note that a run was recorded by a process that this one has launched: it is the last one here."""
+    global launched  # noqa: PLW0603
+    launched = folder, complain
 
 
 def enter(recorder: Recorder) -> None:
     """Make a recorder known until the process ends."""
+    global launched  # noqa: PLW0603
+    launched = None
     _await_end(os.getpid())
     for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
         recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
@@ -71,6 +69,14 @@ def _inherit_nothing() -> None:
 def below(run: Run) -> list[Recorder]:
     """Return those of the trials of a tuning that this process has recorded."""
     return [recorder for recorder in recorders if recorder.run.parent == run.uid and recorder.pid == os.getpid()]
+
+
+def end_left(uid: str) -> None:
+    """End the trainings of this thread below a run that is about to end: an error that the script caught left them."""
+    for recorder in [one for one in recorders if one.run.parent == uid and one.thread == threading.get_ident()]:
+        if recorder.is_recording:
+            end = functools.partial(_finish, recorder, recorder.status_at_exit, None)
+            recorder.complain.guard(end, "ending the run")
 
 
 def may_go_on_for_days() -> bool:

@@ -21,13 +21,14 @@ DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 def capture(run: Run, parent: Destination | None) -> Capture:
     """Return where MLflow would record this run: by its environment variables, else by the user's own settings.
 
-    A trial is recorded beside its tuning, which has joined the user's own run if there is one.
+    A trial is recorded beside its tuning, which has joined the user's own run if there is one; a run of a group, too.
     """
-    if parent is None:  # a trial belongs to the time of its tuning
+    is_trial = parent is not None and run.group is None
+    if not is_trial:  # a trial belongs to the time of its tuning
         stray.training_begins()
     destination = _beside(parent, run) if parent else _destination(run)
     uri = destination["tracking_uri"]
-    is_held = parent is None and stray.open_run() is not None  # behind a trial comes the next one
+    is_held = not is_trial and stray.open_run() is not None  # behind a trial comes the next one
     return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri, is_held=is_held)
 
 

@@ -42,7 +42,7 @@ def capture(run: Run, parent: Destination | None) -> Capture:
         guards="wb" if is_theirs else None,
         summary=_where_to_look(destination),
         place=_place(destination),
-        is_held=parent is None and _open_run() is not None,  # behind a trial comes the next one
+        is_held=(parent is None or run.group is not None) and _open_run() is not None,  # behind a trial comes another
     )
 
 

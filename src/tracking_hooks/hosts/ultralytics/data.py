@@ -10,12 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_gpu_info, get_num_gradients, get_num_params
 
 from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Metrics, Model, PerClass, Split
+from tracking_hooks.hosts.ultralytics import labels
+from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.recording.complaints import describe
 
 _CURVE_POINTS = 101
 
@@ -58,19 +61,32 @@ def model(trainer: BaseTrainer) -> Model:
 
 
 def dataset(trainer: BaseTrainer) -> Dataset:
-    """Describe the data set; its digest covers image names and labels of the splits in use."""
-    described = trainer.data
-    classes = _classes(described)
+    """Describe the data set; its digest covers image names and labels of the splits in use.
+
+    A data set of the user's own may be of any class: what cannot be told of it is left out, and nothing else.
+    """
+    described = trainer.data if isinstance(trainer.data, dict) else {}
     yaml = described.get("yaml_file")
-    root = Path(str(described.get("path") or "."))
-    sha = hashlib.sha256()
-    splits = {}
-    for name, loader in (("train", trainer.train_loader), ("val", trainer.test_loader)):
-        images = loader.dataset
-        splits[name] = Split(path=str(described.get(name) or ""), images=len(images), instances=_count(images, classes))
-        _update(sha, images, root)
+    classes: dict[int, str] = {}
+    with guard("naming the classes of the data set"):
+        classes = _classes(described)
+    sha, splits = hashlib.sha256(), {}
+    for name, loader in (("train", "train_loader"), ("val", "test_loader")):
+        images, size, instances = getattr(getattr(trainer, loader, None), "dataset", None), 0, {}
+        if images is None:
+            continue
+        with guard(f"counting the images of {name!r}"):
+            size = len(images)
+        with guard(f"counting the labels of {name!r}"):
+            instances = labels.count(images, classes)
+        splits[name] = Split(path=_place(described.get(name)), images=size, instances=instances)
+        try:
+            sha.update(labels.digest(images))
+        except Exception as error:  # noqa: BLE001 a class of the user's own
+            LOGGER.warning(f"tracking-hooks: the data set is taken for another one each time: {describe(error)}")
+            sha.update(os.urandom(32))
     return Dataset(
-        name=Path(str(yaml or trainer.args.data)).stem,
+        name=_name(yaml or trainer.args.data, described),
         yaml=Path(yaml) if yaml else None,
         splits=splits,
         classes=classes,
@@ -86,14 +102,14 @@ def curves(validator: Any) -> list[Curve]:
         x, ys, x_label, y_label = result
         every = max((len(x) - 1) // (_CURVE_POINTS - 1), 1)
         series = ys if getattr(ys, "ndim", 1) > 1 else [ys]
-        labels = _labels(metrics, len(series))
+        names = _labels(metrics, len(series))
         found.append(
             Curve(
                 name=str(name),
                 x_label=str(x_label),
                 y_label=str(y_label),
                 x=[float(value) for value in x[::every]],
-                y={label: [float(value) for value in row[::every]] for label, row in zip(labels, series)},
+                y={label: [float(value) for value in row[::every]] for label, row in zip(names, series)},
             )
         )
     return found
@@ -108,8 +124,8 @@ def confusion_matrix(validator: Any) -> ConfusionMatrix | None:
         str(name)
         for name in dict(enumerate(validator.names) if isinstance(validator.names, list) else validator.names).values()
     ]
-    labels = names + ["background"] * (len(matrix) - len(names))
-    return ConfusionMatrix(labels=labels, matrix=[[float(value) for value in row] for row in matrix])
+    names += ["background"] * (len(matrix) - len(names))
+    return ConfusionMatrix(labels=names, matrix=[[float(value) for value in row] for row in matrix])
 
 
 def per_class(validator: Any) -> PerClass | None:
@@ -159,24 +175,11 @@ def _labels(metrics: Any, count: int) -> list[str]:
     return [str(names.get(index, index)) for index in indices]
 
 
-def _count(images: Any, classes: dict[int, str]) -> dict[str, int]:
-    labelled = [label["cls"].ravel() for label in getattr(images, "labels", ())]
-    labelled.append([int(sample[1]) for sample in getattr(images, "samples", ())])  # classification: (file, class, …)
-    indices, counts = np.unique(np.concatenate(labelled).astype(int), return_counts=True)
-    return {classes.get(index, str(index)): count for index, count in zip(indices.tolist(), counts.tolist())}
+def _name(data: Any, described: dict[str, Any]) -> str:
+    if isinstance(data, (str, Path)):
+        return Path(data).stem
+    return Path(str(described.get("path") or "")).name or "data"  # given as a dict
 
 
-def _update(sha: Any, images: Any, root: Path) -> None:
-    for label in getattr(images, "labels", ()):
-        sha.update(_relative(label["im_file"], root))
-        sha.update(label["cls"].tobytes())
-        sha.update(label["bboxes"].tobytes())
-    for sample in getattr(images, "samples", ()):
-        sha.update(_relative(sample[0], root))
-        sha.update(str(sample[1]).encode())
-
-
-def _relative(path: object, root: Path) -> bytes:
-    # The same data set in another place is the same data set.
-    text = str(path)
-    return text.removeprefix(str(root)).encode(errors="surrogateescape")
+def _place(path: Any) -> str:
+    return ", ".join(map(str, path)) if isinstance(path, (list, tuple)) else str(path or "")
