@@ -103,3 +103,16 @@ def test_a_run_that_the_user_opens_in_mid_training_gets_what_is_logged_from_then
     assert [value for _, value in of(home, home.run_folder().uid).points("mine")] == [0]
     assert [value for _, value in of(home, "late").points("mine")] == [1]
     assert of(home, "late").exits == [0]
+
+
+def test_what_is_logged_behind_the_training_goes_into_its_run(home):
+    command = home.script()
+    with (home.work / "train.py").open("a") as script:
+        script.write('import tracking_hooks\ntracking_hooks.log({"late/score": 0.5}, step=3)\n')
+    home.run(command, "wandb", **OFFLINE)
+    home.wait_for_delivery()
+    training, addendum = sorted((home.work / "wandb").glob("offline-run-*"), key=lambda path: len(path.name))
+    assert addendum.name.startswith(training.name)
+    assert WandbFiles(addendum).points("late/score", "log_step") == [(3, 0.5)]
+    assert WandbFiles(addendum).runs[0].run_id == WandbFiles(training).runs[0].run_id
+    assert WandbFiles(addendum).exits == WandbFiles(training).exits == [0]
