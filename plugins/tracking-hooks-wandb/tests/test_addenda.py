@@ -154,7 +154,7 @@ def test_of_several_addenda_each_finds_its_place(service, online, run, addendum,
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_a_training_that_is_resumed_behind_an_addendum_loses_no_epoch(
+def test_a_training_that_is_resumed_behind_an_addendum_loses_no_row(
     service, online, run, addendum, save_dir, added, die, dies
 ):
     killed = recorded_run(save_dir, status="killed")
@@ -173,6 +173,8 @@ def test_a_training_that_is_resumed_behind_an_addendum_loses_no_epoch(
     relay.deliver()
     found = service.run()
     assert [x for x, _ in found.points("metrics/mAP50(B)", "epoch")] == [1, 2, 3]
+    batches = [call.args["step"] for call in relay.calls if call.hook == "on_batch_end"]
+    assert [x for x, _ in found.points("batch/box_loss", "global_step")] == batches
     assert found.points("mine/score", "log_step") == [(7, 0.75)]
     assert steps(found) == sorted(set(steps(found)))
     assert (found.exit_code, found.summary["status"]) == (0, "finished")
