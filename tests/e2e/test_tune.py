@@ -151,3 +151,11 @@ def test_a_tuning_with_ray_is_a_run_with_its_trials_below_it(home, scalars, awai
         assert reader.history(trial, "train/box_loss") == curve
         assert scalars(home.work / "runs/tune" / name)["train/box_loss"] == curve
         assert {"weights/best.pt", "results.csv"} <= reader.artifacts(trial)
+
+
+def test_where_no_weights_are_delivered_neither_the_tuning_nor_a_trial_has_a_model(home):
+    home.run(tuning(home), "mlflow", TRACKING_HOOKS_CHECKPOINTS="none")
+    client = home.reader().client
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(family(home.reader())[1]) == 2
+    assert not client.search_logged_models(experiments)

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from msgspec.structs import replace
 
-from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow import package, uris
 from tracking_hooks_mlflow.trainer import capture, train_returns
 
 
@@ -241,6 +241,16 @@ def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypa
 
 
 @not_imported
+@not_imported
+@pytest.mark.parametrize("task", ["semantic", "depth", "detect", "segment", "pose", "obb", "classify", "group"])
+def test_where_there_is_no_model_of_a_task_the_start_line_says_that_nothing_is_registered(run, monkeypatch, task):
+    run = replace(run, task=task)
+    assert "registered" not in capture(run, None).summary
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", "shapes")
+    is_said = f"; nothing is registered: there is no MLflow model for the task {task!r}" in capture(run, None).summary
+    assert is_said == (task not in package.TASKS and task != "group")
+
+
 @pytest.mark.parametrize("given", ["shapes if metrics/mAP50-95(B)", "shapes@champion if", "shapes if"])
 def test_a_condition_without_alias_or_metric_stops_before_the_training(run, monkeypatch, given):
     monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_REGISTER", given)

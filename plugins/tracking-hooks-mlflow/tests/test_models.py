@@ -309,6 +309,21 @@ def test_there_is_no_model_without_weights(registering, client, save_dir):
     assert client.search_registered_models() == []
 
 
+@pytest.mark.parametrize("delivered", [[], ["last"]])
+def test_there_is_no_model_where_the_best_weights_are_not_delivered(registering, client, save_dir, delivered):
+    calls = [
+        call
+        for call in recorded_run(save_dir)
+        if call.hook != "on_checkpoint_saved"
+        or call.args["checkpoint"].digest is None
+        or call.args["checkpoint"].kind in delivered
+    ]
+    deliver(calls, registering)
+    assert models(client) == []
+    assert client.search_registered_models() == []
+    assert the_run(client).info.status == "FINISHED"
+
+
 def test_a_model_whose_files_do_not_arrive_has_failed(registering, client, save_dir, monkeypatch):
     calls = recorded_run(save_dir)
     at = calls.index(saving_of_best(calls))

@@ -16,6 +16,9 @@ _TRUE = {"y", "yes", "t", "true", "on", "1"}  # as Ultralytics reads it
 DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 """The name that Ultralytics' own integration uses when ``project`` is not set."""
 
+_WITHOUT_MODEL = ("semantic", "depth")
+"""Tasks whose predictions are no table of detections: their best checkpoint is kept as a file only."""
+
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
@@ -29,7 +32,10 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     destination = _beside(parent, run) if parent else _destination(run)
     uri = destination["tracking_uri"]
     is_held = not is_trial and stray.open_run() is not None  # behind a trial comes the next one
-    return Capture(destination=destination, disables="mlflow", summary=_where_to_look(uri), place=uri, is_held=is_held)
+    summary = _where_to_look(uri)
+    if "register" in destination and run.task in _WITHOUT_MODEL:
+        summary += f"; nothing is registered: there is no MLflow model for the task {run.task!r}"
+    return Capture(destination=destination, disables="mlflow", summary=summary, place=uri, is_held=is_held)
 
 
 @hookimpl
