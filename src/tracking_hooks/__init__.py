@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     )
     from tracking_hooks.markers import hookimpl
     from tracking_hooks.recording.groups import group
-    from tracking_hooks.recording.process import log
+    from tracking_hooks.recording.handle import (
+        RunHandle,
+        current_run,
+        log,
+        log_artifact,
+        log_image,
+        log_params,
+        log_table,
+        set_tags,
+    )
     from tracking_hooks.settings import ConfigurationError
 
 __all__ = [
@@ -31,14 +40,21 @@ __all__ = [
     "Progress",
     "Rejected",
     "Run",
+    "RunHandle",
     "SaveCheckpoint",
     "ScaleLearningRate",
     "Stop",
     "Unavailable",
     "attach",
+    "current_run",
     "group",
     "hookimpl",
     "log",
+    "log_artifact",
+    "log_image",
+    "log_params",
+    "log_table",
+    "set_tags",
 ]
 
 _HOMES = {
@@ -47,14 +63,21 @@ _HOMES = {
     "Progress": "events",
     "Rejected": "events",
     "Run": "events",
+    "RunHandle": "recording.handle",
     "SaveCheckpoint": "events",
     "ScaleLearningRate": "events",
     "Stop": "events",
     "Unavailable": "events",
     "attach": "autoload",
+    "current_run": "recording.handle",
     "group": "recording.groups",
     "hookimpl": "markers",
-    "log": "recording.process",
+    "log": "recording.handle",
+    "log_artifact": "recording.handle",
+    "log_image": "recording.handle",
+    "log_params": "recording.handle",
+    "log_table": "recording.handle",
+    "set_tags": "recording.handle",
 }
 
 

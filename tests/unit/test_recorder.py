@@ -316,7 +316,7 @@ def test_log_records_in_the_run(begun):
     assert recorded == [({"mine": 1.0}, 7), ({"mine": 2.0}, None)]
 
 
-def test_log_after_the_end_is_without_effect(begun):
+def test_log_after_the_end_does_not_touch_what_was_recorded(begun):
     begun.end("finished")
     tracking_hooks.log({"mine": 1.0})
     assert calls(begun, "on_log") == []

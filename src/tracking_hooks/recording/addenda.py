@@ -43,14 +43,18 @@ def open_for(folder: RunFolder, logger: logging.Logger) -> Addendum | None:
     :param folder: the run's
     :param logger: where the user reads what we have to say
     """
-    open_now = [one for one in process.addenda if one.run.uid == folder.uid and one.is_open]
-    if open_now:
+    if open_now := open_to(folder):
         return open_now[0]
     complain = _complaints.setdefault(folder.uid, Complaints(logger))
     if not index.names(folder):
         complain(f"nothing is added to the run {folder.uid}: you have not recorded it on this machine, or it is gone")
         return None
     return complain.guard(lambda: Addendum.begin(folder, complain), f"adding to the run {folder.uid}")
+
+
+def open_to(folder: RunFolder) -> list[Addendum]:
+    """Return this process's addendum to a run, if there is one."""
+    return [one for one in process.addenda if one.run.uid == folder.uid and one.is_open]
 
 
 class Addendum:

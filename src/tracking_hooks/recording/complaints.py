@@ -13,14 +13,14 @@ class Complaints:
     """What the user reads of ours on the training's terminal."""
 
     def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
+        self.logger = logger
         self._said: set[str] = set()
 
     def __call__(self, sentence: str) -> None:
         """Warn, unless this was said already."""
         if sentence not in self._said:
             self._said.add(sentence)
-            self._logger.warning(f"tracking-hooks: {sentence}")
+            self.logger.warning(f"tracking-hooks: {sentence}")
 
     def each(self, sentences: Iterable[str]) -> None:
         """Warn of each, unless it was said already."""
@@ -30,11 +30,11 @@ class Complaints:
     def each_time(self, sentences: Iterable[str]) -> None:
         """Warn of each, whether or not it was said already."""
         for sentence in sentences:
-            self._logger.warning(f"tracking-hooks: {sentence}")
+            self.logger.warning(f"tracking-hooks: {sentence}")
 
     def tell(self, sentence: str) -> None:
         """Say what is as it should be."""
-        self._logger.info(f"tracking-hooks: {sentence}")
+        self.logger.info(f"tracking-hooks: {sentence}")
 
     def guard(self, action: Callable[[], _T], what: str) -> _T | None:
         """Do something that may not end the training. Never raises.

@@ -1,4 +1,4 @@
-"""The recorders of this process: what ``log()`` finds them by, and what is done for them when the process ends."""
+"""The recorders of this process: by what a handle finds its run, and what is done for them when the process ends."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tracking_hooks.recording.errors import status_of
 from tracking_hooks.recording.waiting import wait_for_delivery
+from tracking_hooks.run.group import TASK
 
 if TYPE_CHECKING:
     from tracking_hooks.events import Run, Status
     from tracking_hooks.recording.addenda import Addendum
+    from tracking_hooks.recording.complaints import Complaints
     from tracking_hooks.recording.recorder import Recorder
+    from tracking_hooks.run.layout import RunFolder
 
 recorders: list[Recorder] = []
 addenda: list[Addendum] = []
+launched: tuple[RunFolder, Complaints] | None = None
 # Module state, since `log()` and the exit of the process have nothing else to find recorders by.
 
 
-def log(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Record metrics of your own in the training that runs in this thread; without effect if none is tracked.
-
-    :param metrics: name to value
-    :param step: the x axis; None: the journal's own numbering
-    """
-    running = [recorder for recorder in recorders if recorder.is_recording]
-    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()][-1:] or running
-    for recorder in mine:
-        recorder.record("on_log", metrics=metrics, step=step)
+def note_launched(folder: RunFolder, complain: Complaints) -> None:
+    """Note that a run was recorded by a process that this one has launched: it is the last one here."""
+    global launched  # noqa: PLW0603
+    launched = folder, complain
 
 
 def enter(recorder: Recorder) -> None:
     """Make a recorder known until the process ends."""
+    global launched  # noqa: PLW0603
+    launched = None
     _await_end(os.getpid())
     for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
         recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
@@ -66,6 +65,11 @@ def _await_end(_: int) -> None:
 def _inherit_nothing() -> None:
     recorders.clear()
     addenda.clear()
+
+
+def trainings() -> list[Recorder]:
+    """Return what this process has recorded, or records, that a script may speak of: not a group, but what is in it."""
+    return [recorder for recorder in recorders if recorder.pid == os.getpid() and recorder.run.task != TASK]
 
 
 def below(run: Run) -> list[Recorder]:

@@ -47,6 +47,11 @@ def digest(path: Path) -> tuple[int, str]:
     return size, sha.hexdigest()
 
 
+def kind(path: Path) -> Literal["plot", "table", "config", "file"]:
+    """Return what a file is, by its suffix."""
+    return _KINDS.get(path.suffix, "file")
+
+
 def config(folder: RunFolder, path: Path, name: str, *, large_texts: bool = False) -> Artifact:
     """Describe a text file from anywhere, as it is now, by a copy without secrets.
 
@@ -54,9 +59,9 @@ def config(folder: RunFolder, path: Path, name: str, *, large_texts: bool = Fals
     :raises OSError: if it cannot be read
     :raises TooLarge: if it is too large
     """
-    source = _source(folder, path, large_texts=large_texts)
-    size, sha = digest(source)
-    return Artifact(path=source, kind="config", name=name, size=size, digest=sha)
+    masked = source(folder, path, large_texts=large_texts)
+    size, sha = digest(masked)
+    return Artifact(path=masked, kind="config", name=name, size=size, digest=sha)
 
 
 def artifact(
@@ -68,13 +73,13 @@ def artifact(
     :raises OSError: if it cannot be read
     :raises TooLarge: if it is too large
     """
-    source = _source(folder, path, large_texts=large_texts)
-    size, sha = digest(source)
+    masked = source(folder, path, large_texts=large_texts)
+    size, sha = digest(masked)
     name = path.relative_to(save_dir).as_posix()
-    return Artifact(path=source, kind=_KINDS.get(path.suffix, "file"), name=name, size=size, digest=sha, epoch=epoch)
+    return Artifact(path=masked, kind=kind(path), name=name, size=size, digest=sha, epoch=epoch)
 
 
-def _source(folder: RunFolder, path: Path, *, large_texts: bool) -> Path:
+def source(folder: RunFolder, path: Path, *, large_texts: bool) -> Path:
     """Return the file whose content goes to the trackers: for a text, a copy with secrets masked."""
     if path.suffix not in TEXTS:
         return path

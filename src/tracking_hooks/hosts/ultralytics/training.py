@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER, RANK
 from tracking_hooks.hosts.ultralytics import ddp
 from tracking_hooks.hosts.ultralytics.callbacks import recorder_of
 from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.recording import process
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.returning import before_return, tell_plugins
 from tracking_hooks.recording.tracking import LAUNCHED
@@ -29,5 +30,6 @@ def train(original: Callable[..., Any], trainer: BaseTrainer, *args: Any, **kwar
     elif getattr(trainer, "ddp", False):  # the worker that records has waited at its end
         with guard("telling the plugins that the training is over"):
             if folder := ddp.run_folder(Path(trainer.save_dir)):
-                tell_plugins(folder, Complaints(LOGGER))
+                process.note_launched(folder, complain := Complaints(LOGGER))
+                tell_plugins(folder, complain)
     return result
