@@ -45,6 +45,13 @@ mlflow.active_run = lambda: Open  # it was opened when the server was there
 print("the script goes on")
 """
 
+SEVERAL_DATA_SETS = """
+import mlflow
+with mlflow.start_run() as r:
+    {train}
+    print("mean:", mlflow.get_run(r.info.run_id).data.metrics["mean/metrics/mAP50B"])
+"""
+
 INTERRUPTED = """
 import mlflow
 with mlflow.start_run():
@@ -97,6 +104,13 @@ def test_a_script_without_one_finds_the_run_as_the_last_active_one_if_train_is_t
         )  # fmt: skip
     assert "mAP50: " in output
     assert f"uid: {home.run_folder().uid}" in output
+
+
+def test_several_trainings_that_are_one_call_are_waited_for_as_one(home, script, server):
+    command = script(SEVERAL_DATA_SETS, data=[str(home.data), str(home.copy_of_data("others"))], epochs=1)
+    with Gate(server, slowly).open() as gate:
+        output = home.run(command, "mlflow", MLFLOW_TRACKING_URI=gate.address)
+    assert "mean: " in output
 
 
 def test_a_tracker_that_is_down_keeps_no_script_from_its_next_line(home, script, port):
