@@ -587,10 +587,6 @@ class Replay:
                 ("tag", "tracking_hooks.save_dir", str(path)) for path in (self._save_dir, self._copied_save_dir)
             )
             found[own] += found.pop(other, 0)
-            # Both write the description, each from what it was given: that of the last one stands there.
-            for points in (clean, found):
-                for point in [point for point in points if point[:2] == ("tag", content.DESCRIPTION)]:
-                    del points[point]
         return clean, found
 
 

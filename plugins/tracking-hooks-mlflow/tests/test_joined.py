@@ -136,3 +136,22 @@ def test_what_is_added_to_a_training_goes_where_that_went(served, tmp_path):
     for run in (reader.client.get_run(served["run_id"]), other):
         assert reader.history(run, "test/metrics/mAP50B") == [(0, 0.81)]
         assert "exports/best.onnx" in reader.artifacts(run)
+
+
+def test_what_a_search_returns_by_mistake_is_left_alone(store, client, tmp_path, monkeypatch):
+    """As a server that does not know a filter might answer: with everything that it has."""
+    experiment = client.create_experiment("shapes")
+    others = [client.create_run(experiment, tags=tags) for tags in ({}, {"tracking_hooks.run_uid": "another"})]
+    search = MlflowClient.search_runs
+
+    def search_everything(self, experiments, filter_string="", **options):
+        return search(self, experiments, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", search_everything)
+    run, calls = fold(tmp_path, 1)
+    state = play_to_mlflow(calls, run, destination=store)
+    assert state["run_id"] not in {other.info.run_id for other in others}
+    for other in others:
+        found = client.get_run(other.info.run_id)
+        assert found.info.lifecycle_stage == "active"
+        assert found.data.tags == other.data.tags

@@ -113,7 +113,8 @@ def _is_of(model: Any, state: State) -> bool:
 
 def _search(run: MLflowRun, training: Training) -> list[Any]:
     uid = training.run.uid
-    return list(run.client.search_logged_models([run.experiment_id], f"tags.`{RUN_UID}` = '{uid}'"))
+    found = run.client.search_logged_models([run.experiment_id], f"tags.`{RUN_UID}` = '{uid}'")
+    return [model for model in found if model.tags.get(RUN_UID) == uid]  # it is written to, or deleted
 
 
 def _find(run: MLflowRun, training: Training, state: State) -> Any:
