@@ -34,7 +34,7 @@ def added(home):
 
 
 def test_validations_and_exports_from_other_shells_are_in_the_run_of_the_weights(home, data, yolo):
-    home.run(home.yolo(), "mlflow")
+    home.run(home.yolo(data=data), "mlflow")
     weights = home.work / "runs/train/weights"
     reader = home.reader()
     before = reader.only_run()
@@ -70,7 +70,7 @@ def test_in_the_script_of_the_training_its_own_validations_are_not_added(home, d
         "model.export(format='torchscript', imgsz=32)",
         f"model.benchmark(data={str(data)!r}, imgsz=32, format='torchscript', device='cpu')",
     ]
-    command = home.script()
+    command = home.script(data=data)
     script = home.work / command[1]
     script.write_text(script.read_text() + "\n".join(lines) + "\n")
     home.run(command, "mlflow")
@@ -88,7 +88,7 @@ def test_in_the_script_of_the_training_its_own_validations_are_not_added(home, d
 
 
 def test_evaluations_are_left_out_if_the_user_says_so(home, data):
-    command = home.script()
+    command = home.script(data=data)
     script = home.work / command[1]
     script.write_text(script.read_text() + f"model.val(data={str(data)!r}, imgsz=32, workers=0, plots=False)\n")
     home.run(command, "mlflow", TRACKING_HOOKS_EVALUATIONS="off")

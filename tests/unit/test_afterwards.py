@@ -83,6 +83,7 @@ def test_a_validation_is_added_to_the_run_with_its_metrics_speed_and_plots(mine,
         ("best.onnx", "shapes.yaml", "test-best.onnx"),
         ("epoch5.pt", "shapes.yaml", "test-epoch5.pt"),
         ("best.pt", "at night.yaml", "at_night-test"),
+        ("best.pt", "/data/night/data.yaml", "night-test"),
     ],
 )
 def test_validations_of_other_weights_and_of_other_data_are_told_apart(mine, recorded, tmp_path, file, data, split):

@@ -26,6 +26,7 @@ from tracking_hooks.run.checkpoints import Found
 from tracking_hooks.settings import is_off, read_settings
 
 _PLOTTING_TIMEOUT = 10.0
+_GENERIC = ("data", "dataset")
 
 _of_trainings: WeakSet[Any] = WeakSet()
 """Validators that a trainer has used: its last validation is called like one of the user's."""
@@ -116,14 +117,18 @@ def _record_evaluation(addendum: Addendum, found: Found, validator: Any, metrics
 
 def _name(found: Found, args: Any) -> str:
     """Name what was validated: the split; the data and the file where they are others than those of the training."""
+    used = _data(args.data, portable.working_folder())
     start = next(iter(journal.calls(found.folder.journal, ("on_run_start",))), None)
-    of_training = (start.args["params"].get("data") if start else None) or args.data
-    others = [] if _stem(args.data) == _stem(of_training) else [_stem(args.data)]
-    return "-".join([*others, str(args.split), *_unless_best(found)])
+    trained_on = start.args["params"].get("data") if start else None
+    is_other = start is not None and trained_on and _data(trained_on, start.args["environment"].cwd) != used
+    return "-".join([*([used] if is_other else []), str(args.split), *_unless_best(found)])
 
 
-def _stem(data: object) -> str:
-    return re.sub(r"[^\w.-]", "_", Path(str(data)).stem)
+def _data(given: object, folder: Path) -> str:
+    """Return the name of a data set, which many of them have by their folder: ``shapes/data.yaml``."""
+    path = folder / str(given)
+    name = path.parent.name if path.stem in _GENERIC else path.stem
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _unless_best(found: Found) -> list[str]:
