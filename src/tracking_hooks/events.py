@@ -159,7 +159,7 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """The data set. The digest covers image names and labels, wherever they are, not pixels."""
+    """The data set. The digest covers image names and labels, not pixels."""
 
     name: str
     yaml: Path | None

@@ -24,6 +24,7 @@ from tracking_hooks.events import (
     Error,
     Git,
     Model,
+    Origin,
     Plan,
     Run,
     SaveCheckpoint,
@@ -45,7 +46,8 @@ STARTED = 1767323045.25
 
 RUN = Run(
     uid=UID, name="train", project="runs", task="detect", save_dir=SAVE_DIR, parent="20260102-030000-11112222",
-    tags={"team": "größer & größer"},
+    tags={"team": "größer & größer"}, group="5-fold", addendum=None,
+    started_from=Origin(uid="20260101-030000-33334444", name="first", checkpoint="best.pt"),
 )  # fmt: skip
 HEAD = Head(
     format=FORMAT, created=STARTED, run=RUN,
@@ -95,6 +97,9 @@ CONTENT = {
     SAVE_DIR / "args.yaml": "task: detect\n",
     SAVE_DIR / "results.csv": None,  # overwritten by a later run: the run's own copy is left
     FILES / "console.log": "Starting training\n",
+    FILES / "first.png": "a picture of the user's\n",
+    FILES / "errors.json": '{"columns": ["image", "AP"], "data": [["a.jpg", null]]}\n',
+    FILES / "best.onnx": "exported weights\n",
 }
 """The files of the run, of which a journal has size and digest."""
 TABLE = "epoch,time\n1,1.5\n"
@@ -111,6 +116,11 @@ def checkpoint(kind: str, name: str) -> Checkpoint:
 def artifact(kind: str, path: Path, content: str) -> Artifact:
     """A file that is final."""
     return Artifact(path=path, kind=kind, name=path.name, epoch=2, **_measured(content))
+
+
+def own(kind: str, name: str) -> Artifact:
+    """A file that the user's script has given, or made of a checkpoint."""
+    return Artifact(path=FILES / name, kind=kind, name=name, **_measured(CONTENT[FILES / name]))
 
 
 def _measured(content: str) -> dict[str, object]:
@@ -148,6 +158,12 @@ EVENTS = [
     ("on_run_end", {"status": "interrupted", "error": None}),
     begins(resumed=True),
     ("on_epoch_end", {"epoch": 2, "step": 8, "metrics": {"fitness": 0.5}, "per_class": None}),
+    ("on_params", {"params": {"fold": 3, "nested": {"list": [True, "NaN"]}}}),
+    ("on_tags", {"tags": {"reviewed": "größer"}}),
+    ("on_image", {"artifact": own("plot", "first.png"), "step": 7}),
+    ("on_table", {"artifact": own("table", "errors.json"), "step": None}),
+    ("on_evaluation", {"split": "test", "metrics": {"fitness": math.nan}, **FINAL}),
+    ("on_export", {"artifact": own("file", "best.onnx"), "format": "onnx", "checkpoint": EARLY}),
     ("on_final_validation", {"metrics": {"fitness": math.nan}, **FINAL}),
     ("on_final_validation", {"metrics": {}, **dict.fromkeys(FINAL), "curves": [], "checkpoint": EARLY}),
     ("on_checkpoint_saved", {"epoch": 2, "checkpoint": checkpoint("best", "best")}),

@@ -156,7 +156,7 @@ def test_a_tuning_in_a_group_is_a_run_of_it_and_its_trials_are_not(tmp_path):
     with tracking_hooks.group(NAME) as group:
         tuning = train(tmp_path / "tune", {"best/fitness": 1.0})
         before = dict(os.environ)
-        with parents._handed_on(RunFolder.beside(tuning.save_dir, tuning.uid)):
+        with parents.handed_on(RunFolder.beside(tuning.save_dir, tuning.uid)):
             os.environ[parents.TRIAL] = "trial-1"
             parent = parents.current()
             trial = parent.take_in(Run(uid="u", name="x", project="", task="detect", save_dir=tmp_path))

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from msgspec.structs import replace
 
 from tests.support.gate import Gate
@@ -288,6 +289,26 @@ def test_of_two_trainings_that_end_together_the_better_one_has_the_alias(server,
             f" and 0.7 there, on the same validation data ({found.tags[DATA]})."
         )
         assert "tracking_hooks_alias" not in client.get_model_version(name, worse).tags
+
+
+@pytest.mark.parametrize("wish", [CONDITION, "shapes@champion"])
+def test_an_alias_that_somebody_else_makes_at_the_same_moment_costs_no_version(by_merit, client, monkeypatch, wish):
+    real, refused = MlflowClient.set_registered_model_alias, []
+
+    def collide(self, *args):
+        if not refused:
+            refused.append(args)
+            raise MlflowException(
+                "(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases.alias"
+                " (Background on this error at: https://sqlalche.me/e/21/gkpj)",
+                BAD_REQUEST,
+            )
+        real(self, *args)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", collide)
+    train("first", 0.5, {**by_merit, "register": wish})
+    assert refused
+    assert champion(client) == 1
 
 
 # -- Unity Catalog, and registries like it --------------------------------------------------------------------

@@ -121,7 +121,7 @@ def recorded(begin: Callable[[], Recorder | None], logger: logging.Logger, what:
         except Exception as error:  # noqa: BLE001 see above
             logger.warning(f"tracking-hooks: {what} is not recorded ({type(error).__name__}: {error})")
         if recorder is not None:
-            stack.enter_context(_handed_on(recorder.folder))
+            stack.enter_context(handed_on(recorder.folder))
         try:
             yield recorder
         except BaseException as error:
@@ -140,7 +140,7 @@ def _end(recorder: Recorder, error: BaseException | None) -> None:
 
 
 @contextmanager
-def _handed_on(folder: RunFolder) -> Iterator[None]:
+def handed_on(folder: RunFolder) -> Iterator[None]:
     """Put the trainings that are started meanwhile, here and in child processes, below this run."""
     before = {name: os.environ.get(name) for name in (PARENT, TRIAL)}  # a tuning may be in a group
     os.environ[PARENT] = str(folder.path)

@@ -14,6 +14,7 @@ import re
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tracking_hooks.direction import lower_is_better
 from tracking_hooks_mlflow import names
@@ -44,7 +45,7 @@ def give_alias(client: MlflowClient, version: Any, wish: Registration) -> None:
         metric = re.sub("^best[/_]", "", wish.metric)
         _Contest(client, wish, metric, tag_name(names.spelled(f"best/{metric}"))).enter(version)
     elif version.tags.get(ALIAS) != wish.alias:
-        client.set_registered_model_alias(wish.name, wish.alias, version.version)
+        _set(client, wish, version)
         client.set_model_version_tag(wish.name, version.version, ALIAS, wish.alias)
 
 
@@ -86,12 +87,12 @@ class _Contest(NamedTuple):
             if not is_better:
                 where = "is not set" if champion is None else f"stays at version {champion.version}"
                 return f"{alias} {where}: {why}"
-            self.client.set_registered_model_alias(self.wish.name, alias, version.version)
+            _set(self.client, self.wish, version)
             moves = "" if champion is None else f" from version {champion.version}"
             said = f"{alias} moves to this version{moves}: {why}"
         holder = version
         while rival := self._rival(holder, before):
-            self.client.set_registered_model_alias(self.wish.name, alias, rival.version)
+            _set(self.client, self.wish, rival)
             holder = rival
         if holder is not version:
             _, why = self._judge(version, holder)
@@ -156,6 +157,16 @@ class _Contest(NamedTuple):
     def _tag(self, version: Any, key: str, value: str | None) -> None:
         self.client.set_model_version_tag(self.wish.name, version.version, key, value)
         version.tags[key] = value
+
+
+def _set(client: MlflowClient, wish: Registration, version: Any) -> None:
+    try:
+        client.set_registered_model_alias(wish.name, wish.alias, version.version)
+    except MlflowException as error:
+        if "IntegrityError" not in str(error):
+            raise
+        # Somebody else has made the alias at the same moment, and the server wanted to make it, too.
+        client.set_registered_model_alias(wish.name, wish.alias, version.version)
 
 
 def _different(one: float, other: float) -> tuple[str, str]:
