@@ -39,6 +39,12 @@ def test_the_start_line_can_be_pasted(capture, tmp_path):
     assert shlex.split(capture(run=run_in(folder)).summary) == ["tensorboard", "--logdir", str(folder)]
 
 
+def test_in_a_notebook_the_start_line_has_what_a_cell_takes(capture, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    summary = capture(run=run_in(tmp_path)).summary
+    assert summary == f"%load_ext tensorboard, then %tensorboard --logdir {tmp_path}"
+
+
 def test_an_outage_is_one_of_the_folder(capture, tmp_path):
     assert capture(run=run_in(tmp_path / "train 1")).place == f"{tmp_path.as_uri()}/train%201"
 

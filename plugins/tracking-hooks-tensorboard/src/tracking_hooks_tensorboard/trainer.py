@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from tracking_hooks.events import Capture, Destination, Run
@@ -24,9 +25,15 @@ def capture(run: Run, parent: Destination | None) -> Capture:
     return Capture(
         destination={"logdir": str(logdir)},
         disables="tensorboard",
-        summary=f"tensorboard --logdir {shlex.quote(str(logdir))}",
+        summary=_where_to_look(logdir),
         place=logdir.as_uri(),
     )
+
+
+def _where_to_look(logdir: Path) -> str:
+    command = f"tensorboard --logdir {shlex.quote(str(logdir))}"
+    # In a notebook there is no terminal at hand, and TensorBoard can be shown in a cell.
+    return f"%load_ext tensorboard, then %{command}" if "ipykernel" in sys.modules else command
 
 
 def _logdir(run: Run) -> Path:
