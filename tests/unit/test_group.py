@@ -186,6 +186,15 @@ def test_what_a_callback_logs_goes_to_the_training_and_not_to_its_group(tmp_path
     assert calls(folder, "on_log") == []
 
 
+def test_behind_a_training_of_a_group_the_current_run_is_that_training(tmp_path):
+    with tracking_hooks.group(NAME):
+        run = train(tmp_path / "seed-1", {"a": 1.0})
+        assert tracking_hooks.current_run().uid == run.uid
+        tracking_hooks.log({"mine": 1.0})
+    (folder,) = group_runs()
+    assert {name for call in calls(folder, "on_log") for name in call["metrics"]} == {"a", "mean/a"}
+
+
 def test_without_a_tracker_a_group_is_nothing_at_all(tmp_path, monkeypatch):
     monkeypatch.delenv("TRACKING_HOOKS")
     with tracking_hooks.group(NAME) as group:

@@ -251,7 +251,7 @@ def _step(step: Any) -> int | None:
 
 def current_run() -> RunHandle | None:
     """Return the run of the training in this thread, or the last one of this process; None if none was tracked."""
-    mine = [recorder for recorder in process.recorders if recorder.pid == os.getpid()]
+    mine = process.trainings()
     here = [recorder for recorder in mine if recorder.thread == threading.get_ident()]
     running = [recorder for recorder in mine if recorder.is_recording]
     newest = [recorder for recorder in here if recorder in running] or here or running or mine
@@ -273,8 +273,8 @@ def log(metrics: Mapping[str, float], step: int | None = None) -> None:
     :param metrics: name to value
     :param step: the x axis; None: the journal's own numbering
     """
-    running = [recorder for recorder in process.recorders if recorder.is_recording]
-    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()] or running
+    running = [recorder for recorder in process.trainings() if recorder.is_recording]
+    mine = [recorder for recorder in running if recorder.thread == threading.get_ident()][-1:] or running
     for recorder in mine:
         _handle(recorder).log(metrics, step)
     if not mine and (run := _run_for_script()):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tracking_hooks.recording.errors import status_of
 from tracking_hooks.recording.waiting import wait_for_delivery
+from tracking_hooks.run.group import TASK
 
 if TYPE_CHECKING:
     from tracking_hooks.events import Run, Status
@@ -64,6 +65,11 @@ def _await_end(_: int) -> None:
 def _inherit_nothing() -> None:
     recorders.clear()
     addenda.clear()
+
+
+def trainings() -> list[Recorder]:
+    """Return what this process has recorded, or records, that a script may speak of: not a group, but what is in it."""
+    return [recorder for recorder in recorders if recorder.pid == os.getpid() and recorder.run.task != TASK]
 
 
 def below(run: Run) -> list[Recorder]:

@@ -93,7 +93,7 @@ def members(folders: Iterable[RunFolder], is_one: Callable[[Head], bool]) -> lis
     for folder in folders:
         with suppress(JournalError, OSError):
             head, _ = journal.read_head(folder.journal)
-            if is_one(head):
+            if head.run.addendum is None and is_one(head):
                 found.append(Member(folder, head))
     return sorted(found, key=lambda member: member.head.created)
 
