@@ -64,6 +64,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     check_theirs: Callable[[Seen], bool]
     ours: str
     check_ours: Callable[[Seen], bool]
+    arrives: bool = True
+    """Whether our delivery comes to an end by itself."""
 
     @property
     def row(self) -> str:
@@ -139,7 +141,7 @@ with mlflow.start_run(run_name="mine"):
         ),
     ),
     Situation(
-        does="calls `mlflow.set_experiment()` before `mlflow.set_tracking_uri()`, so that the number is that of another store",
+        does="calls `mlflow.set_experiment()` before `mlflow.set_tracking_uri()`: the number is another store's",
         tracker="mlflow",
         script="""
 import mlflow
@@ -150,8 +152,9 @@ train()
 """,
         theirs="recorded",
         check_theirs=lambda seen: is_whole(seen.run("train")),
-        ours="recorded, in the experiment of that name",
-        check_ours=lambda seen: is_whole(seen.run("train")),
+        ours="recorded, and kept until the number is put right: a sentence says what to do",
+        check_ours=lambda seen: seen.code == 0 and "has no experiment 1" in seen.output,
+        arrives=False,
     ),
     Situation(
         does="deletes the folder of the training behind `train()`",
@@ -222,7 +225,7 @@ def test_what_becomes_of_it(situation, side, tmp_path, shapes, database):
     environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "WANDB_MODE": "offline"}
     process = home.start([sys.executable, "script.py"], situation.tracker if side == "ours" else None, **environment)
     output, _ = process.communicate(timeout=240)
-    if side == "ours":
+    if side == "ours" and situation.arrives:
         home.wait_for_delivery()
     seen = Seen(home, process.returncode, output)
     check = situation.check_ours if side == "ours" else situation.check_theirs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 
 from tracking_hooks import plugins
 from tracking_hooks.recording import process
@@ -11,6 +12,10 @@ from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.waiting import wait_for_delivery
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
+
+_POLL = 0.05
+_PATIENCE = 10.0
+"""Seconds in which a relay that has just been started makes the run."""
 
 
 def before_return(recorder: Recorder) -> None:
@@ -24,6 +29,7 @@ def before_return(recorder: Recorder) -> None:
         return
     try:
         recorder.complain.guard(lambda: _wait(recorder), "waiting for delivery")
+        recorder.complain.guard(lambda: _wait_for_the_run(recorder), "waiting for the run")
     finally:
         tell_plugins(recorder.folder, recorder.complain)
 
@@ -33,6 +39,17 @@ def _wait(recorder: Recorder) -> None:
         wait_for_delivery([recorder, *process.below(recorder.run)], names)
         if process.may_go_on_for_days() or not recorder.supervisor.are_done(names):
             recorder.tell_outcome()
+
+
+def _wait_for_the_run(recorder: Recorder) -> None:
+    """Wait until the trackers have the run whose plugins go on with it; only a very short training is over before."""
+    sides = plugins.load_trainer_sides(recorder.supervisor.captures)
+    told = {name for name, side in sides.items() if side and side.hook.train_returns.get_hookimpls()}
+    began = time.monotonic()
+    while waiting := told & set(recorder.supervisor.pending(waited := time.monotonic() - began)):
+        if waited > _PATIENCE or all(recorder.folder.relay(name).read_cursor().state for name in waiting):
+            return
+        time.sleep(_POLL)
 
 
 def tell_plugins(folder: RunFolder, complain: Complaints) -> None:
