@@ -1,10 +1,11 @@
-"""What becomes of scripts that do something of their own with a tracker: with Ultralytics' own integration, and with us.
+"""What becomes of scripts that do something of their own with a tracker, with Ultralytics' own integration and ours.
 
 Each row of the table in docs/your-script.md is a situation of this module, and each of its two cells what was seen.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from tests.support.wandb_files import WandbFiles
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[2]
+PAGE = Path(__file__).parents[2] / "docs/your-script.md"
 
 PREAMBLE = """
 from ultralytics import YOLO
@@ -120,7 +121,7 @@ for name in ("a", "b"):
 """,
         theirs="it is in the run of each training",
         check_theirs=lambda seen: all("mine" in seen.run(name).data.metrics for name in "ab"),
-        ours="two runs, each whole; the number is in a run that MLflow opens for it. `tracking_hooks.log()` puts it there",
+        ours="each is whole; the number is in a run that MLflow opens for it (`tracking_hooks.log()` puts it there)",
         check_ours=lambda seen: all(is_whole(seen.run(name)) and each_step_once(seen, seen.run(name)) for name in "ab"),
     ),
     Situation(
@@ -233,6 +234,24 @@ def test_what_becomes_of_it(situation, side, tmp_path, shapes, database):
     home.close()
 
 
+def test_the_script_of_the_page_adds_to_its_run_after_the_training(home):
+    (script,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    arguments = home.arguments()
+    del arguments["model"]
+    call = 'data="shapes.yaml", epochs=3'
+    assert call in script
+    literal = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+    (home.work / "script.py").write_text(script.replace(call, f"**{literal!r}"))
+    output = home.run([sys.executable, "script.py"], "mlflow")
+    home.wait_for_delivery()
+    (run,) = home.reader().runs()
+    assert f"mlflow {run.info.run_id} 0" in output
+    assert run.info.status == "FINISHED"
+    assert run.data.params["fold"] == "3"
+    assert run.data.tags["reviewed"] == "yes"
+    assert "errors.json" in home.reader().artifacts(run)
+
+
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.does[:40])
 def test_the_documents_say_so(situation):
-    assert situation.row in (ROOT / "docs/your-script.md").read_text("utf-8").splitlines()
+    assert situation.row in PAGE.read_text("utf-8").splitlines()
