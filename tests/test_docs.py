@@ -25,7 +25,7 @@ from tracking_hooks.delivery import disk, instance, patience, relay, spawn, work
 from tracking_hooks.delivery.batches import TRIES, Batches
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.markers import PROJECT, RULES_GROUP, TRAINER_GROUP
-from tracking_hooks.recording import supervisor
+from tracking_hooks.recording import given, supervisor
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.secretshapes import SHAPES
 from tracking_hooks.settings import describe
@@ -393,6 +393,25 @@ def test_the_groups_of_entry_points_are_those_of_the_code():
         assert [row[0] for row in table(document, header)] == [f"`{g}`" for g in (PROJECT, TRAINER_GROUP, RULES_GROUP)]
 
 
+def test_the_code_for_scripts_runs_and_is_silent_without_a_run(tmp_path):
+    for block in (block for block in blocks("docs/your-script.md", "python") if "YOLO(" not in block):
+        code = block.replace("current_run()", "current_run() or unittest.mock.MagicMock()")
+        done = subprocess.run(
+            [sys.executable, "-c", f"import unittest.mock\n{code}"], cwd=tmp_path, capture_output=True, text=True,
+            env={name: value for name, value in os.environ.items() if name != "TRACKING_HOOKS"}, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_calls_for_scripts_are_those_of_the_handle():
+    rows = table("docs/your-script.md", "| Call | Event | What it takes |")
+    for call, event, _ in rows:
+        name, parameters = re.fullmatch(r"`(\w+)\((.*)\)`", call).groups()
+        shown = [parameter.partition("=")[0] for parameter in parameters.split(", ")]
+        assert shown == list(inspect.signature(getattr(tracking_hooks, name)).parameters)
+        assert hasattr(UserSpecs, event.strip("`")) or hasattr(LifecycleSpecs, event.strip("`"))
+
+
 def test_the_public_names_are_those_of_the_package():
     (row,) = [row for row in table("docs/hooks.md", "| Public | What it is |") if row[0] == "`tracking_hooks.__all__`"]
     assert sorted(re.findall(r"`(\w+)`", row[1])) == sorted(tracking_hooks.__all__)
@@ -443,6 +462,8 @@ def test_the_exit_codes_of_a_relay_are_those_of_the_code():
         ("design", "once more, for three seconds, when it is asked to leave", relay._LAST_TRY == 3),
         ("design", "`sync` itself gives up after five seconds", relay._DRAIN_PATIENCE == 5),
         ("design", "also after ten seconds without anything to do", relay._IDLE == 10),
+        ("design", "rest after thirty seconds without anything to do", relay._IDLE_OF_ADDENDUM == 30),
+        ("your-script", "Up to 1 GB a file is copied", given.MOST == 1e9),
         ("design", "The process is replaced after 50 runs", worker.RUNS == 50),
     ],
 )

@@ -14,8 +14,9 @@ from tests.support.runs import append, read_calls, write_run
 from tracking_hooks import ConfigurationError
 from tracking_hooks.events import Environment, Plan, Run
 from tracking_hooks.recording import lineage, parents
+from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.process import recorders
-from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import index, journal
 from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import RunFolder

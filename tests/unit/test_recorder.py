@@ -19,10 +19,11 @@ from tests.support.runs import read_calls
 from tracking_hooks import plugins
 from tracking_hooks.events import Capture, Curve, Plan
 from tracking_hooks.recording import sampler
+from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.supervisor import Supervisor
-from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import index, layout, liveness
 from tracking_hooks.run.journal import read, read_head
 from tracking_hooks.run.liveness import Holder, read_holder

@@ -12,9 +12,9 @@ import pytest
 from tracking_hooks.events import Capture, Plan
 from tracking_hooks.plugins import capture, load_trainer_sides
 from tracking_hooks.recording import opening, parents, resumption
+from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
-from tracking_hooks.recording.tracking import new_uid
 from tracking_hooks.run import files, journal, layout, state
 from tracking_hooks.run.layout import POINTER, Pointer, read_json
 from tracking_hooks.run.liveness import Lock

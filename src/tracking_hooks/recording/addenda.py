@@ -18,11 +18,10 @@ from tracking_hooks.events import Capture, Run
 from tracking_hooks.plugins import first_label
 from tracking_hooks.recording import process
 from tracking_hooks.recording.complaints import Complaints
-from tracking_hooks.recording.folders import enter_in_index, make_folder
+from tracking_hooks.recording.folders import enter_in_index, make_folder, new_uid
 from tracking_hooks.recording.opening import Opened, hold
 from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
-from tracking_hooks.recording.tracking import new_uid
 from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import copies, destinations, index, journal, portable
 from tracking_hooks.run.journal import Journal

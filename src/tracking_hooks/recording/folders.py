@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from tracking_hooks.run import index, layout, orphans, state
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings, is_off
+
+
+def new_uid() -> str:
+    """Return a uid; they sort by the time of their making."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
 
 
 def make_folder(run: Run, home: Path | None, complain: Complaints) -> RunFolder:

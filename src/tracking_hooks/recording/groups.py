@@ -15,9 +15,10 @@ from msgspec import structs
 from tracking_hooks import plugins, redact
 from tracking_hooks.events import Artifact, Capture, Metrics, Plan, Run
 from tracking_hooks.recording import parents, process
+from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files, index, journal, portable, state
 from tracking_hooks.run.group import TASK, Member, Summary, members, summary
 from tracking_hooks.run.layout import RunFolder

@@ -19,7 +19,11 @@ import msgspec
 
 from tracking_hooks import redact
 from tracking_hooks.events import Capture, Environment, Params, Plan, Run, Status
-from tracking_hooks.recording import opening, process
+from tracking_hooks.recording import (
+    handle,  # noqa: F401 so that the first log() imports nothing: forks hang at that
+    opening,
+    process,
+)
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, status_of
 from tracking_hooks.recording.finals import Finals

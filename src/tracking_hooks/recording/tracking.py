@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,6 @@ from tracking_hooks.settings import Settings, read_settings
 
 LAUNCHED = "TRACKING_HOOKS_LAUNCHED"
 """What the process that launches distributed workers has noted down for the one that records."""
-
-
-def new_uid() -> str:
-    """Return a uid; they sort by the time of their making."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
 
 
 class Launch(msgspec.Struct, frozen=True):

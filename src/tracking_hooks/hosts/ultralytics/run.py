@@ -14,8 +14,9 @@ from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.events import Origin, Plan, Run
 from tracking_hooks.recording import lineage, parents
+from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.parents import Parent
-from tracking_hooks.recording.tracking import Launch, Tracking, new_uid
+from tracking_hooks.recording.tracking import Launch, Tracking
 from tracking_hooks.run.journal import JournalError
 
 NAME = "Ultralytics"
