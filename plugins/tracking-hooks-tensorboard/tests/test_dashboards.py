@@ -11,7 +11,8 @@ from tracking_hooks.testing import STARTED, play
 from tracking_hooks_tensorboard import hparams
 from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import layout
-from tracking_hooks_tensorboard.tracker import TensorBoardTracker, _shortened
+from tracking_hooks_tensorboard.texts import shortened
+from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
 pytestmark = pytest.mark.e2e
 
@@ -248,8 +249,8 @@ def test_the_counts_of_a_curve_follow_from_what_there_is_to_find():
 
 def test_a_long_log_is_shortened_in_its_middle():
     log = "begin\n" + "x" * 200_000 + "\nend"
-    shown = _shortened(log)
+    shown = shortened(log)
     assert shown.startswith("begin\n") and shown.endswith("\nend")
     assert len(shown) < 100_100
     assert "100,010 characters are left out" in shown
-    assert _shortened("short") == "short"
+    assert shortened("short") == "short"
