@@ -84,7 +84,7 @@ def each_step_once(seen: Seen, run) -> bool:
 
 SITUATIONS = [
     Situation(
-        does="reads the numbers and the weights of the run that it has opened, in the line behind `train()`",
+        does="reads the numbers and the weights of the run that it has opened, in the line after `train()`",
         tracker="mlflow",
         script="""
 import mlflow
@@ -99,7 +99,7 @@ with mlflow.start_run(run_name="mine") as run:
         check_ours=lambda seen: seen.code == 0 and is_whole(seen.run("mine")),
     ),
     Situation(
-        does="asks for `mlflow.last_active_run()` behind `train()`",
+        does="asks for `mlflow.last_active_run()` after `train()`",
         tracker="mlflow",
         script="""
 import mlflow
@@ -142,7 +142,8 @@ with mlflow.start_run(run_name="mine"):
         ),
     ),
     Situation(
-        does="calls `mlflow.set_experiment()` before `mlflow.set_tracking_uri()`: the number is another store's",
+        does="calls `mlflow.set_experiment()` before `mlflow.set_tracking_uri()`, so that MLflow has the number of an "
+        "experiment in another store",
         tracker="mlflow",
         script="""
 import mlflow
@@ -153,12 +154,12 @@ train()
 """,
         theirs="recorded",
         check_theirs=lambda seen: is_whole(seen.run("train")),
-        ours="recorded, and kept until the number is put right: a sentence says what to do",
+        ours="kept in the journal; a sentence says how to have it delivered",
         check_ours=lambda seen: seen.code == 0 and "has no experiment 1" in seen.output,
         arrives=False,
     ),
     Situation(
-        does="deletes the folder of the training behind `train()`",
+        does="deletes the folder of the training after `train()`",
         tracker="mlflow",
         script="""
 import shutil
@@ -198,14 +199,14 @@ train(lambda trainer: wandb.log({"mine": 0.5}))
         check_ours=lambda seen: seen.code == 0 and any("mine" in row for run in seen.wandb for row in run.history),
     ),
     Situation(
-        does="validates the weights on another split behind `train()`",
+        does="validates the weights on another split after `train()`",
         tracker="mlflow",
         script="""
 train().val(data=A["data"], split="train", imgsz=32, device="cpu", workers=0, plots=False)
 """,
         theirs="the run does not have it",
         check_theirs=lambda seen: not any("train/metrics" in key for key in seen.run("train").data.metrics),
-        ours="it joins the run",
+        ours="the run has it",
         check_ours=lambda seen: any("mAP50" in key and "train/" in key for key in seen.run("train").data.metrics),
     ),
 ]
