@@ -16,7 +16,8 @@ import logging, os, signal, sys, time
 from pathlib import Path
 from tracking_hooks import Run
 from tracking_hooks.events import Plan
-from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.recording.folders import new_uid
+from tracking_hooks.recording.tracking import Tracking
 number = int(sys.argv[1])
 save_dir = Path("runs", f"seed-{number}").absolute()
 save_dir.mkdir(parents=True)
