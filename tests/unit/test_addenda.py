@@ -8,7 +8,7 @@ import pytest
 from tests.support.runs import read_calls, write_run
 from tracking_hooks.delivery import retention, sync
 from tracking_hooks.delivery.relay import Relay
-from tracking_hooks.delivery.spawn import IDLE
+from tracking_hooks.delivery.spawn import IDLE, PENDING
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.events import Artifact
 from tracking_hooks.recording import addenda, parents, resumption
@@ -124,6 +124,47 @@ def test_a_relay_that_has_ended_is_started_for_the_next_event(addendum, plugin, 
     assert addendum.supervisor.processes[plugin].pid != before
 
 
+def test_one_that_has_left_the_rest_to_a_sync_comes_back_for_the_next_event(addendum, plugin, until):
+    addendum.record("on_log", metrics={"first": 1.0}, step=None)
+    until(lambda: state.owed(addendum.folder, plugin).pending == 0)
+    addendum.supervisor.processes[plugin].terminate()
+    assert addendum.supervisor.processes[plugin].wait() == PENDING
+    addendum.look_after_relays()
+    assert addendum.supervisor.processes[plugin].poll() == PENDING, "there is nothing for it"
+    addendum.record("on_log", metrics={"second": 2.0}, step=None)
+    until(lambda: state.owed(addendum.folder, plugin).pending == 0)
+
+
+def test_what_was_added_stays_if_the_journal_cannot_be_closed(addendum, monkeypatch, caplog):
+    def fails():
+        raise OSError("no space left")
+
+    addendum.record("on_log", metrics={"test/mAP50": 0.5}, step=None)
+    monkeypatch.setattr(addendum._journal, "close", fails)
+    addendum.close()
+    assert [call.hook for call in read_calls(addendum.folder.journal)] == ["on_log"]
+    assert "closing the journal failed: OSError: no space left" in caplog.text
+
+
+def test_one_that_cannot_be_made_leaves_nothing_behind(folder, monkeypatch, caplog):
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(journal.Journal, "create", fails)
+    assert addenda.open_for(folder, LOGGER) is None
+    assert addenda.open_for(folder, LOGGER) is None
+    assert [path.name for path in folder.path.parent.iterdir() if path.is_dir()] == [folder.uid]
+    assert len(caplog.messages) == 1
+
+
+def test_a_destination_that_was_changed_for_a_replay_is_delivered_to(folder, plugin, tmp_path):
+    added = folder.add_replay(plugin, {"file": str(tmp_path / "added")})
+    changed = layout.Replay(plugin=plugin, destination={"file": str(tmp_path / "changed")})
+    layout.write_json(folder.relay(added).destination, changed)
+    one = addenda.open_for(folder, LOGGER)
+    assert set(one.supervisor.captures) == set(state.labels(one.folder))
+
+
 def test_one_without_an_event_leaves_nothing_behind(folder, addendum):
     addendum.close()
     assert not addendum.folder.path.exists()
@@ -182,6 +223,13 @@ def test_a_resumed_training_and_a_trial_do_not_take_it_for_the_run(folder, run, 
     addendum.record("on_log", metrics={"test/mAP50": 0.5}, step=None)
     assert resumption.find(run, [run.save_dir]).journal[0].uid == folder.uid
     assert parents.saved_to(run.save_dir).folder.uid == folder.uid
+
+
+def test_one_that_cannot_be_read_does_not_keep_a_training_from_being_resumed(folder, addendum):
+    addendum.record("on_log", metrics={"test/mAP50": 0.5}, step=None)
+    addendum.supervisor.stop()
+    addendum.folder.journal.write_bytes(bytes(100))
+    resumption.take_over(folder)
 
 
 def test_the_commands_tell_it_from_the_run(folder, run, addendum, cli):

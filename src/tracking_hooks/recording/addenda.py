@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
@@ -24,8 +25,8 @@ from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.recording.writer import Writer
 from tracking_hooks.run import copies, destinations, index, journal, portable
-from tracking_hooks.run.journal import Journal
-from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.journal import Head, Journal
+from tracking_hooks.run.layout import Replay, RunFolder
 from tracking_hooks.run.liveness import Heart
 from tracking_hooks.run.story import Story
 from tracking_hooks.settings import Settings, read_settings
@@ -45,7 +46,7 @@ def open_for(folder: RunFolder, logger: logging.Logger) -> Addendum | None:
     if open_now := open_to(folder):
         return open_now[0]
     complain = _complaints.setdefault(folder.uid, Complaints(logger))
-    if not index.names(folder):
+    if not (index.names(folder) or _is_of_this_process(folder)):
         complain(f"nothing is added to the run {folder.uid}: you have not recorded it on this machine, or it is gone")
         return None
     return complain.guard(lambda: Addendum.begin(folder, complain), f"adding to the run {folder.uid}")
@@ -54,6 +55,11 @@ def open_for(folder: RunFolder, logger: logging.Logger) -> Addendum | None:
 def open_to(folder: RunFolder) -> list[Addendum]:
     """Return this process's addendum to a run, if there is one."""
     return [one for one in process.addenda if one.run.uid == folder.uid and one.is_open]
+
+
+def _is_of_this_process(folder: RunFolder) -> bool:
+    """Whether this process has recorded a run: a user whose state folder cannot be written has no index."""
+    return folder.has_journal() and any(one.folder.path == folder.path for one in process.trainings())
 
 
 class Addendum:
@@ -85,7 +91,7 @@ class Addendum:
         addendum = cls(run, opened, settings, complain)
         process.enter_addendum(addendum)
         enter_in_index(addendum.folder, complain)
-        addendum._pulse.live()
+        complain.guard(addendum._pulse.live, "giving signs of life")
         if settings.mode != "offline":
             complain.guard(addendum.supervisor.start, "starting the relays")
         return addendum
@@ -129,13 +135,14 @@ class Addendum:
 
     def close(self) -> None:
         """Record nothing more. Never raises."""
-        if not self.is_open:
-            return
+        if self.is_open:
+            self.complain.guard(self._close, "closing the journal")
+
+    def _close(self) -> None:
         self._pulse.stop()
-        events = self.complain.guard(self._writer.close, "closing the journal")
-        if events:
-            self.complain.guard(self._note_size, "closing the journal")
-        else:
+        if self._writer.close():
+            self._note_size()
+        else:  # where that has failed, there may be events
             self.supervisor.stop()
             self.folder.remove()
             index.forget(self.folder)
@@ -165,26 +172,36 @@ def _make(of: RunFolder, complain: Complaints) -> tuple[Opened, Run]:
     targets = destinations.of(of, head)
     run, _ = destinations.as_moved(of, head, {})
     run = structs.replace(run, addendum=new_uid())
-    recorded = {label: target for label, target in targets.items() if label == target.plugin}
     folder = make_folder(run, of.path.parent, complain)
+    try:
+        return _opened(folder, structs.replace(head, created=time.time(), run=run), targets), run
+    except BaseException:
+        folder.remove()  # or each call would leave one more while the disk is full
+        raise
+
+
+def _opened(folder: RunFolder, head: Head, targets: Mapping[str, Replay]) -> Opened:
     lock = hold(folder)
     try:
+        # By the labels that it has here: a replay's is made of its destination.
+        found = {_label(folder, label, target): target for label, target in targets.items()}
+        recorded = {label: target for label, target in found.items() if label == target.plugin}
         own = structs.replace(
             head,
-            created=time.time(),
-            run=run,
             plugins={label: target.destination for label, target in recorded.items()},
             places={label: target.place for label, target in recorded.items() if target.place},
             home=folder.path.parent,
         )
         log = Journal.create(folder.journal, own)
-        for label, target in targets.items():
-            if label not in recorded:
-                folder.add_replay(target.plugin, target.destination, target.place)
     except BaseException:
         lock.release()
         raise
-    captures = {label: Capture(destination=target.destination, place=target.place) for label, target in targets.items()}
-    firsts = {label: first_label(label, target.plugin) for label, target in targets.items()}
-    opened = Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=captures, firsts=firsts)
-    return opened, run
+    captures = {label: Capture(destination=target.destination, place=target.place) for label, target in found.items()}
+    firsts = {label: first_label(label, target.plugin) for label, target in found.items()}
+    return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=captures, firsts=firsts)
+
+
+def _label(folder: RunFolder, label: str, target: Replay) -> str:
+    if label == target.plugin:
+        return label
+    return folder.add_replay(target.plugin, target.destination, target.place)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from tracking_hooks.events import Run
 from tracking_hooks.run import index, journal, layout, orphans, state
-from tracking_hooks.run.journal import Head
+from tracking_hooks.run.journal import Head, JournalError
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder, read_json
 from tracking_hooks.run.liveness import request_release
 
@@ -62,7 +63,9 @@ def take_over(folder: RunFolder) -> None:
     for label in state.labels(folder):
         request_release(folder.relay(label).lock, patience=5.0)
     orphans.write_end(folder)
-    for one in (folder, *index.addenda([folder])):
-        orphans.secure_files(one)
+    orphans.secure_files(folder)
+    for addendum in index.addenda([folder]):
+        with suppress(JournalError, OSError):  # what was added is no reason not to go on
+            orphans.secure_files(addendum)
     for crash in folder.crashes():
         crash.unlink(missing_ok=True)

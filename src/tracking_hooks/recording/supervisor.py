@@ -51,6 +51,7 @@ class Supervisor:
         self._got = dict.fromkeys(captures, 0)
         self._waits: dict[str, str] = {}  # what was said of those that wait
         self._size: int | None = None
+        self._again: set[str] = set()  # those that have left the rest to others, before there was more
         self._events = 0
 
     @property
@@ -144,6 +145,7 @@ class Supervisor:
                 )
                 continue
             self._restarts[name] += code not in (BUSY, IDLE)
+            self._again.discard(name)
             self.processes[name] = start_relay(self._folder, name, self._settings)
 
     def _is_to_rest(self, name: str, code: int) -> bool:
@@ -152,7 +154,8 @@ class Supervisor:
             return not self._is_wanted(name)
         if code == DELIVERED:  # the exit code is not enough: a plugin may have ended its process with 0
             return self._is_done(name)
-        return code == REFUSED or (code in (PENDING, BUSY) and self._size is not None)
+        is_left = self._size is not None and name not in self._again
+        return code == REFUSED or (code in (PENDING, BUSY) and is_left)
 
     def _is_wanted(self, name: str) -> bool:
         """Whether there is something for a part; a further one would wait for the first part to begin."""
@@ -162,7 +165,7 @@ class Supervisor:
 
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
-        for name in self.processes:
+        for name in list(self.processes):
             health = self._health(name)
             if health and health.state == "down" and not self._is_said(name, health.error):
                 self._waits[name] = health.error
@@ -178,11 +181,13 @@ class Supervisor:
         return name in self._waits or first in self._waits or error in of_plugin
 
     def finish(self, size: int, events: int) -> None:
-        """Note that the journal is complete.
+        """Note that the journal is complete. That of an addendum may grow all the same, and is then so once more.
 
         :param size: bytes
         :param events: how many were recorded
         """
+        if self._size is not None and size > self._size:
+            self._again = set(self.captures)
         self._size, self._events = size, events
 
     def pending(self, waited: float = 0.0) -> list[str]:
@@ -190,7 +195,7 @@ class Supervisor:
 
         :param waited: seconds waited already
         """
-        names = [name for name in self.processes if self._has_relay(name) and not self._is_done(name)]
+        names = [name for name in list(self.processes) if self._has_relay(name) and not self._is_done(name)]
         if not self._offline:  # these are about to be started
             names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         is_long = waited > _LONGEST_DOWN_WAIT
@@ -201,8 +206,8 @@ class Supervisor:
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""
-        done = sum(min(self._cursor(name).seq, self._events) for name in self.processes)
-        return done, self._events * len(self.processes)
+        names = list(self.processes)  # another thread may start one
+        return sum(min(self._cursor(name).seq, self._events) for name in names), self._events * len(names)
 
     def are_done(self, names: Collection[str] | None = None) -> bool:
         """Whether these have delivered everything; None: all of them."""
