@@ -136,6 +136,12 @@ def test_what_comes_after_the_end_is_added_to_the_run(ended, tmp_path):
     assert ended.folder.journal.read_bytes() == before
 
 
+def test_something_is_added_to_a_run_of_this_process_also_where_no_index_can_be_written(ended):
+    index.forget(ended.folder)
+    tracking_hooks.log({"test/mAP50": 0.5})
+    assert [hook for hook, _ in added()] == ["on_log"]
+
+
 def test_a_file_is_as_it_was_when_it_was_given(recorder, tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("first")
@@ -242,6 +248,14 @@ def test_a_table_is_kept_as_columns_and_rows(recorder, rows):
     tracking_hooks.log_table("errors", rows)
     (content,) = kept(recorder, "on_table").values()
     assert json.loads(content) == {"columns": ["image", "AP"], "data": [["a.jpg", 0.5], ["b.jpg", None]]}
+
+
+def test_a_secret_that_was_set_since_the_run_began_is_masked(recorder, monkeypatch):
+    monkeypatch.setenv("QUEUE_PASSWORD", "correct-horse")
+    tracking_hooks.log_params({"note": "by correct-horse"})
+    tracking_hooks.set_tags({"note": "correct-horse"})
+    assert recorded(recorder, "on_params")[0]["params"] == {"note": "by [redacted]"}
+    assert recorded(recorder, "on_tags")[0]["tags"] == {"note": "[redacted]"}
 
 
 def test_a_table_is_without_secrets(recorder):

@@ -216,6 +216,8 @@ class RunHandle:
             sink = addenda.open_for(self._folder, self._complain.logger)
         if sink is None:
             return  # it was said why
+        if call != "log":
+            redact.learn(os.environ)  # the script may have set more since the run began
         try:
             add(sink)
         except (Unfit, files.TooLarge) as error:
