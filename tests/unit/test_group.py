@@ -330,6 +330,13 @@ def test_the_command_completes_the_run_of_a_with_that_came_to_a_bad_end(cli, tmp
     assert calls(folder, "on_log")[-1]["metrics"] == {f"mean/{mAP}": 1.0}
 
 
+def test_of_the_ranks_of_a_distributed_training_the_first_one_records_the_group(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with tracking_hooks.group(NAME) as group:
+        assert parents.PARENT not in os.environ
+    assert (group.uid, group.mean, group_runs()) == (None, {}, [])
+
+
 def test_two_withs_of_one_name_are_two_groups(cli, tmp_path):
     for n in (1, 2):
         with tracking_hooks.group(NAME):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,8 @@ def _logger() -> logging.Logger:
 
 
 def _begin(name: str, project: str, logger: logging.Logger) -> Recorder | None:
+    if int(os.environ.get("RANK") or 0) > 0:
+        return None  # of the ranks of a distributed training, the first one records
     folder = portable.working_folder() / "runs" / (project or "groups") / name
     run = Run(uid=new_uid(), name=name, project=project, task=TASK, save_dir=_free(folder))
     tracking = Tracking.of(run, logger, parent=parents.current())
