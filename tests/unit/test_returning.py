@@ -2,6 +2,9 @@
 
 import logging
 import os
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import msgspec
@@ -11,7 +14,7 @@ from tracking_hooks.events import Capture
 from tracking_hooks.recording import process, returning, waiting
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.supervisor import Supervisor
-from tracking_hooks.run.layout import Cursor, write_json
+from tracking_hooks.run.layout import Cursor, Health, write_json
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
 
@@ -188,6 +191,23 @@ def test_a_plugin_that_fails_then_is_named_and_harms_nobody(record_run, shelf, c
     one = record_run("shelf")
     one.folder.relay("shelf").path.mkdir(parents=True)
     assert tell(one.folder, caplog, 13) == ["tracking-hooks: train_returns of shelf failed: LookupError: no shelf"]
+
+
+def test_a_tracker_that_is_down_is_not_waited_for_to_make_the_run(record_run, shelf):
+    folder = record_run("shelf").folder
+    folder.relay("shelf").path.mkdir(parents=True)
+    write_json(folder.relay("shelf").health, Health(state="down", pid=1, error="no shelf"))
+    supervisor = Supervisor(folder, {"shelf": Capture()}, {"shelf": "shelf"}, Settings())
+    relay = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    supervisor.processes = {"shelf": relay}
+    try:
+        assert supervisor.pending() == ["shelf"]
+        began = time.monotonic()
+        returning._wait_for_the_run(SimpleNamespace(supervisor=supervisor, folder=folder))
+        assert time.monotonic() - began < 1.5
+    finally:
+        relay.kill()
+        relay.wait()
 
 
 def test_trials_are_found_by_their_tuning(monkeypatch, tmp_path):

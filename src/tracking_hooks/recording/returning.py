@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 from tracking_hooks import plugins
@@ -46,8 +47,9 @@ def _wait_for_the_run(recorder: Recorder) -> None:
     sides = plugins.load_trainer_sides(recorder.supervisor.captures)
     told = {name for name, side in sides.items() if side and side.hook.train_returns.get_hookimpls()}
     began = time.monotonic()
-    while waiting := told & set(recorder.supervisor.pending(waited := time.monotonic() - began)):
-        if waited > _PATIENCE or all(recorder.folder.relay(name).read_cursor().state for name in waiting):
+    while waiting := told & set(recorder.supervisor.pending(math.inf)):  # not for a tracker that is down
+        has_run = (recorder.folder.relay(name).read_cursor().state for name in waiting)
+        if time.monotonic() - began > _PATIENCE or all(has_run):
             return
         time.sleep(_POLL)
 
