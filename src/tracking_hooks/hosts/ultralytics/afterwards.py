@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from msgspec import structs
 from ultralytics.utils import LOGGER, RANK
@@ -28,8 +28,8 @@ from tracking_hooks.settings import is_off, read_settings
 _PLOTTING_TIMEOUT = 10.0
 _GENERIC = ("data", "dataset")
 
-_of_trainings: WeakSet[Any] = WeakSet()
-"""Validators that a trainer has used: its last validation is called like one of the user's."""
+_of_trainings: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Validators that a trainer has used, by id: its last validation is called like one of the user's."""
 
 _in_benchmark: ContextVar[bool] = ContextVar("in_benchmark", default=False)
 
@@ -38,9 +38,9 @@ def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs:
     """Validate (``BaseValidator.__call__``), and add what came of it to the run."""
     trainer, model = [*args, None, None][:2]
     if kwargs.get("trainer", trainer) is not None:
-        _of_trainings.add(validator)
+        _of_trainings[id(validator)] = validator
     metrics = original(validator, *args, **kwargs)
-    if validator not in _of_trainings:
+    if _of_trainings.get(id(validator)) is not validator:
         with guard("adding the validation to its run"):
             if added := _run_of(kwargs.get("model", model), validator.args):
                 _record_evaluation(*added, validator, metrics)
