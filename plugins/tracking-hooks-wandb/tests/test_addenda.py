@@ -105,6 +105,19 @@ def test_a_run_that_did_not_finish_is_closed_as_it_was(service, online, run, add
     assert len(service.run().alerts) == 1, "the failure is not told again"
 
 
+def test_a_run_that_was_resumed_between_two_additions_is_closed_as_it_has_ended_since(
+    service, online, run, addendum, save_dir, added, die
+):
+    WandbRelay(recorded_run(save_dir, status="failed"), run, online).deliver()
+    relay = WandbRelay(added, addendum, online).deliver(upto=3)
+    assert service.run().exit_code == 1
+    die()
+    service.run().exit_code = 0
+    service.run().summary["status"] = "finished"
+    relay.deliver()
+    assert service.run().exit_code == 0
+
+
 def test_an_addendum_waits_for_its_run_and_for_its_end(service, online, run, addendum, calls, added, die):
     with pytest.raises(Unavailable, match="does not have the run") as caught:
         WandbRelay(added, addendum, online).deliver()

@@ -52,7 +52,10 @@ class OnlineAddendum(OnlineClient):
         return found
 
     def _connect(self) -> wandb.Run:
-        self._about = self._find().about
+        found = self._find()
+        self._about = found.about
+        if found.exit_code is not None:
+            self.exit_code = found.exit_code  # another one where the training was resumed since we have asked
         return super()._connect()
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
