@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.support.runs import read_calls, write_run
 from tracking_hooks.delivery import retention, sync
@@ -11,7 +12,7 @@ from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import IDLE, PENDING
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.events import Artifact
-from tracking_hooks.recording import addenda, parents, resumption
+from tracking_hooks.recording import addenda, parents, process, resumption
 from tracking_hooks.run import files, index, journal, layout, orphans, removal, state
 from tracking_hooks.run.pack import Parcel, leave_receipt, owes, pack
 from tracking_hooks.run.unpack import unpack
@@ -163,6 +164,22 @@ def test_a_destination_that_was_changed_for_a_replay_is_delivered_to(folder, plu
     layout.write_json(folder.relay(added).destination, changed)
     one = addenda.open_for(folder, LOGGER)
     assert set(one.supervisor.captures) == set(state.labels(one.folder))
+
+
+def test_a_process_that_adds_to_many_runs_has_few_open(folder, run, plugin, tmp_path, monkeypatch, until):
+    monkeypatch.setattr(addenda, "_MOST", 2)
+    first = addenda.open_for(folder, LOGGER)
+    first.record("on_log", metrics={"test/mAP50": 0.5}, step=None)
+    for uid in ("20251009-090000-second", "20251009-100000-third"):
+        other = structs.replace(run, uid=uid)
+        made = write_run(other, recorded_run(other.save_dir), {plugin: {"file": str(tmp_path / uid)}})
+        index.enter(made)
+        assert addenda.open_for(made, LOGGER).is_open
+    assert [one.is_open for one in process.addenda] == [False, True, True]
+    again = addenda.open_for(folder, LOGGER)
+    assert again is not first
+    assert addenda.made_to(folder) == [first, again]
+    until(lambda: state.owed(first.folder, plugin).is_over)
 
 
 def test_one_without_an_event_leaves_nothing_behind(folder, addendum):

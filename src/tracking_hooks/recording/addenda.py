@@ -1,6 +1,7 @@
 """Addenda: what comes after the end of a run of mine, or from another process than its training.
 
-Each process has one for each run, open until the process ends: a run folder of its own, whose head names the run.
+Each process has one for each run, open until the process ends or has added to many other runs: a run folder of its own,
+whose head names the run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from tracking_hooks.run.liveness import Heart
 from tracking_hooks.run.story import Story
 from tracking_hooks.settings import Settings, read_settings
 
+_MOST = 16
+"""How many addenda are open at once: each has files, a thread and relays. A script may validate those of 500 runs."""
+
 _complaints: dict[str, Complaints] = {}
 # Module state, since who asks again for what is refused has nothing else to know by what was said.
 
@@ -53,8 +57,13 @@ def open_for(folder: RunFolder, logger: logging.Logger) -> Addendum | None:
 
 
 def open_to(folder: RunFolder) -> list[Addendum]:
-    """Return this process's addendum to a run, if there is one."""
-    return [one for one in process.addenda if one.run.uid == folder.uid and one.is_open]
+    """Return this process's addendum to a run, if there is one that is open."""
+    return [one for one in made_to(folder) if one.is_open]
+
+
+def made_to(folder: RunFolder) -> list[Addendum]:
+    """Return what this process has added to a run: more than one if it has added to many runs in between."""
+    return [one for one in process.addenda if one.run.uid == folder.uid and one.pid == os.getpid() and one.is_kept]
 
 
 def _is_of_this_process(folder: RunFolder) -> bool:
@@ -89,6 +98,8 @@ class Addendum:
         redact.learn(os.environ)
         opened, run = _make(of, complain)
         addendum = cls(run, opened, settings, complain)
+        for oldest in [one for one in process.addenda if one.is_open][: -(_MOST - 1)]:
+            oldest.close()
         process.enter_addendum(addendum)
         enter_in_index(addendum.folder, complain)
         complain.guard(addendum._pulse.live, "giving signs of life")
@@ -100,6 +111,11 @@ class Addendum:
     def is_open(self) -> bool:
         """Whether this process still adds to it: a forked one has inherited us."""
         return not self._writer.has_ended and os.getpid() == self.pid
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has a folder: one that was closed without an event has none."""
+        return self.is_open or self._journal.seq > 0
 
     def record(self, hook: str, **args: Any) -> None:
         """Append one hook call to the journal. Never raises.

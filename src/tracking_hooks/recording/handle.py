@@ -121,7 +121,7 @@ class RunHandle:
             time.sleep(_POLL)
 
     def _sources(self) -> list[Recorder | Addendum]:
-        return [*([self._recorder] if self._recorder else []), *addenda.open_to(self._folder)]
+        return [*([self._recorder] if self._recorder else []), *addenda.made_to(self._folder)]
 
     def _is_delivered_elsewhere(self) -> bool:
         """Whether relays are at work that another process has started: those of a run that was launched."""
