@@ -158,14 +158,6 @@ def test_one_that_cannot_be_made_leaves_nothing_behind(folder, monkeypatch, capl
     assert len(caplog.messages) == 1
 
 
-def test_a_destination_that_was_changed_for_a_replay_is_delivered_to(folder, plugin, tmp_path):
-    added = folder.add_replay(plugin, {"file": str(tmp_path / "added")})
-    changed = layout.Replay(plugin=plugin, destination={"file": str(tmp_path / "changed")})
-    layout.write_json(folder.relay(added).destination, changed)
-    one = addenda.open_for(folder, LOGGER)
-    assert set(one.supervisor.captures) == set(state.labels(one.folder))
-
-
 def test_a_process_that_adds_to_many_runs_has_few_open(folder, run, plugin, tmp_path, monkeypatch, until):
     monkeypatch.setattr(addenda, "_MOST", 2)
     first = addenda.open_for(folder, LOGGER)

@@ -199,9 +199,7 @@ def _make(of: RunFolder, complain: Complaints) -> tuple[Opened, Run]:
 def _opened(folder: RunFolder, head: Head, targets: Mapping[str, Replay]) -> Opened:
     lock = hold(folder)
     try:
-        # By the labels that it has here: a replay's is made of its destination.
-        found = {_label(folder, label, target): target for label, target in targets.items()}
-        recorded = {label: target for label, target in found.items() if label == target.plugin}
+        recorded = {label: target for label, target in targets.items() if label == target.plugin}
         own = structs.replace(
             head,
             plugins={label: target.destination for label, target in recorded.items()},
@@ -209,15 +207,12 @@ def _opened(folder: RunFolder, head: Head, targets: Mapping[str, Replay]) -> Ope
             home=folder.path.parent,
         )
         log = Journal.create(folder.journal, own)
+        for label, target in targets.items():
+            if label not in recorded:
+                folder.add_replay(target.plugin, target.destination, target.place)
     except BaseException:
         lock.release()
         raise
-    captures = {label: Capture(destination=target.destination, place=target.place) for label, target in found.items()}
-    firsts = {label: first_label(label, target.plugin) for label, target in found.items()}
+    captures = {label: Capture(destination=target.destination, place=target.place) for label, target in targets.items()}
+    firsts = {label: first_label(label, target.plugin) for label, target in targets.items()}
     return Opened(folder=folder, lock=lock, journal=log, story=Story(), captures=captures, firsts=firsts)
-
-
-def _label(folder: RunFolder, label: str, target: Replay) -> str:
-    if label == target.plugin:
-        return label
-    return folder.add_replay(target.plugin, target.destination, target.place)
