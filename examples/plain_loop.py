@@ -8,7 +8,8 @@ import torch
 
 from tracking_hooks import Run
 from tracking_hooks.events import Checkpoint, Plan
-from tracking_hooks.recording.tracking import Tracking, new_uid
+from tracking_hooks.recording.folders import new_uid
+from tracking_hooks.recording.tracking import Tracking
 
 save_dir, epochs, resume = Path(sys.argv[1]).absolute(), int(sys.argv[2]), "--resume" in sys.argv
 weights, draft = save_dir / "model.pt", save_dir / "model.part"
