@@ -29,7 +29,8 @@ def _await() -> Callable[..., Any]:
 def settings(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     """Ultralytics' settings file with its own integrations switched off that import a lot in each training."""
     home = Home(tmp_path_factory.mktemp("settings"), shapes)
-    home.run([str(BIN / "yolo"), "settings", "mlflow=False", "raytune=False"])
+    runs = f"runs_dir={home.work / 'runs'}"  # else what is validated goes to the repository that this is run in
+    home.run([str(BIN / "yolo"), "settings", "mlflow=False", "raytune=False", runs])
     return home.folder / "yolo"
 
 

@@ -46,6 +46,7 @@ def clock(monkeypatch):
 def told(monkeypatch):
     """The run folders whose plugins were told that the script goes on."""
     found = []
+    monkeypatch.setattr(process, "may_go_on_for_days", lambda: False)  # another test may have imported ipykernel
     monkeypatch.setattr(returning, "tell_plugins", lambda folder, _: found.append(folder))
     return found
 
