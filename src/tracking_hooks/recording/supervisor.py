@@ -112,7 +112,7 @@ class Supervisor:
 
     def _verdict(self, name: str, process: subprocess.Popen[bytes]) -> Health | None:
         """Return what this very process says of itself, and not one before it."""
-        health = self._health(name)
+        health = _health(self._folder, name)
         return health if health and health.pid == process.pid else None
 
     def stop(self) -> None:
@@ -166,7 +166,7 @@ class Supervisor:
     def outages(self) -> Iterator[str]:
         """Yield a sentence when a tracker has gone down, and one when it is back."""
         for name in list(self.processes):
-            health = self._health(name)
+            health = _health(self._folder, name)
             if health and health.state == "down" and not self._is_said(name, health.error):
                 self._waits[name] = health.error
                 yield f"{name} waits, recording continues: {health.error}"
@@ -200,7 +200,9 @@ class Supervisor:
             names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         is_long = waited > _LONGEST_DOWN_WAIT
         down = {
-            name for name in names if self._is_down(name) and (is_long or _was_tried_at_the_end(self._folder, name))
+            name
+            for name in names
+            if _is_down(self._folder, name) and (is_long or _was_tried_at_the_end(self._folder, name))
         }
         return [name for name in names if name not in down or waited < _DOWN_WAIT]
 
@@ -228,7 +230,7 @@ class Supervisor:
         for name in self.captures:
             owed = state.owed(self._folder, name)
             first = self._firsts[name]
-            if first != name and self._is_down(first) and not owed.aside:
+            if first != name and _is_down(self._folder, first) and not owed.aside:
                 continue  # it waits for the same, which was just said
             if owed.pending or owed.aside or owed.recorded < self._events:
                 lines.append(f"{name}: {self._shortfall(name, owed, sync)}")
@@ -249,7 +251,7 @@ class Supervisor:
         if owed.pending:
             code = self.processes[name].poll() if name in self.processes else None
             goes_on = self._has_relay(name)
-            health = self._health(name)
+            health = _health(self._folder, name)
             why = ""
             if health and health.state == "down":
                 why = f": {health.error.rstrip('.')}"
@@ -272,11 +274,13 @@ class Supervisor:
         code = process.poll() if process else BUSY
         return code is None or (code == BUSY and state.has_relay(self._folder, name))
 
-    def _is_down(self, name: str) -> bool:
-        return (health := self._health(name)) is not None and health.state == "down"
 
-    def _health(self, name: str) -> Health | None:
-        return read_json(self._folder.relay(name).health, Health)
+def _is_down(folder: RunFolder, name: str) -> bool:
+    return (health := _health(folder, name)) is not None and health.state == "down"
+
+
+def _health(folder: RunFolder, name: str) -> Health | None:
+    return read_json(folder.relay(name).health, Health)
 
 
 def _was_tried_at_the_end(folder: RunFolder, name: str) -> bool:
