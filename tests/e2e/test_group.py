@@ -11,6 +11,8 @@ pytestmark = pytest.mark.e2e
 
 DOCUMENT = Path(__file__).parents[2] / "docs/groups.md"
 
+OFFLINE = {"TRACKING_HOOKS_MODE": "offline"}
+
 SEED = """
 import logging, os, signal, sys, time
 from pathlib import Path
@@ -43,7 +45,8 @@ def test_five_processes_that_share_a_variable_are_a_group_and_the_one_that_was_k
     variable = {"TRACKING_HOOKS_GROUP": "5-seed"}
     for number in range(1, 6):
         code = -signal.SIGKILL if number == 3 else 0
-        home.run([home.python, "seed.py", str(number)], "mlflow,tensorboard", code=code, **variable)
+        home.run([home.python, "seed.py", str(number)], "mlflow,tensorboard", code=code, **variable, **OFFLINE)
+    home.run(["tracking-hooks", "sync"])
 
     shown = home.run(["tracking-hooks", "group", "5-seed"])
     assert "5-seed: 5 runs, 4 in mean and std\nleft out: seed-3 (killed)\n" in shown
