@@ -9,18 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tracking_hooks.actions import Progress, SaveCheckpoint, ScaleLearningRate, Stop
     from tracking_hooks.autoload import attach
-    from tracking_hooks.events import (
-        Capture,
-        Progress,
-        Rejected,
-        Run,
-        SaveCheckpoint,
-        ScaleLearningRate,
-        Stop,
-        Unavailable,
-    )
+    from tracking_hooks.events import Capture, Rejected, Run, Unavailable
     from tracking_hooks.markers import hookimpl
+    from tracking_hooks.pages import Page
     from tracking_hooks.recording.groups import group
     from tracking_hooks.recording.handle import (
         RunHandle,
@@ -37,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Capture",
     "ConfigurationError",
+    "Page",
     "Progress",
     "Rejected",
     "Run",
@@ -60,13 +54,14 @@ __all__ = [
 _HOMES = {
     "Capture": "events",
     "ConfigurationError": "settings",
-    "Progress": "events",
+    "Page": "pages",
+    "Progress": "actions",
     "Rejected": "events",
     "Run": "events",
     "RunHandle": "recording.handle",
-    "SaveCheckpoint": "events",
-    "ScaleLearningRate": "events",
-    "Stop": "events",
+    "SaveCheckpoint": "actions",
+    "ScaleLearningRate": "actions",
+    "Stop": "actions",
     "Unavailable": "events",
     "attach": "autoload",
     "current_run": "recording.handle",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_TO_MINIMISE = re.compile(r"loss|error|time|memory|_ms\b", re.IGNORECASE)
+_TO_MINIMISE = re.compile(r"loss|error|rmse|abs_rel|silog|time|memory|_ms\b", re.IGNORECASE)
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less is better: of a loss, an error, a time or memory; more is of everything else."""
+    """Whether less is better: of a loss, an error (also of depths), a time or memory; more is of everything else."""
     return bool(_TO_MINIMISE.search(metric))

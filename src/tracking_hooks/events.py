@@ -11,6 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from tracking_hooks.actions import Action, Progress, SaveCheckpoint, ScaleLearningRate, Stop
+from tracking_hooks.oserrors import is_about_one_file
+
 __all__ = [
     "Action",
     "Artifact",
@@ -41,6 +44,7 @@ __all__ = [
     "Stop",
     "Unavailable",
     "in_words",
+    "is_about_one_file",
 ]
 
 _REASON = 300  # characters of a reason that are shown in a tracker
@@ -62,6 +66,9 @@ Destination: TypeAlias = dict[str, Any]
 
 Status: TypeAlias = Literal["finished", "failed", "interrupted", "killed"]
 """How a run ended. ``interrupted``: Ctrl-C, a pruned trial. ``killed``: the process died without an exception."""
+
+DONE = "done"
+"""The outcome of an action that was carried out. Any other outcome says why it was not."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -90,13 +97,19 @@ class Run(Struct, frozen=True, kw_only=True):
     started_from: Origin | None = None
     """The run whose weights it starts from."""
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is one of many of a tuning: behind it comes the next one. A run of a group is none."""
+        return self.parent is not None and self.group is None
+
 
 class Git(Struct, frozen=True, kw_only=True):
     """The state of the working directory's repository."""
 
     commit: str
     branch: str | None = None
-    dirty: bool = False
+    dirty: bool | None = None
+    """Whether files of it were changed and not committed; None: git took too long to tell."""
     remote: str | None = None
     """The URL of ``origin``, without credentials."""
 
@@ -123,7 +136,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     host: str = ""
     """The training library, by a name for people."""
     epochs: int | None = None
-    """How many the run is to have."""
+    """How many the run is to have; None for a training of so many hours, of which nobody knows."""
     checkpoints: dict[str, str] = {}
     """``best`` and ``last`` to the path of the file below ``run.save_dir``, with forward slashes."""
     files: list[str] = []
@@ -133,6 +146,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Whether tables and configurations of more than 1 MB are collected, too; they are not masked."""
     members: list[str] = []
     """For the run of a group that was recorded after its runs, their ``uid``."""
+    since: float = 0.0
+    """When this run began in a folder that holds an earlier one, in seconds since 1970. Files that are older are of
+    that one, and are not collected."""
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -145,8 +161,10 @@ class Model(Struct, frozen=True, kw_only=True):
     """How many of the parameters are trained."""
     layers: int
     gflops: float | None
-    """Floating point operations of one forward pass at the training's image size, in 1e9."""
+    """Floating point operations of one forward pass at the training's image size, in 1e9, if known."""
     classes: dict[int, str]
+    gflops_640: float | None = None
+    """The same for an image of 640 by 640 pixels, by which networks are compared."""
 
 
 class Split(Struct, frozen=True, kw_only=True):
@@ -155,11 +173,13 @@ class Split(Struct, frozen=True, kw_only=True):
     path: str
     images: int
     instances: dict[str, int]
-    """Class name to number of labelled objects."""
+    """Class name to number of labelled objects; empty if pixels are labelled."""
+    digest: str = ""
+    """That of this part alone; empty if it was recorded by a release without it."""
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """The data set. The digest covers image names and labels, not pixels."""
+    """The data set. The digest covers image names, labels and class names, not pixels."""
 
     name: str
     yaml: Path | None
@@ -202,7 +222,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
     epoch: int | None = None
 
 
-class Curve(Struct, frozen=True, kw_only=True):
+class Curve(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A curve of the final validation, with one series per class."""
 
     name: str
@@ -211,6 +231,8 @@ class Curve(Struct, frozen=True, kw_only=True):
     x: list[float]
     y: dict[str, list[float]]
     """Class name to values, each as long as ``x``."""
+    mean: list[float] = []
+    """The mean of all classes, if ``y`` has only some of them (``TRACKING_HOOKS_PER_CLASS``)."""
 
 
 class ConfusionMatrix(Struct, frozen=True, kw_only=True):
@@ -226,43 +248,6 @@ class Error(Struct, frozen=True, kw_only=True):
     type: str
     message: str
     traceback: str
-
-
-class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
-    """End the training when the current epoch is settled."""
-
-    reason: str
-
-
-class SaveCheckpoint(Struct, frozen=True, kw_only=True, tag="save_checkpoint"):
-    """Keep the weights of the epoch as ``weights/<name>.pt``. Trackers receive those that exist at the run's end."""
-
-    name: str
-    reason: str
-    replaces: str = ""
-    """The name of an earlier checkpoint, whose file is then deleted."""
-
-
-class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_rate"):
-    """Multiply the learning rate of every parameter group."""
-
-    factor: float
-    reason: str
-
-
-DONE = "done"
-"""The outcome of an action that was carried out. Any other outcome says why it was not."""
-
-Action: TypeAlias = Stop | SaveCheckpoint | ScaleLearningRate
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """How far a training has come."""
-
-    epochs: int
-    """Number of epochs that the training is set to run."""
-    seconds: float
-    """Seconds spent training, including earlier parts of a resumed run."""
 
 
 class Capture(Struct, frozen=True, kw_only=True):
@@ -337,11 +322,14 @@ class Unavailable(Exception):
 class Rejected(Exception):
     """Raised by a hook when the tracker does not take this event, which is then set aside with the reason."""
 
-    def __init__(self, reason: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, retry_after: float | None = None, seq: int | None = None) -> None:
         """Say why.
 
         :param retry_after: seconds after which the event is tried again, where the reason may pass; None: only when
             the user asks for it, by ``tracking-hooks sync --retry``
+        :param seq: the number of the event, where ``flush`` raises this and keeps all else that was given: it is
+            called again
         """
         super().__init__(reason)
         self.retry_after = retry_after
+        self.seq = seq

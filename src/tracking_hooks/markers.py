@@ -14,5 +14,8 @@ TRAINER_GROUP = "tracking_hooks.trainer"
 RULES_GROUP = "tracking_hooks.rules"
 """The entry-point group of rules, by the names that ``TRACKING_HOOKS_CONTROL`` calls them."""
 
+READER_GROUP = "tracking_hooks.reader"
+"""The entry-point group of what reads a tracker for the plugin's tests: see ``tracking_hooks.testing.contract``."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import MappingProxyType
 from typing import Any
 
 import pluggy
 
+from tracking_hooks import entrypoints, requirements
 from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.hookspecs import LifecycleSpecs
 from tracking_hooks.markers import PROJECT, RULES_GROUP, TRAINER_GROUP
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 from tracking_hooks.trainerspecs import TrainerSpecs
+from tracking_hooks.variables import check_selection
 
-KNOWN = ("mlflow", "tensorboard", "wandb")
-"""The plugins of this project, which are suggested to users who lack them."""
+COMMON = ("mlflow", "tensorboard", "wandb")  # suggested to somebody who has named nothing
+KNOWN = (*COMMON, "clearml", "notify", "otel", "trackio")  # of this project: who lacks one is told how to install it
 
 _IN_THE_TRAINING_PROCESS = {
     name: "runs in the training process: name its class in TRACKING_HOOKS_CONTROL, as in my_rules.Mine()"
@@ -27,13 +32,13 @@ _IN_THE_TRAINING_PROCESS = {
     if name.startswith("control_")
 }
 
-_NOTHING = "To install one: " + " or ".join(f"pip install tracking-hooks-{name}" for name in KNOWN)
+_NOTHING = "To install one: " + " or ".join(f"pip install tracking-hooks-{name}" for name in COMMON)
 
 
 def installed(group: str = PROJECT) -> dict[str, EntryPoint]:
     """Return the entry points of a group by plugin name, without importing any."""
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
+    for point in entrypoints.of(group):
         other = found.setdefault(point.name, point)
         if other.value != point.value:
             raise ConfigurationError(
@@ -84,6 +89,7 @@ def select(text: str, available: Iterable[str]) -> list[str]:
         return []
     points = sorted(available)
     available = selectable(points)
+    check_selection(text, available)
     items = [item.strip() for item in text.split(",") if item.strip()]
     words = {item.lower() for item in items}
     if words & {"none", "off", "0"}:
@@ -142,6 +148,13 @@ def load_trainer_sides(names: Iterable[str]) -> dict[str, pluggy.PluginManager |
     }
 
 
+def declared_settings(sides: Mapping[str, pluggy.PluginManager | None]) -> dict[str, list[str]]:
+    """Return the variables that plugins read, of those that say so: a dict ``settings`` in the trainer side."""
+    theirs = {name: next(iter(side.get_plugins())) for name, side in sides.items() if side}
+    said = {name: getattr(side, "settings", None) for name, side in theirs.items()}
+    return {name: list(settings) for name, settings in said.items() if isinstance(settings, Mapping)}
+
+
 def capture(
     sides: Mapping[str, pluggy.PluginManager | None],
     run: Run,
@@ -158,7 +171,7 @@ def capture(
         if side is not None:
             try:
                 captures[name] = side.hook.capture(run=run, parent=parents.get(name)) or Capture()
-            except ConfigurationError as error:
+            except (ConfigurationError, ValueError) as error:  # it says what is wrong with the configuration
                 raise ConfigurationError(f"plugin {name!r}: {error}") from error
             except Exception as error:
                 raise ConfigurationError(f"plugin {name!r} failed in capture: {_describe(error)}") from error
@@ -182,26 +195,41 @@ def hooks_of(plugin: object) -> dict[str, str]:
     return {name: options["specname"] or name for name, options in found.items() if options}
 
 
-def load_entry_point(point: EntryPoint) -> Any:
+def load_entry_point(point: EntryPoint, *, is_named: bool | None = None) -> Any:
     """Import what an entry point names.
 
+    :param is_named: whether the user has asked for it; by default, the environment tells
     :raises ConfigurationError: naming the plugin and its distribution
     """
-    setting = f"{SELECTION}_CONTROL" if point.group == RULES_GROUP else SELECTION
     try:
         return point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"plugin {point.name!r} ({_distribution(point)}) cannot be imported: {_describe(error)}. "
-            f"Repair it, or remove {first_part(point.name)!r} from {setting}."
+            f"{_repair(point, is_named=is_named)}"
         ) from error
+
+
+def _repair(point: EntryPoint, *, is_named: bool | None) -> str:
+    """Say what helps against a plugin that cannot be imported."""
+    lacking = requirements.unmet(point.dist) if point.dist else []
+    needs = [f"{needed}, and {there or 'none'} is installed" for needed, there in lacking]
+    install = f"pip install {' '.join(shlex.quote(needed) for needed, _ in lacking)}"
+    way = f"It needs {'; '.join(needs)}: {install}" if lacking else "Repair it"
+    setting = f"{SELECTION}_CONTROL" if point.group == RULES_GROUP else SELECTION
+    name, items = first_part(point.name), re.findall(r"[\w.-]+", os.environ.get(setting, "").lower())
+    if name.lower() in items if is_named is None else is_named:
+        return f"{way}, or remove {name!r} from {setting}."
+    if is_named is None and "all" in items and f"-{name.lower()}" not in items:
+        return f"{way}, or leave it out: {setting}=all,-{name}"
+    return way if lacking else f"{way}."
 
 
 def _import_class(name: str) -> object:
     module, _, attribute = name.partition(":")
     try:
         plugin = getattr(import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{SELECTION}: {name!r} cannot be imported: {_describe(error)}. "
             f"Its folder must be on PYTHONPATH, as in: PYTHONPATH=. {SELECTION}={name} yolo …"
@@ -214,7 +242,9 @@ def _instance(name: str, plugin: object) -> object:
         return plugin
     try:
         return plugin()
-    except Exception as error:
+    except (ConfigurationError, ValueError) as error:
+        raise ConfigurationError(f"plugin {name!r}: {error}") from error
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(f"plugin {name!r} could not be created: {_describe(error)}") from error
 
 
@@ -237,6 +267,10 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
     if not found:
         raise ConfigurationError(f"plugin {name!r} has no hook: its methods must be marked with @hookimpl.")
     for attribute, hook in found.items():
+        if word := _never_run(plugin, attribute):
+            raise ConfigurationError(
+                f"plugin {name!r}, hook {hook!r}: {word}, so a call of it does nothing. Write def."
+            )
         if hook in elsewhere:
             raise ConfigurationError(f"plugin {name!r}: {hook} {elsewhere[hook]}.")
         if hook not in hooks:
@@ -256,6 +290,16 @@ def check(name: str, plugin: object, specs: type) -> pluggy.PluginManager:
                 )
     manager.register(plugin, name)
     return manager
+
+
+def _never_run(plugin: object, attribute: str) -> str:
+    """Say why a call of a hook would not run its body; empty: it would."""
+    method = getattr(plugin, attribute)
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        return "it is async def, and hooks are called without an event loop"
+    options = pluggy.PluginManager(PROJECT).parse_hookimpl_opts(plugin, attribute)
+    is_wrapper = options is not None and (options["wrapper"] or options["hookwrapper"])
+    return "it has a yield" if inspect.isgeneratorfunction(method) and not is_wrapper else ""
 
 
 def _parameters(specs: type) -> dict[str, list[str]]:

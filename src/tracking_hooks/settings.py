@@ -24,6 +24,7 @@ _KEEP = re.compile(r"(\d+(?:\.\d+)?)(d|mb|gb|tb|)")
 _BYTES = {"mb": 10**6, "gb": 10**9, "tb": 10**12}
 _GROUP = re.compile(r"(?![. ])[^/\\\x00-\x1f]{1,100}")
 _CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
+_PER_CLASS = re.compile(r"\d{1,9}")
 
 
 class ConfigurationError(Exception):
@@ -82,6 +83,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["on", "off"],
         Meta(description="Of a long run, deliver fewer batch and system metrics. The journal has them all."),
     ] = "on"
+    per_class: Annotated[
+        str, Meta(description="How many classes get curves, where there are more: a number, `all` or `none`.")
+    ] = "20"
     checkpoints: Annotated[
         str,
         Meta(description="Weights to deliver: `best`, `last`, `every:N` epochs, `all` or `none`."),
@@ -92,7 +96,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
     large_texts: Annotated[
         Literal["on", "off"],
-        Meta(description="`on`: deliver tables and configurations of more than 1 MB, too, with secrets not masked."),
+        Meta(description="`on`: deliver text files of more than 1 MB, too, with secrets not masked."),
     ] = "off"
     control: Annotated[
         str,
@@ -121,6 +125,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return ``tags`` by name."""
         pairs = (item.partition("=") for item in _items(self.tags))
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def class_limit(self) -> int | None:
+        """Return of how many classes the trackers get curves; None: of all."""
+        text = self.per_class.strip().lower()
+        return None if text == "all" else 0 if is_off(text) else int(text)
 
     def checkpoint_rule(self) -> CheckpointRule:
         """Return which checkpoints are uploaded."""
@@ -186,6 +195,7 @@ def _origin(field: str, environ: Mapping[str, str]) -> str:
 
 def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the settings that have a grammar of their own."""
+    per_class = settings.per_class.strip().lower()
     if not _BATCH_EVERY.fullmatch(settings.batch_every.strip().lower()):
         yield "batch_every", "is neither seconds nor a number of batches"
     if any(not item.partition("=")[0].strip() or "=" not in item for item in _items(settings.tags)):
@@ -194,6 +204,8 @@ def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "group", NO_GROUP_NAME
     if not all(_CHECKPOINTS.fullmatch(item.lower()) for item in _items(settings.checkpoints)):
         yield "checkpoints", "is not a list of best, last, every:N, all and none"
+    if not (per_class == "all" or is_off(per_class) or _PER_CLASS.fullmatch(per_class)):
+        yield "per_class", "is neither a number nor all or none"
     if not is_off(settings.keep) and not _KEEP.fullmatch(settings.keep.strip().lower()):
         yield "keep", "is neither a number of days nor a size in MB, GB or TB"
     try:

@@ -1,9 +1,13 @@
-"""What is asked in the training process: where a plugin delivers to, and what a rule wants to be done."""
+"""What is asked in the training process: where a plugin delivers to, and what a rule wants to be done.
+
+``page`` is asked by the command ``tracking-hooks open``: it, too, has no time to import a tracker.
+"""
 
 from __future__ import annotations
 
 from tracking_hooks.events import Action, Capture, Destination, Metrics, Progress, Run, State
 from tracking_hooks.markers import hookspec
+from tracking_hooks.pages import Page
 
 
 class TrainerSpecs:
@@ -17,11 +21,42 @@ class TrainerSpecs:
         :returns: where this plugin delivers, now or later from another shell
         """
 
+    @hookspec(firstresult=True)
+    def probe(self, destination: Destination, timeout: float) -> str | None:
+        """``tracking-hooks doctor`` wants to know whether the tracker can be used. Write nothing there.
+
+        :param destination: what you captured
+        :param timeout: seconds, at most, that an answer is waited for
+        :returns: what answers, in a few words
+        :raises Unavailable: it cannot be used, in a sentence that says what to do
+        """
+
+    @hookspec
+    def train_is_over(self, run: Run) -> None:
+        """The training is over that ``capture`` was asked about: it has come to its end, or has raised an exception.
+
+        Called in the same process as ``capture``, also for a trial, and where the tracker does not have the run.
+        """
+
     @hookspec
     def train_returns(self, run: Run, state: State) -> None:
         """The training is over, and the user's script is about to go on. The tracker has the run, perhaps not yet all.
 
+        If the trainer side names the tracker's own library, as in ``library = "mlflow"``, and the script has not
+        imported that, this is called when it does.
+
         :param state: what the plugin has stored in its relay
+        """
+
+    @hookspec(firstresult=True)
+    def page(self, run: Run, state: State, destination: Destination, overview: bool) -> Page | None:
+        """Somebody wants to look at the run: ``tracking-hooks open``. Without this hook, ``state["url"]`` is opened.
+
+        :param state: what the plugin has stored in its relay; empty if the tracker does not have the run
+        :param destination: where the run is delivered to
+        :param overview: the page of all runs beside it is wanted, where they are compared
+        :returns: the page; None if there is none
+        :raises Unavailable: what it would show is gone, in a sentence
         """
 
     @hookspec(firstresult=True)

@@ -32,7 +32,11 @@ class UserSpecs:
         self, params: Params,
         run: Run, time: float, seq: int, state: State, destination: Destination,
     ) -> None:  # fmt: skip
-        """The user called ``log_params``. A param of the same name as one of the training's is the user's to decide."""
+        """The user called ``log_params``; or it was chosen which of many classes get curves (``per_class_curves``).
+
+        A name may be that of a param of the training, or of an earlier call. The later value counts; a tracker that
+        never changes a param shows it beside the first one.
+        """
 
     @hookspec
     def on_tags(

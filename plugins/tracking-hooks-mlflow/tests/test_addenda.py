@@ -13,6 +13,7 @@ from tracking_hooks.events import ConfusionMatrix, Curve, Missing, Rejected, Una
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, play, recorded_addendum, recorded_run, sample_addendum
 from tracking_hooks_mlflow.files import MLflowFiles
+from tracking_hooks_mlflow.run import MLflowRun
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 LATER = STARTED + 7200
@@ -56,10 +57,10 @@ def test_what_comes_behind_the_end_is_in_the_run(store, reader, save_dir, added)
     assert run.data.tags["reviewed"] == "yes"
     assert reader.history(run, "mine/score") == [(7, 0.75)]
     assert reader.history(run, "test/metrics/mAP50-95B") == [(0, 0.61)]
-    assert reader.history(run, "test/per_class/square/metrics/mAP50") == [(0, 0.81)]
     assert run.data.tags["tracking_hooks.evaluation.test"] == "best.pt"
     assert run.data.tags["tracking_hooks.export.onnx"] == "best.onnx, 16 bytes, of best.pt"
     assert {"notes.txt", "errors.json", "exports/best.onnx"} <= reader.artifacts(run)
+    assert not [key for key in run.data.metrics if "per_class" in key], "they are a table"
     assert json.loads(reader.text(run, "evaluation/test/per_class.json")) == {
         "columns": ["class", "metrics/mAP50"],
         "data": [["square", 0.81]],
@@ -157,7 +158,7 @@ def test_a_description_of_the_users_own_stays_above_ours(store, reader, save_dir
     play_to_mlflow([*calls[:2], note, *calls[2:]], run, destination=store)
     text = reader.only_run().data.tags["mlflow.note.content"]
     assert text.startswith("Fold 3, new augmentation.\n\n")
-    assert "**Result:** finished" in text
+    assert "**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs" in text
 
 
 def image(folder, name, step, color, kind="PNG"):
@@ -189,6 +190,15 @@ def test_images_are_in_the_grid_by_the_names_that_mlflows_own_have(store, reader
         time = round((LATER + step) * 1000)
         client.log_image(run_id, Image.new("RGB", (9, 9)), key="samples/first", step=step, timestamp=time)
     assert images(reader) == ours
+
+
+@ended
+def test_that_there_are_images_is_said_once_for_many(store, save_dir, added, monkeypatch):
+    said, tag = [], MLflowRun.tag
+    monkeypatch.setattr(MLflowRun, "tag", lambda self, tags: (said.append(tags), tag(self, tags)))
+    calls = [Call(step, LATER + step, "on_image", image(save_dir, "sample", step, "red")) for step in (1, 2, 3)]
+    play(MLflowFiles(), calls, added, destination=store)
+    assert said == [{"mlflow.loggedImages": "True"}]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -252,6 +262,75 @@ def test_curves_of_an_evaluation_do_not_replace_those_of_the_training(store, rea
     assert json.loads(reader.text(run, "evaluation/test/confusion_matrix.json"))["data"] == [["square", "square", 7.0]]
 
 
+def evaluated(added, uid, seconds, value):
+    """An addendum that has validated on the test split: with its table, its plot, and an export behind them."""
+    calls = {call.hook: call for call in recorded_addendum(added.save_dir)}
+    own = replace(added, addendum=uid)
+    curve = Curve(name="PR", x_label="R", y_label="P", x=[0.0], y={"square": [value]})
+    checkpoint = replace(calls["on_evaluation"].args["checkpoint"], path=Path(f"{uid}.pt"))
+    files = {name: added.save_dir / f"{uid}-{name}" for name in ("PR.png", "best.onnx")}
+    for path in files.values():
+        path.write_text(uid)
+    plot = replace(calls["on_artifact"].args["artifact"], path=files["PR.png"], name="evaluation/test/PR.png")
+    exported = replace(calls["on_export"].args["artifact"], path=files["best.onnx"])
+    told = [
+        ("on_evaluation", {"curves": [curve], "metrics": {"score": value}, "checkpoint": checkpoint}),
+        ("on_artifact", {"artifact": plot}),
+        ("on_export", {"artifact": exported, "checkpoint": checkpoint}),
+    ]
+    return own, [
+        Call(n, LATER + seconds + n, hook, {**calls[hook].args, **args}) for n, (hook, args) in enumerate(told, 1)
+    ]
+
+
+@ended
+def test_an_evaluation_and_an_export_that_are_delivered_late_replace_nothing_newer(store, reader, added):
+    old, new = evaluated(added, "old", 0, 0.25), evaluated(added, "new", 3600, 0.75)
+    for own, calls in (new, old):
+        play_to_mlflow(calls, own, destination=store)
+    run = reader.only_run()
+    assert json.loads(reader.text(run, "evaluation/test/PR.json"))["data"] == [["square", 0.0, 0.75]]
+    assert reader.text(run, "evaluation/test/PR.png") == "new"
+    assert reader.text(run, "exports/best.onnx") == "new"
+    assert run.data.tags["tracking_hooks.evaluation.test"] == "new.pt"
+    assert run.data.tags["tracking_hooks.export.onnx"].endswith("of new.pt")
+    assert run.data.tags["tracking_hooks.evaluated.test"] == "2025-10-09T11:53:21.000000+00:00"
+    assert run.data.metrics["test/score"] == 0.75
+    assert sorted(value for _, value in reader.history(run, "test/score")) == [0.25, 0.75], "no number is lost"
+    newest = evaluated(added, "newest", 7200, 0.5)
+    play_to_mlflow(newest[1], newest[0], destination=store)
+    run = reader.only_run()
+    assert reader.text(run, "evaluation/test/PR.png") == reader.text(run, "exports/best.onnx") == "newest"
+    assert run.data.tags["tracking_hooks.evaluation.test"] == "newest.pt"
+
+
+LISTED = "mlflow.loggedArtifacts"
+
+
+@ended
+def test_relays_that_list_tables_at_once_lose_none(store, reader, save_dir, added, monkeypatch):
+    (table,) = [call for call in recorded_addendum(save_dir) if call.hook == "on_table"]
+
+    def list_table(uid, name):
+        args = {**table.args, "artifact": replace(table.args["artifact"], name=name)}
+        play(MLflowFiles(), [replace(table, args=args)], replace(added, addendum=uid), destination=store)
+
+    real, others = MLflowRun.tag, ["third", "second"]
+
+    def tag(self, tags):
+        """Write the list as it was read; meanwhile other relays list a table each, and are done."""
+        while LISTED in tags and others:
+            name = others.pop()
+            list_table(f"process-{name}", name)
+        real(self, tags)
+
+    monkeypatch.setattr(MLflowRun, "tag", tag)
+    list_table("process-first", "first")
+    listed = [item["path"] for item in json.loads(reader.only_run().data.tags[LISTED])]
+    assert {"first.json", "second.json", "third.json", "tables/PR.json"} <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
 @ended
 def test_what_an_addendum_lacks_is_said_beside_what_the_run_lacks(store, reader, save_dir, run, added):
     def gap(name):
@@ -284,5 +363,5 @@ def test_a_copy_that_lacks_events_takes_nothing_from_the_description(store, read
     without = [call for call in calls if call.hook not in ("on_train_start", "on_run_end")]
     play(MLflowTracker(), without, run, destination=store)  # by another machine, which has no state
     text = reader.only_run().data.tags["mlflow.note.content"]
-    for part in ("yolo", "**Model:**", "**Result:** finished after 3 epochs"):
+    for part in ("yolo", "**Model:**", "**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs"):
         assert part in text

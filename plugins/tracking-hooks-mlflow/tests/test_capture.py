@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tracking_hooks_mlflow import package, uris
-from tracking_hooks_mlflow.trainer import capture, train_returns
+from tracking_hooks_mlflow.trainer import capture, train_is_over
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def test_the_training_process_does_not_import_mlflow(tmp_path):
 import json, sys
 from pathlib import Path
 from tracking_hooks.testing import sample_run
-from tracking_hooks_mlflow.trainer import capture, train_returns
+from tracking_hooks_mlflow.trainer import capture, train_is_over
 before = set(sys.modules)
 captured = capture(sample_run(Path("train")), None)
 print(json.dumps([captured.destination, sorted({name.partition(".")[0] for name in sys.modules})]))
@@ -102,11 +101,26 @@ def test_the_tracking_uri_is_absolute_and_without_credentials(run, tmp_path, mon
 
 
 @not_imported
+def test_in_a_notebook_the_summary_has_what_a_cell_takes(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    assert capture(run, None).summary.startswith(f"!tracking-hooks open {run.uid} --tracker mlflow; in ")
+
+
+@not_imported
 def test_the_summary_says_where_to_look(run, tmp_path, monkeypatch):
-    command = shlex.split(capture(run, None).summary)
-    assert command == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    monkeypatch.setitem(sys.modules, "ipykernel", object())  # a library has imported it, as comet_ml does
+    command = f"tracking-hooks open {run.uid} --tracker mlflow"
+    assert capture(run, None).summary == f"{command}; in sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@host:5000")
     assert capture(run, None).summary == "http://host:5000"
+
+
+@not_imported
+def test_a_store_that_cannot_be_written_is_said_at_the_start(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    said = f"/mlflow.db, which cannot be written: {tmp_path} is not writable for this user"
+    assert capture(run, None).summary.endswith(said)
 
 
 def test_the_users_own_active_run_is_joined(run, store):
@@ -147,14 +161,14 @@ def test_a_run_that_a_stray_call_has_opened_is_not_the_users_choice_for_the_next
     for _ in range(2):
         assert "run_id" not in capture(run, None).destination
         mlflow.log_metric("mine", 1.0)
-        train_returns({})
+        train_is_over(run)
     assert mlflow.active_run() is not None
 
 
 @in_use
 def test_a_run_that_the_user_opens_behind_a_training_is_their_choice(run):
     capture(run, None)
-    train_returns({})
+    train_is_over(run)
     with mlflow.start_run() as active:
         assert capture(run, None).destination["run_id"] == active.info.run_id
 
@@ -164,8 +178,35 @@ def test_a_run_that_the_user_opens_within_a_group_is_their_choice(run):
     above = capture(replace(run, task="group"), None).destination
     with mlflow.start_run() as active:
         capture(replace(run, parent="above", group="5-fold"), above)
-        train_returns({})
+        train_is_over(run)
         assert capture(run, None).destination["run_id"] == active.info.run_id
+
+
+@in_use
+def test_the_run_that_the_script_has_opened_for_a_fold_is_that_of_the_fold(run):
+    fold = replace(run, parent="above", group="5-fold")
+    with mlflow.start_run() as outer:
+        above = capture(replace(run, task="group"), None).destination
+        captured = capture(fold, above)
+        assert (captured.is_held, "run_id" in captured.destination) == (True, False), "nested below that of the group"
+        train_is_over(fold)
+        mlflow.set_experiment("folds of mine")
+        with mlflow.start_run(nested=True) as inner:
+            captured = capture(fold, above)
+            assert captured.is_held
+            assert captured.destination["run_id"] == inner.info.run_id != outer.info.run_id
+            assert captured.destination["experiment_id"] == inner.info.experiment_id
+            assert "run_id" not in capture(replace(fold, group=None), above).destination, "a trial joins no run"
+
+
+@in_use
+def test_a_run_that_a_stray_call_has_opened_is_not_that_of_the_next_fold(run):
+    fold = replace(run, parent="above", group="5-fold")
+    above = capture(replace(run, task="group"), None).destination
+    for _ in range(2):
+        assert "run_id" not in capture(fold, above).destination
+        mlflow.log_metric("mine", 1.0)
+        train_is_over(fold)
 
 
 @in_use
@@ -176,14 +217,14 @@ def test_a_run_that_was_open_as_the_training_began_is_the_users_choice_for_the_n
             assert captured.destination["run_id"] == active.info.run_id
             assert captured.is_held
             mlflow.log_metric("mine", 1.0)
-            train_returns({})
+            train_is_over(run)
 
 
 @in_use
 def test_a_run_that_the_user_opens_in_place_of_a_stray_one_is_their_choice(run):
     capture(run, None)
     mlflow.log_metric("mine", 1.0)
-    train_returns({})
+    train_is_over(run)
     mlflow.end_run()
     with mlflow.start_run() as active:
         assert capture(run, None).destination["run_id"] == active.info.run_id
@@ -242,7 +283,7 @@ def test_a_name_that_mlflow_would_refuse_stops_before_the_training(run, monkeypa
 
 @not_imported
 @not_imported
-@pytest.mark.parametrize("task", ["semantic", "depth", "detect", "segment", "pose", "obb", "classify", "group"])
+@pytest.mark.parametrize("task", [*package.TASKS, "regression", "group"])
 def test_where_there_is_no_model_of_a_task_the_start_line_says_that_nothing_is_registered(run, monkeypatch, task):
     run = replace(run, task=task)
     assert "registered" not in capture(run, None).summary
@@ -265,3 +306,19 @@ def test_a_server_is_found_from_a_working_directory_that_was_deleted(run, tmp_pa
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert capture(run, None).destination["tracking_uri"] == "http://host:5000"
+
+
+@not_imported
+@pytest.mark.parametrize(("given", "captured"), [("on", "on"), ("OFF ", "off"), ("", None)])
+def test_the_setting_for_the_view_goes_with_the_run_and_its_trials(run, monkeypatch, given, captured):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_VIEW", given)
+    destination = capture(run, None).destination
+    assert destination.get("view") == captured
+    assert capture(run, destination).destination.get("view") == captured
+
+
+@not_imported
+def test_a_setting_for_the_view_that_is_none_is_refused(run, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS_MLFLOW_VIEW", "yes")
+    with pytest.raises(ValueError, match="TRACKING_HOOKS_MLFLOW_VIEW='yes' must be on or off"):
+        capture(run, None)

@@ -1,6 +1,10 @@
 import json
 
+import pytest
+from mlflow import MlflowClient
 from mlflow.data import get_source
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from msgspec.structs import replace
 
 from tracking_hooks.events import Dataset, Split
@@ -56,6 +60,43 @@ def test_two_runs_on_the_same_data_have_the_same_inputs(store, client, save_dir)
     assert len(runs) == 2
 
 
+SAID = {
+    "SQLite": "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name",
+    "PostgreSQL": '(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "dataset_pk"',
+    "MySQL": "(pymysql.err.IntegrityError) (1062, \"Duplicate entry '0-shapes' for key 'datasets.PRIMARY'\")",
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_trainings_on_the_same_data_that_start_together_all_have_it(store, client, save_dir, run, monkeypatch, said):
+    real, refused = MlflowClient.log_inputs, []
+
+    def come_second(self, *args, **options):
+        if len(refused) < 2:
+            refused.append(args)
+            raise MlflowException(f"{said}\n(Background on this error at: https://sqlalche.me/e/21/gkpj)", BAD_REQUEST)
+        real(self, *args, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", come_second)
+    play(MLflowTracker(), recorded_run(save_dir)[:2], run, destination=store)
+    assert set(inputs_of(client)) == {"training", "validation"}
+
+
+def test_each_split_has_the_digest_of_its_own_data():
+    def digests(train, val):
+        splits = {
+            name: Split(path=name, images=1, instances={}, digest=digest * 32)
+            for name, digest in (("train", train), ("val", val))
+        }
+        dataset = Dataset(name="shapes", yaml=None, splits=splits, classes={}, digest=(train + val) * 16)
+        return [entry.dataset.digest for entry in datasets.inputs(dataset, "detect")]
+
+    (train, val), more_to_train_on = digests("a", "b"), digests("c", "b")
+    assert train == "a" * datasets.DIGEST
+    assert more_to_train_on == ["c" * datasets.DIGEST, val]
+    assert len(set(digests("a", "a"))) == 2, "MLflow knows an input by name and digest, and would take them for one"
+
+
 def test_a_folder_of_images_is_its_own_source():
     split = Split(path="/data/flowers/train", images=3, instances={"rose": 3})
     dataset = Dataset(name="flowers", yaml=None, splits={"train": split}, classes={0: "rose"}, digest="f" * 64)
@@ -74,3 +115,19 @@ def test_no_data_set_is_too_large(store, client, save_dir, run):
     profile = json.loads(inputs_of(client)["training"].profile)
     assert profile["instances"] == sum(many.values())
     assert "instances_per_class" not in profile
+
+
+@pytest.mark.parametrize(("task", "column"), [("semantic", "mask"), ("depth", "depth")])
+def test_labels_that_are_pixels_are_not_said_to_be_no_objects(task, column):
+    splits = {name: Split(path=name, images=3, instances={}) for name in ("train", "val")}
+    dataset = Dataset(name="streets", yaml=None, splits=splits, classes={0: "road"}, digest="f" * 64)
+    entry, _ = datasets.inputs(dataset, task)
+    assert json.loads(entry.dataset.profile) == {"images": 3, "classes": 1}
+    assert [kind["name"] for kind in json.loads(entry.dataset.schema)["mlflow_colspec"]] == ["image", column]
+
+
+def test_images_of_nothing_beside_others_have_no_objects():
+    splits = {"train": Split(path="t", images=3, instances={"road": 2}), "val": Split(path="v", images=1, instances={})}
+    dataset = Dataset(name="streets", yaml=None, splits=splits, classes={0: "road"}, digest="f" * 64)
+    _, entry = datasets.inputs(dataset, "detect")
+    assert json.loads(entry.dataset.profile)["instances"] == 0

@@ -12,14 +12,17 @@ from msgspec.structs import replace
 from tests.support.gate import Gate
 from tests.support.mlflow import MLflowReader
 from tests.support.mlflow_parts import Relay, play_to_mlflow
+from tests.support.runs import write_run
+from tracking_hooks.delivery.sync import deliver as deliver_runs
 from tracking_hooks.events import Unavailable
 from tracking_hooks.run.journal import Call
+from tracking_hooks.settings import Settings
 from tracking_hooks.testing import STARTED, play, recorded_run, sample_run
 from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 FILES = {"args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt"}
-TABLES = {"tables/PR.json", "tables/confusion_matrix.json"}
+TABLES = {"tables/PR.json", "tables/confusion_matrix.json", "tables/per_class.json"}
 
 
 def the_models(client):
@@ -71,6 +74,14 @@ def with_weights(calls, path, data):
         else call
         for call in calls
     ]
+
+
+def named_files(save_dir, *names):
+    """The calls of a training that gives a file these names, one after the other."""
+    calls = recorded_run(save_dir)
+    (csv,) = [call.args["artifact"] for call in calls if call.hook == "on_artifact" and "csv" in str(call.args)]
+    given = [{"artifact": replace(csv, name=name)} for name in names]
+    return calls + [Call(100 + at, 1e9, "on_artifact", args) for at, args in enumerate(given)]
 
 
 @pytest.fixture
@@ -249,6 +260,19 @@ def test_numbers_params_and_the_end_need_no_artifact_store(store, client, save_d
                 play(MLflowFiles(), [call], run, destination=store, before=calls[:1])
 
 
+def test_a_file_whose_name_the_store_cannot_have_does_not_hold_up_the_next(store, client, save_dir, run):
+    """``a`` is a file there, so there is no folder for ``a/b``."""
+    named = ["a", "a/b", f"{'x' * 300}/b", "y" * 300, "c"]
+    calls = named_files(save_dir, *named)
+    play(MLflowTracker(), calls, run, destination=store)
+    relay = Relay(MLflowFiles, run, store)
+    relay.deliver(calls)
+    assert [call.args["artifact"].name for call, _ in relay.set_aside] == named[1:4]
+    assert "cannot store a file named a/b: " in str(relay.set_aside[0][1])
+    reader = MLflowReader(store["tracking_uri"])
+    assert reader.artifacts(reader.only_run()) >= {"a", "c"}
+
+
 def test_a_bucket_without_credentials_is_waited_for(store, client, save_dir, run, monkeypatch):
     pytest.importorskip("boto3")
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -373,6 +397,44 @@ def test_a_file_that_is_refused_does_not_hold_up_the_next(gate, server, save_dir
     assert reader.artifacts(found) == FILES | TABLES
     (model,) = reader.client.search_logged_models([found.info.experiment_id])
     assert str(model.status) == "READY"
+
+
+@pytest.mark.e2e
+def test_a_relay_that_sends_all_files_at_once_sends_none_twice_because_another_one_is_refused(
+    gate, server, save_dir, run
+):
+    destination = {"tracking_uri": gate.address, "experiment": "some refused"}
+    folder = write_run(run, recorded_run(save_dir), {"mlflow": destination, "mlflow.files": destination})
+    refused = ("results.csv", "results.png", "weights/last.pt")
+    gate.status = 413
+    gate.allows = lambda request: not (is_upload(request) and request.path.endswith(refused))
+    assert all(result.done for result in deliver_runs([folder], Settings()))
+    aside = folder.relay("mlflow.files").read_aside()
+    assert sorted(event.name for event in aside) == ["last last.pt", "results.csv", "results.png"]
+    assert all("client_max_body_size" in event.reason and event.retry_at for event in aside)
+    reader, found = found_in(server, "some refused")
+    assert reader.artifacts(found) == (FILES | TABLES) - set(refused)
+    assert set(uploads(gate).values()) == {1}
+    (model,) = reader.client.search_logged_models([found.info.experiment_id])
+    assert str(model.status) == "READY"
+
+    gate.allows = lambda _: True
+    assert all(result.done for result in deliver_runs([folder], Settings(), retry=True))
+    assert reader.artifacts(found) == FILES | TABLES
+    assert set(uploads(gate).values()) == {1}
+
+
+@pytest.mark.e2e
+def test_a_name_that_the_servers_store_cannot_have_does_not_hold_up_the_next(server, save_dir, run):
+    """The server says no more than that it has failed."""
+    destination = {"tracking_uri": server, "experiment": "names"}
+    calls = named_files(save_dir, "a", "a/b", "c/d", "c", "e")
+    play(MLflowTracker(), calls, run, destination=destination)
+    relay = Relay(MLflowFiles, run, destination)
+    relay.deliver(calls)
+    assert [call.args["artifact"].name for call, _ in relay.set_aside] == ["a/b", "c"]
+    reader, found = found_in(server, "names")
+    assert reader.artifacts(found) >= {"a", "c/d", "e"}
 
 
 @pytest.mark.e2e

@@ -57,7 +57,10 @@ def test_each_training_in_one_open_run_is_whole(served, tmp_path):
     for run in others:
         assert run.info.status == "FINISHED"
         assert run.info.experiment_id == mine.info.experiment_id
-        assert "**Result:** finished" in run.data.tags["mlflow.note.content"]
+        assert (
+            "**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs"
+            in run.data.tags["mlflow.note.content"]
+        )
 
 
 def test_a_training_that_is_resumed_goes_on_in_the_run_that_it_had(served, tmp_path):
@@ -76,13 +79,13 @@ def test_a_training_that_is_resumed_goes_on_in_the_run_that_it_had(served, tmp_p
 def test_two_trainings_that_start_at_once_do_not_share_the_run(served, tmp_path, monkeypatch):
     """As long as neither has taken it, both see a run that nobody has."""
     both_have_looked = threading.Barrier(2, timeout=30)
-    looked = threading.local()
+    not_yet = set()
     get_run = MlflowClient.get_run
 
     def look(self, number):
         found = get_run(self, number)
-        if not getattr(looked, "once", False):
-            looked.once = True
+        if threading.current_thread() in not_yet:
+            not_yet.remove(threading.current_thread())
             both_have_looked.wait()
         return found
 
@@ -97,6 +100,7 @@ def test_two_trainings_that_start_at_once_do_not_share_the_run(served, tmp_path,
             errors.append(error)
 
     threads = [threading.Thread(target=deliver, args=(number,)) for number in (1, 2)]
+    not_yet.update(threads)
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -123,6 +127,22 @@ def test_files_of_a_run_of_the_users_own_wait_until_it_is_known_whose_it_is(serv
         play(MLflowFiles(), calls, run, destination=served)
     play(MLflowTracker(), calls[:1], run, destination=served)
     assert play(MLflowFiles(), calls, run, destination=served)["run_id"] == served["run_id"]
+
+
+def test_a_run_of_the_users_for_a_fold_is_below_that_of_the_group_unless_it_is_nested_already(served, tmp_path):
+    client = MLflowReader(served["tracking_uri"]).client
+    experiment = client.get_run(served["run_id"]).info.experiment_id
+    place = {"tracking_uri": served["tracking_uri"], "experiment_id": experiment}
+    group, calls = fold(tmp_path, 0)
+    above = play_to_mlflow(calls[:1], replace(group, task="group"), destination={**place, "run_name": "2-fold"})
+    nested = client.create_run(experiment, tags={"mlflow.parentRunId": "elsewhere"}).info.run_id
+    for number, mine in enumerate((served["run_id"], nested), 1):
+        run, calls = fold(tmp_path, number)
+        run = replace(run, parent=group.uid, group="2-fold")
+        play_to_mlflow(calls[:1], run, destination={**place, "run_name": run.name, "run_id": mine})
+    found = [client.get_run(number).data.tags for number in (served["run_id"], nested)]
+    assert [tags["mlflow.parentRunId"] for tags in found] == [above["run_id"], "elsewhere"]
+    assert {tags["tracking_hooks.group"] for tags in found} == {"2-fold"}
 
 
 def test_what_is_added_to_a_training_goes_where_that_went(served, tmp_path):

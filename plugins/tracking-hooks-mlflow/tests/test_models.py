@@ -8,12 +8,20 @@ import msgspec
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE, PERMISSION_DENIED
+from mlflow.protos.databricks_pb2 import (
+    ENDPOINT_NOT_FOUND,
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    TEMPORARILY_UNAVAILABLE,
+)
 from msgspec.structs import replace
 
 from tests.support.mlflow import MLflowReader
 from tests.support.mlflow_parts import play_to_mlflow
+from tests.support.runs import write_run
+from tracking_hooks.delivery import relay
 from tracking_hooks.events import Rejected, Unavailable
+from tracking_hooks.settings import Settings
 from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow import models as models_module
 from tracking_hooks_mlflow.files import MLflowFiles
@@ -115,7 +123,7 @@ def test_a_replay_makes_nothing_twice(registering, client, save_dir, lost):
 
 
 STEPS = [
-    "search_logged_models", "create_logged_model", "log_inputs", "log_model_artifacts", "set_logged_model_tags",
+    "search_logged_models", "create_logged_model", "log_inputs", "log_model_artifact", "set_logged_model_tags",
     "finalize_logged_model", "log_outputs", "create_registered_model", "create_model_version",
     "set_registered_model_alias", "set_model_version_tag", "set_terminated",
 ]  # fmt: skip
@@ -170,6 +178,29 @@ def test_a_create_that_the_server_gets_to_late_leaves_no_second_model(store, cli
     assert model.model_id == state["files"]["model_id"]
 
 
+def test_an_artifact_store_that_fails_again_and_again_for_the_model_leaves_one_of_it(
+    registering, client, save_dir, run, monkeypatch
+):
+    folder = write_run(run, recorded_run(save_dir), {"mlflow": registering, "mlflow.files": registering})
+
+    def time_out(*_args, **_options):
+        raise MlflowException("too slow", TEMPORARILY_UNAVAILABLE)
+
+    def deliver_to(part):
+        relay.Relay(folder, part, Settings(), drain=True).run()
+
+    monkeypatch.setattr(relay, "_DRAIN_PATIENCE", -1.0)  # each gives up at once
+    deliver_to("mlflow")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifact", time_out)
+        for _ in range(3):
+            deliver_to("mlflow.files")
+            assert [str(model.status) for model in models(client)] == ["PENDING"]
+    deliver_to("mlflow.files")
+    assert [str(model.status) for model in models(client)] == ["READY"]
+    assert len(client.search_model_versions()) == 1
+
+
 def test_a_copy_that_is_delivered_at_the_same_moment_on_another_machine_makes_no_second_model(
     store, client, save_dir, monkeypatch
 ):
@@ -184,6 +215,27 @@ def test_a_copy_that_is_delivered_at_the_same_moment_on_another_machine_makes_no
     (model,) = models(client)
     assert [model.model_id] == others
     assert str(model.status) == "READY"
+
+
+def test_a_model_that_another_machine_has_deleted_in_favour_of_its_own_is_not_missed(
+    store, client, save_dir, monkeypatch
+):
+    """It has ended the run first: then a model that is not ready was given up, as far as it knows."""
+    describe = models_module._describe
+
+    def too_late(run, training, state):
+        monkeypatch.setattr(models_module, "_describe", describe)
+        theirs = models_module._create(run, training, state)
+        client.delete_logged_model(state["model_id"])
+        client.finalize_logged_model(theirs.model_id, "READY")
+        describe(run, training, state)
+
+    monkeypatch.setattr(models_module, "_describe", too_late)
+    calls, state = recorded_run(save_dir), {}
+    with pytest.raises(Unavailable, match="another process has made the run's model"):
+        deliver(calls, store, state)
+    deliver(calls, store, state)
+    assert [str(model.status) for model in models(client)] == ["READY"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +262,23 @@ def test_a_store_without_models_has_the_rest(registering, client, save_dir, monk
     data, model = (record.message for record in caplog.records)
     assert "data sets" in data and "sqlite" in data
     assert "does not become a model" in model and "MLflow 3" in model
+
+
+def test_a_client_of_mlflow_2_has_the_rest(registering, client, save_dir, monkeypatch, caplog):
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "tracking_hooks_mlflow"):
+        patch.setattr(models_module, "_KNOWS_MODELS", False)
+        for name in ("LoggedModelStatus", "LoggedModelOutput"):
+            patch.delattr(mlflow.entities, name)
+        for step in [step for step in dir(MlflowClient) if "logged_model" in step]:
+            patch.delattr(MlflowClient, step)
+        state = deliver(recorded_run(save_dir), registering)
+    run = the_run(client)
+    assert (run.info.status, models(client)) == ("FINISHED", [])
+    assert run.data.metrics["best/metrics/mAP50B"] == 0.91
+    assert "weights/best.pt" in {info.path for info in client.list_artifacts(run.info.run_id, "weights")}
+    assert state["files"]["model_id"] is None
+    (said,) = [record.message for record in caplog.records]
+    assert "does not become a model: this MLflow does not support models of runs (MLflow 3 does)" in said
 
 
 def test_an_address_without_mlflow_is_waited_for(store, save_dir, monkeypatch):
@@ -284,9 +353,9 @@ def test_metrics_that_come_when_the_copy_of_the_weights_was_let_go_make_a_model_
 
 
 def test_a_model_of_a_task_that_cannot_be_packaged_is_left_out(store, client, save_dir, caplog):
-    deliver(recorded_run(save_dir), store, run=replace(sample_run(save_dir), task="depth"))
+    deliver(recorded_run(save_dir), store, run=replace(sample_run(save_dir), task="regression"))
     assert models(client) == []
-    assert "'depth'" in caplog.text
+    assert "'regression'" in caplog.text
 
 
 @pytest.mark.parametrize("status", ["failed", "killed", "interrupted"])
@@ -333,7 +402,7 @@ def test_a_model_whose_files_do_not_arrive_has_failed(registering, client, save_
 
     state = deliver(calls[:at], registering)
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_model_artifacts", refuse)
+        patch.setattr(MlflowClient, "log_model_artifact", refuse)
         with pytest.raises(Rejected, match="not these files"):
             deliver(calls[at : at + 1], registering, saved(state), before=calls[:at])
     deliver(calls[at + 1 :], registering, state, before=calls[: at + 1])

@@ -41,7 +41,7 @@ def test_train_does_not_wait_for_a_run_that_a_variable_names(run, monkeypatch):
 def test_a_trial_is_not_waited_for(run, in_store):
     with mlflow.start_run():
         tuning = capture(run, None).destination
-        assert not capture(run, tuning).is_held
+        assert not capture(replace(run, parent="tuning"), tuning).is_held
 
 
 def test_a_training_of_a_group_is_waited_for(run, in_store):

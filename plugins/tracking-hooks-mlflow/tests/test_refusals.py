@@ -13,7 +13,7 @@ from sqlalchemy import exc
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded_run
-from tracking_hooks_mlflow.errors import reason, told_to_relay
+from tracking_hooks_mlflow.errors import reason, told_of_file, told_to_relay
 from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 from tracking_hooks_mlflow.trainer import capture
@@ -107,6 +107,19 @@ def test_data_that_the_database_does_not_take_is_a_refusal(kind):
         raise of_database(kind)
 
 
+def test_what_somebody_else_has_made_at_the_same_moment_is_no_refusal():
+    error = exc.IntegrityError("INSERT INTO tags", {}, Exception("UNIQUE constraint failed: tags.key, tags.run_uuid"))
+    with pytest.raises(Unavailable, match="UNIQUE constraint failed"), told_to_relay("http://host:5000"):
+        raise MlflowException(message=error, error_code=BAD_REQUEST)
+
+
+def test_a_refusal_is_one_whatever_words_the_values_have_that_it_names():
+    values = {"value": "a duplicate of the unique run"}
+    error = exc.IntegrityError("INSERT INTO tags", values, Exception("NOT NULL constraint failed: tags.key"))
+    with pytest.raises(Rejected, match="NOT NULL constraint failed"), told_to_relay("http://host:5000"):
+        raise MlflowException(message=error, error_code=BAD_REQUEST)
+
+
 def test_what_came_in_a_trouble_of_the_database_is_delivered_behind_it(store, client, save_dir, run, monkeypatch):
     calls = recorded_run(save_dir)
     state = play(MLflowTracker(), calls[:5], run, destination=store)
@@ -191,3 +204,15 @@ def test_a_request_that_is_too_large_is_set_aside_for_a_while():
 )
 def test_an_answer_is_said_in_short(error, words):
     assert reason(error) == words
+
+
+@pytest.mark.parametrize(
+    ("error", "needed"),
+    [
+        (ModuleNotFoundError("No module named 'boto3'"), "install that module"),
+        (PermissionError(13, "Permission denied"), "give this machine access to that place"),
+    ],
+)
+def test_a_store_that_clients_write_themselves_is_out_of_reach_for_want_of_a_module_or_of_a_right(error, needed):
+    with pytest.raises(Unavailable, match=needed), told_of_file("http://mlflow.example", "weights/best.pt"):
+        raise error

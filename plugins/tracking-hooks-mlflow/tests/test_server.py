@@ -2,13 +2,12 @@ import json
 import re
 import socket
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.answering import answering
 from tests.support.mlflow_parts import play_to_mlflow
 from tests.support.runs import write_run
 from tracking_hooks.delivery.sync import deliver as deliver_runs
@@ -18,6 +17,7 @@ from tracking_hooks.testing import play, recorded_run, sample_run
 from tracking_hooks_mlflow.errors import reason
 from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
+from tracking_hooks_mlflow.trainer import probe
 
 pytestmark = pytest.mark.e2e
 
@@ -25,37 +25,6 @@ pytestmark = pytest.mark.e2e
 def deliver(calls, destination, state=None, **options):
     run = sample_run(Path("runs/train").absolute())  # as the fixture `run`
     return play_to_mlflow(calls, run, destination=destination, state=state, **options)
-
-
-@contextmanager
-def answering(status, body):
-    """A server that gives everybody the same answer, and counts."""
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self):
-            asked.append(self.headers)
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def __getattr__(self, name):
-            if name.startswith("do_"):
-                return self.answer
-            raise AttributeError(name)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_what_a_server_missed_is_delivered_once_it_is_up(address, save_dir, request):
@@ -72,7 +41,8 @@ def test_what_a_server_missed_is_delivered_once_it_is_up(address, save_dir, requ
     run = client.get_run(state["run_id"])
     assert run.info.status == "FINISHED"
     assert len(client.get_metric_history(state["run_id"], "fitness")) == 3
-    assert state["url"] == f"{address}/#/experiments/{run.info.experiment_id}/runs/{state['run_id']}"
+    place = f"{run.info.experiment_id}/runs/{state['run_id']}?workflowType=machine_learning"
+    assert state["url"] == f"{address}/#/experiments/{place}"
 
 
 def test_a_server_holds_a_run_once_however_often_it_is_sent(server, save_dir, run):
@@ -168,6 +138,24 @@ def test_what_an_answer_means(save_dir, status, body, meaning, words):
     assert len(asked) == 1, "retries are the relay's"
 
 
+def test_mlflows_own_server_is_known_as_one_before_a_training(server):
+    assert probe({"tracking_uri": server}, 20.0) == f"the server at {server} answers"
+
+
+def test_known_mistakes_are_named_while_the_tracker_is_waited_for(save_dir, monkeypatch):
+    calls = recorded_run(save_dir)
+    with answering(401, "who are you") as (uri, _):
+        https = uri.replace("http:", "https:")
+        with pytest.raises(Unavailable, match=f"does not speak https: set MLFLOW_TRACKING_URI={uri}"):
+            deliver(calls, {"tracking_uri": https})
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "open-sesame")
+        with pytest.raises(Unavailable, match="not accepted: MLFLOW_TRACKING_TOKEN is wrong"):
+            deliver(calls, {"tracking_uri": uri})
+    words = "Another server than MLflow answers there"
+    with answering(404, "<html>no such page</html>") as (uri, _), pytest.raises(Unavailable, match=words):
+        deliver(calls, {"tracking_uri": uri})
+
+
 def test_a_server_that_hangs_is_not_waited_for_long(save_dir, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -181,11 +169,11 @@ def test_credentials_come_from_the_relays_environment_and_go_nowhere_else(save_d
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.replace("//", "//ada:secret@"))
         with pytest.raises(Unavailable) as caught:
             deliver(recorded_run(save_dir), {"tracking_uri": uri})
-    assert asked[0]["Authorization"].startswith("Basic ")
+    assert asked[0].authorization.startswith("Basic ")
     assert "secret" not in str(caught.value)
     with answering(401, "who are you") as (other, asked), pytest.raises(Unavailable):
         deliver(recorded_run(save_dir), {"tracking_uri": other})
-    assert "Authorization" not in asked[0]
+    assert not asked[0].authorization
 
 
 @pytest.mark.parametrize("user", ["ada:secret@", "ada:s@cret@", "token@"])
@@ -237,7 +225,7 @@ def test_both_parts_may_say_at_the_same_time_what_is_missing(server, save_dir, r
     (found,) = client.search_runs([client.get_experiment_by_name("at once").experiment_id])
     assert described(found).count("- event 7, on_log: not that") == 2
     assert described(found).count("**Incomplete:**") == 1
-    assert "**Result:** finished" in described(found)
+    assert "**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs" in described(found)
 
 
 def described(found):

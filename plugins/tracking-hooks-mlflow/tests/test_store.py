@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks_mlflow import store as store_module
+from tracking_hooks_mlflow.store import connect
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 pytestmark = pytest.mark.e2e
@@ -54,7 +56,7 @@ def test_four_relays_at_once_make_one_fresh_store(tmp_path):
     found = runs(uri)
     assert {run.data.tags["tracking_hooks.run_uid"] for run in found} == {f"uid-{i}" for i in range(4)}
     assert {run.info.status for run in found} == {"FINISHED"}
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"mlflow.db", ".mlflow.db.lock", "mlruns"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"mlflow.db", "mlruns"}, "and no lock is left"
 
 
 def test_a_relay_killed_while_it_makes_the_store_leaves_none_half_made(tmp_path):
@@ -142,3 +144,23 @@ def test_a_store_that_cannot_be_opened_is_waited_for(tmp_path, save_dir):
             sample_run(save_dir),
             destination={"tracking_uri": f"sqlite:///{broken}"},
         )
+
+
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "no folder").write_text("")
+    said = r"no folder/new/mlflow\.db cannot be written: Not a directory\. Set MLFLOW_TRACKING_URI to another place"
+    with pytest.raises(Unavailable, match=said):
+        connect(f"sqlite:///{tmp_path}/no folder/new/mlflow.db")
+
+
+def test_a_module_that_a_store_needs_is_named_and_is_no_outage(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=r"mlflow\.db cannot be opened: .*: pip install mlflow"):
+        connect(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder that not even root can write")
+def test_a_store_in_a_folder_that_cannot_be_written_says_what_to_do(save_dir):
+    destination = {"tracking_uri": "sqlite:////proc/mlflow.db"}
+    with pytest.raises(Unavailable, match=r"mlflow\.db cannot be written: .*Set MLFLOW_TRACKING_URI"):
+        play(MLflowTracker(), recorded_run(save_dir), sample_run(save_dir), destination=destination)

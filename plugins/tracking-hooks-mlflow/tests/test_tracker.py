@@ -10,11 +10,16 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from msgspec.structs import replace
 
+from tests.support.classes import thousand
 from tests.support.mlflow_parts import play_to_mlflow
+from tracking_hooks.delivery import relay
+from tracking_hooks.delivery.spawn import DELIVERED
 from tracking_hooks.events import Checkpoint, Missing, Origin, Plan, Rejected, Unavailable
 from tracking_hooks.markers import hookimpl
 from tracking_hooks.run.journal import Call
+from tracking_hooks.settings import Settings
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_mlflow import tags
 from tracking_hooks_mlflow.files import MLflowFiles
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
@@ -85,10 +90,17 @@ def test_batches_system_and_final_metrics_have_axes_of_their_own(store, client, 
     calls = recorded_run(save_dir, epochs=3)
     deliver(calls, store)
     found = points(client)
-    assert [step for step, _, _ in found["batch/box_loss"]] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    assert [step for step, _, _ in found["train_batch/box_loss"]] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
     system = [call.seq for call in calls if call.hook == "on_system_metrics"]
     assert [step for step, _, _ in found["system/cpu_percent"]] == system
-    assert found["best/metrics/mAP50B"] == [(3, times_of(calls, "on_final_validation")[0], 0.91)]
+    assert found["best/metrics/mAP50B"] == [(0, times_of(calls, "on_final_validation")[0], 0.91)]
+
+
+def test_a_repository_is_not_called_clean_where_nobody_knows(save_dir):
+    (start,) = [call for call in recorded_run(save_dir) if call.hook == "on_run_start"]
+    environment = start.args["environment"]
+    unknown = replace(environment, git=replace(environment.git, dirty=None))
+    assert tags.of_source(environment).keys() - tags.of_source(unknown).keys() == {"mlflow.source.git.dirty"}
 
 
 def test_the_run_says_what_it_is(store, client, save_dir, run):
@@ -138,9 +150,26 @@ def test_curves_and_confusion_matrix_are_tables(store, client, save_dir):
     assert table["columns"] == ["class", curve.x_label, curve.y_label]
     assert table["data"] == [[label, x, y] for label, values in curve.y.items() for x, y in zip(curve.x, values)]
     matrix = final["confusion_matrix"]
+    by_class = read_json(client, run, "tables/per_class.json")
+    assert {label: dict(zip(by_class["columns"][1:], row)) for label, *row in by_class["data"]} == final["per_class"]
+    assert not [key for key in run.data.metrics if key.startswith("best/") and "class" in key], "they are in the table"
     assert sum(count for _, _, count in read_json(client, run, "tables/confusion_matrix.json")["data"]) == sum(
         map(sum, matrix.matrix)
     )
+
+
+def test_of_1000_classes_20_get_curves_and_the_table_has_all(store, client, save_dir):
+    folder = thousand(save_dir, {"mlflow": store, "mlflow.files": store})
+    for part in ("mlflow", "mlflow.files"):
+        assert relay.Relay(folder, part, Settings(), drain=True).run() == DELIVERED
+    run = the_run(client)
+    classes = {key.split("/")[1] for key in run.data.metrics if key.startswith("val_per_class/")}
+    assert len(classes) == 20
+    assert {"class 3", "class 5"} <= classes
+    assert len(read_json(client, run, "tables/per_class.json")["data"]) == 1000
+    curve = read_json(client, run, "tables/Precision-Confidence_B.json")["data"]
+    assert {label for label, *_ in curve} == {"mean", *classes}
+    assert [y for label, _, y in curve if label == "mean"] == pytest.approx([0.0, 0.4995])
 
 
 def read_json(client, run, name):
@@ -152,18 +181,22 @@ def test_metrics_of_classes_whose_names_mlflow_does_not_tell_apart_are_kept_apar
     per_class = {"a(b)": {"mAP50": 0.25}, "ab": {"mAP50": 0.5}}
     settled = {"epoch": 1, "step": 1, "metrics": {"fitness": 0.1}, "per_class": per_class}
     deliver([start, Call(2, STARTED, "on_epoch_end", settled)], store)
-    values = [value for key, value in the_run(client).data.metrics.items() if key.startswith("per_class/")]
+    values = [value for key, value in the_run(client).data.metrics.items() if key.startswith("val_per_class/")]
     assert sorted(values) == [0.25, 0.5]
-    assert the_run(client).data.metrics["per_class/ab/mAP50"] == 0.5
+    assert the_run(client).data.metrics["val_per_class/ab/mAP50"] == 0.5
 
 
-def test_the_description_tells_command_model_data_and_result(store, client, save_dir):
+def test_the_description_tells_result_model_data_and_command(store, client, save_dir):
     calls = recorded_run(save_dir)
     deliver(calls[:2], store)
-    assert "**Model:**" in the_run(client).data.tags["mlflow.note.content"]
+    assert the_run(client).data.tags["mlflow.note.content"].startswith("**Model:**")
     deliver(calls, store)
     text = the_run(client).data.tags["mlflow.note.content"]
-    for part in ("yolo", "**Data set:** shapes", "**Result:** finished after 3 epochs", "| metrics/mAP50(B) |"):
+    first = "**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs"
+    assert text.splitlines()[0] == first, "a list of runs shows the beginning"
+    assert text.index("**Model:**") < text.index("**Data set:**") < text.index("yolo train")
+    assert "5.8 GFLOPs at 640" in text
+    for part in ("yolo", "**Data set:** shapes", "finished after 3 epochs", "| metrics/mAP50(B) |"):
         assert part in text
 
 
@@ -176,7 +209,7 @@ def test_a_training_whose_last_figures_are_no_numbers_ends_with_its_description(
     deliver(calls[last + 1 :], store, state, before=calls[: last + 1])
     assert the_run(client).info.status == "FINISHED"
     text = the_run(client).data.tags["mlflow.note.content"]
-    assert "**Result:** finished after 3 epochs" in text
+    assert text.startswith("**Result:** mAP50-95(B) 0.71, mAP50(B) 0.91, finished after 3 epochs")
     assert f"| val/box_loss | {value} |" in text
 
 
@@ -265,6 +298,7 @@ def test_a_resumed_run_goes_on_and_tells_what_changed(store, client, save_dir):
     resumed = Call(99, STARTED + 99, "on_run_start", {**calls[0].args, "params": params, "resumed": True})
     deliver([resumed], store, state, before=calls)
     found = the_run(client)
+    assert "**Result:**" not in found.data.tags["mlflow.note.content"], "it has none now"
     assert found.info.status == "RUNNING"
     assert found.data.params["lr0"] == "0.01"
     assert found.data.params["patience"] == "5"

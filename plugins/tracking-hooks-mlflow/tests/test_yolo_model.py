@@ -2,6 +2,7 @@
 
 import base64
 import inspect
+import io
 import json
 import threading
 
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from ultralytics import YOLO
+from mlflow.pyfunc.scoring_server import predictions_to_json
+from ultralytics import YOLO, cfg
 
 from tracking_hooks_mlflow import package, yolo_model
 from tracking_hooks_mlflow.yolo_model import read_images
@@ -23,6 +25,7 @@ NETWORKS = {
     "detect": "yolo26n.yaml", "segment": "yolo26n-seg.yaml", "pose": "yolo26n-pose.yaml", "obb": "yolo26n-obb.yaml",
     "classify": "yolo26n-cls.yaml",
 }  # fmt: skip
+DENSE = {"semantic": "yolo26n-sem.yaml", "depth": "yolo26n-depth.yaml"}
 UNSURE = {"conf": 1e-5, "max_det": 4, "imgsz": 64}
 
 
@@ -42,7 +45,7 @@ def packages(tmp_path_factory):
         if task not in made:
             folder = tmp_path_factory.mktemp(task)
             torch.manual_seed(0)  # with some weights nothing is found at all
-            YOLO(NETWORKS[task]).save(folder / "best.pt")
+            YOLO({**NETWORKS, **DENSE}[task]).save(folder / "best.pt")
             contents = package.Contents(
                 weights=folder / "best.pt", task=task, imgsz=64, model_id="m-1", run_id="1", created=0.0,
                 python="3.11.7", versions={"ultralytics": "8.4.190", "torch": "2.14.1+cpu"},
@@ -89,6 +92,69 @@ def test_the_table_has_what_ultralytics_finds(packages, picture, task):
     if task == "obb":
         assert np.array(table["xywhr"].tolist()) == pytest.approx(result.obb.xywhr.numpy(), abs=1e-3)
         assert np.array(table["corners"].tolist()) == pytest.approx(result.obb.xyxyxyxy.numpy(), abs=1e-3)
+
+
+def dense(packages, picture, task):
+    """What the model says of a picture, and what Ultralytics itself does, where the labels are pixels."""
+    if task not in cfg.TASKS:
+        pytest.skip(f"this release of Ultralytics has no {task}")
+    folder = packages(task)
+    model = mlflow.pyfunc.load_model(str(folder / "model"))
+    table = model.predict([str(picture)] * 2, params={"imgsz": 64})
+    assert list(table.columns) == model.metadata.signature.outputs.input_names()
+    predictions_to_json(table, answer := io.StringIO())  # as it is served
+    assert len(json.loads(answer.getvalue())["predictions"]) == len(table)
+    (result,) = YOLO(folder / "best.pt").predict(str(picture), imgsz=64, save=False, verbose=False)
+    return table, result
+
+
+def of_runs(size, counts):
+    """A mask from its run lengths, as the README shows it."""
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+
+
+def test_the_table_has_the_regions_that_ultralytics_finds(packages, picture):
+    table, result = dense(packages, picture, "semantic")
+    for number in (0, 1):
+        regions = table[table["image"] == number]
+        found = np.full(result.orig_shape, 255)
+        for _, row in regions.iterrows():
+            found[of_runs(row["size"], row["counts"])] = row["class_id"]
+        assert (found == result.semantic_mask.data.numpy()).all()
+        said = {row["name"]: row["pixel_ratio"] for row in result.summary()}
+        assert dict(zip(regions["class"], regions["share"])) == pytest.approx(said, abs=1e-5)
+        assert regions["share"].is_monotonic_decreasing
+
+
+def test_the_table_has_the_depths_that_ultralytics_finds(packages, picture):
+    table, result = dense(packages, picture, "depth")
+    depth = result.depth.data.numpy()
+    assert list(table["image"]) == [0, 1]
+    for _, row in table.iterrows():
+        assert np.array(row["depth"]) == pytest.approx(depth, abs=1e-3)
+        assert (row["min"], row["max"]) == pytest.approx((depth.min(), depth.max()))
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "expected"),
+    [
+        ([[0, 1], [0, 255], [0, 1]], {0: "road", 1: "sky"}, [("road", 0.5, [0, 3, 3]), ("sky", 1 / 3, [3, 1, 1, 1])]),
+        ([[0, 1], [0, 255], [0, 1]], {0: "road"}, [("road", 1 / 3, [3, 1, 1, 1])]),  # 0 is what it is not
+        ([[255, 255]], {0: "road", 1: "sky"}, []),
+        ([[1, 1]], {0: "road", 1: "sky"}, [("sky", 1.0, [0, 2])]),
+    ],
+)
+def test_a_region_is_told_by_run_lengths_that_begin_outside_of_it(classes, names, expected):
+    rows = list(yolo_model._regions(np.array(classes, dtype=np.uint8), names))
+    assert [(row["class"], row["share"], row["counts"]) for row in rows] == expected
+    for row in rows:
+        assert of_runs(row["size"], row["counts"]).mean() == row["share"]
+
+
+def test_where_no_depth_is_known_there_is_no_nearest_point():
+    row = yolo_model._depths(np.array([[0.0, 0.0]]))
+    assert np.isnan([row["min"], row["max"]]).all()
+    assert yolo_model._depths(np.array([[0.0, 2.00049]])) == {"min": 2.00049, "max": 2.00049, "depth": [[0.0, 2.0]]}
 
 
 def forms(picture):

@@ -56,10 +56,11 @@ def test_what_a_script_logs_and_does_with_a_checkpoint_is_shown(place):
     (picture,) = events.Images("samples/first")
     assert (picture.step, picture.encoded_image_string) == (7, (place.folder / "added/sample.png").read_bytes())
     assert texts(events, "errors") == ["| image | AP |\n| --- | --- |\n| a.jpg | 0.5 |\n| b.jpg |  |\n"]
-    assert [p.value for p in events.Scalars("test/metrics/mAP50(B)")] == [pytest.approx(0.81)]
+    assert [p.value for p in events.Scalars("validation/test/metrics/mAP50(B)")] == [pytest.approx(0.81)]
     assert "| square | 0.81 |" in texts(events, "test/per_class")[0]
     assert "best.pt" in texts(events, "test/checkpoint")[0]
     (export,) = texts(events, "exports")
+    assert "| file | best.onnx |" in export, "and not where our copy of it is"
     assert "| format | onnx |" in export
     assert "| bytes | 16 |" in export
 
@@ -87,7 +88,7 @@ def test_an_addendum_has_a_file_of_its_own_beside_that_of_the_run(place):
     assert name.endswith(f".{sample_addendum(place.folder).addendum}")
     events = read(place.logdir)  # TensorBoard shows the two as one run
     assert len(events.Scalars("metrics/mAP50(B)")) == 3
-    assert len(events.Scalars("test/metrics/mAP50(B)")) == 1
+    assert len(events.Scalars("validation/test/metrics/mAP50(B)")) == 1
     assert texts(events, "status") == ["finished"]
 
 
@@ -184,5 +185,5 @@ def test_an_evaluation_without_classes_has_its_metrics_only(place):
     }  # fmt: skip
     place.deliver([*place.calls, Call(99, STARTED, "on_evaluation", args)])
     tags = read(place.logdir).Tags()
-    assert "test/metrics/accuracy_top1" in tags["scalars"]
+    assert "validation/test/metrics/accuracy_top1" in tags["scalars"]
     assert "test/per_class" not in tags["tensors"]

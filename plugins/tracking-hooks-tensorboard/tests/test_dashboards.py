@@ -5,13 +5,14 @@ import struct
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams import metadata
 
-from tracking_hooks.events import ConfusionMatrix, Curve
+from tracking_hooks.events import ConfusionMatrix, Curve, Dataset, Split
 from tracking_hooks.testing import STARTED, play
 from tracking_hooks_tensorboard import hparams
 from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import layout
-from tracking_hooks_tensorboard.texts import shortened
+from tracking_hooks_tensorboard.texts import dataset, shortened
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
 pytestmark = pytest.mark.e2e
@@ -67,17 +68,34 @@ def test_the_layout_overlays_what_belongs_together(server):
     assert drawn == {
         "box_loss": ["train/box_loss", "val/box_loss"],
         "cls_loss": ["train/cls_loss"],
-        "mAP": ["custom_scalars/metrics/mAP50-95B", "custom_scalars/metrics/mAP50B"],
-        "precision and recall": ["custom_scalars/metrics/precisionB"],
-        "fitness": ["fitness"],
+        "mAP50-95(B)": ["without_brackets/metrics/mAP50-95B"],
+        "mAP50(B)": ["without_brackets/metrics/mAP50B"],
+        "precision(B)": ["without_brackets/metrics/precisionB"],
+        "recall(B)": [],
+        "fitness": ["metrics/fitness"],
         "by parameter group": ["lr/pg0"],
         "metrics/mAP50B": ["per_class/circle/metrics/mAP50B", "per_class/square/metrics/mAP50B"],
     }
     # TensorBoard's page takes what follows the first bracket of "tag (run)" for the run, and would draw nothing.
     assert not [tag for tags in drawn.values() for tag in tags if "(" in tag]
     for name in ("mAP50-95", "mAP50", "precision"):
-        copy = server.get("plugin/scalars/scalars", run=FINISHED, tag=f"custom_scalars/metrics/{name}B")
+        copy = server.get("plugin/scalars/scalars", run=FINISHED, tag=f"without_brackets/metrics/{name}B")
         assert copy == server.get("plugin/scalars/scalars", run=FINISHED, tag=f"metrics/{name}(B)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PLUGIN_NAME",
+        "PLUGIN_DATA_VERSION",
+        "EXPERIMENT_TAG",
+        "SESSION_START_INFO_TAG",
+        "SESSION_END_INFO_TAG",
+        "NULL_TENSOR",
+    ],
+)
+def test_the_names_of_the_hparams_tab_are_those_of_tensorboard(name):
+    assert getattr(hparams, name) == getattr(metadata, name)
 
 
 def test_a_run_is_a_row_of_the_hparams_tab(server):
@@ -87,7 +105,7 @@ def test_a_run_is_a_row_of_the_hparams_tab(server):
     assert columns["amp"] == "DATA_TYPE_BOOL"
     assert columns["model"] == "DATA_TYPE_STRING"
     metrics = [info["name"]["tag"] for info in experiment["metricInfos"]]
-    assert metrics[:2] == ["best/metrics/mAP50-95(B)", "best/metrics/mAP50(B)"]
+    assert metrics[:2] == ["validation/best/metrics/mAP50-95(B)", "validation/best/metrics/mAP50(B)"]
 
     request = {
         "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
@@ -108,8 +126,8 @@ def test_a_run_is_a_row_of_the_hparams_tab(server):
     assert session["status"] == "STATUS_SUCCESS"
     assert session["startTimeSecs"] == STARTED
     values = {metric["name"]["tag"]: (metric["trainingStep"], metric["value"]) for metric in session["metricValues"]}
-    assert values["best/metrics/mAP50(B)"] == (3, pytest.approx(0.91))
-    assert values["fitness"] == (3, pytest.approx(0.7 - 0.5**3))
+    assert values["validation/best/metrics/mAP50(B)"] == (3, pytest.approx(0.91))
+    assert values["metrics/fitness"] == (3, pytest.approx(0.7 - 0.5**3))
     (session,) = killed["sessions"]
     assert session["status"] == "STATUS_UNKNOWN"
     assert "metrics/mAP50(B)" in {metric["name"]["tag"] for metric in session["metricValues"]}
@@ -175,10 +193,12 @@ def test_a_run_that_was_resumed_and_finished_is_shown_as_such(recorded, run_of, 
 @pytest.mark.parametrize(
     ("task", "first"),
     [
-        ("segment", "best/metrics/mAP50-95(B)"),
-        ("pose", "best/metrics/mAP50-95(B)"),
-        ("classify", "best/metrics/accuracy_top1"),
-        ("a new one", "fitness"),
+        ("segment", "validation/best/metrics/mAP50-95(B)"),
+        ("pose", "validation/best/metrics/mAP50-95(B)"),
+        ("classify", "validation/best/metrics/accuracy_top1"),
+        ("semantic", "validation/best/metrics/mIoU"),
+        ("depth", "validation/best/metrics/delta1"),
+        ("a new one", "metrics/fitness"),
     ],
 )
 def test_the_metrics_of_a_row_are_those_of_the_task(task, first):
@@ -207,18 +227,29 @@ def test_the_same_arguments_give_the_same_bytes():
     assert once.SerializeToString() == twice.SerializeToString()
 
 
+def test_a_chart_names_its_metric_also_before_the_first_validation():
+    value = layout({"train/loss": 1.0}, None, "pose")
+    (charts,) = (one.chart for one in Layout.FromString(value.tensor.string_val[0]).category if one.title == "metrics")
+    assert [chart.title for chart in charts] == [
+        "mAP50-95(B)", "mAP50(B)", "precision(B)", "recall(B)", "mAP50-95(P)", "mAP50(P)", "precision(P)", "recall(P)",
+        "fitness",
+    ]  # fmt: skip
+    assert list(charts[4].multiline.tag) == [r"^without_brackets/metrics/mAP50\-95P$"]
+
+
 def test_an_epoch_without_losses_has_no_layout():
-    assert layout({"metrics/mAP50(B)": 0.5}, None) is None
+    assert layout({"metrics/mAP50(B)": 0.5}, None, "detect") is None
 
 
 def test_a_classifier_has_its_accuracy_in_a_chart():
-    value = layout({"train/loss": 1.0, "metrics/accuracy_top1": 0.5, "metrics/accuracy_top5": 0.9}, None)
+    value = layout({"train/loss": 1.0, "metrics/accuracy_top1": 0.5, "metrics/accuracy_top5": 0.9}, None, "classify")
     categories = {
         one.title: [chart.title for chart in one.chart]
         for one in Layout.FromString(value.tensor.string_val[0]).category
     }
     assert categories == {
-        "losses": ["loss"], "metrics": ["accuracy", "fitness"], "learning rates": ["by parameter group"],
+        "losses": ["loss"], "metrics": ["accuracy_top1", "accuracy_top5", "fitness"],
+        "learning rates": ["by parameter group"],
     }  # fmt: skip
 
 
@@ -254,3 +285,16 @@ def test_a_long_log_is_shortened_in_its_middle():
     assert len(shown) < 100_100
     assert "100,010 characters are left out" in shown
     assert shortened("short") == "short"
+
+
+def test_labels_that_are_pixels_are_not_said_to_be_no_objects():
+    def told(**instances):
+        splits = {
+            "train": Split(path="t", images=3, instances=instances),
+            "val": Split(path="v", images=1, instances={}),
+        }
+        return dataset(Dataset(name="streets", yaml=None, splits=splits, classes={0: "road"}, digest="f"))
+
+    assert "| images | 3 | 1 |" in told()
+    assert "road" not in told()
+    assert "| road | 2 | 0 |" in told(road=2)

@@ -11,9 +11,14 @@ from msgspec.structs import replace
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
 
-from tracking_hooks.events import Artifact, Error, Missing, Origin, Rejected, SaveCheckpoint, Unavailable
+from tests.support.classes import names, thousand
+from tracking_hooks.delivery import relay
+from tracking_hooks.delivery.spawn import DELIVERED
+from tracking_hooks.events import Artifact, Error, Missing, Model, Origin, Rejected, SaveCheckpoint, Unavailable
 from tracking_hooks.run.journal import Call
-from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks.settings import Settings
+from tracking_hooks.testing import BATCHES, STARTED, play, recorded_addendum, recorded_run, sample_run
+from tracking_hooks_tensorboard import texts as markdown
 from tracking_hooks_tensorboard.eventfile import EventFile
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 from tracking_hooks_tensorboard.values import scalars
@@ -72,7 +77,7 @@ def test_every_value_of_every_epoch_is_there_once(calls, logdir):
     epochs = [call for call in calls if call.hook == "on_epoch_end"]
     assert [call.args["epoch"] for call in epochs] == [1, 2, 3]
     for tag in epochs[0].args["metrics"]:
-        points = events.Scalars(tag)
+        points = events.Scalars("metrics/fitness" if tag == "fitness" else tag)
         assert [(p.step, p.wall_time) for p in points] == [(c.args["epoch"], c.time) for c in epochs]
         expected = [c.args["metrics"][tag] for c in epochs]
         assert [p.value for p in points] == pytest.approx(expected, nan_ok=True)
@@ -81,9 +86,54 @@ def test_every_value_of_every_epoch_is_there_once(calls, logdir):
 def test_curves_over_epochs_batches_and_seconds_have_their_own_steps(calls, logdir):
     deliver(calls, logdir)
     events = read(logdir)
-    assert [p.step for p in events.Scalars("batch/box_loss")] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    assert [p.step for p in events.Scalars("train_batch/box_loss")] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
     systems = [call for call in calls if call.hook == "on_system_metrics"]
     assert [p.step for p in events.Scalars("system/cpu_percent")] == [c.time - STARTED for c in systems]
+
+
+def test_time_series_opens_curves_over_epochs(calls, logdir, tmp_path):
+    deliver([*calls[:-1], *recorded_addendum(tmp_path / "run"), calls[-1]], logdir)
+    tags = read(logdir).Tags()
+    groups = sorted({tag.partition("/")[0] for kind in ("scalars", "images", "histograms") for tag in tags[kind]})
+    assert groups[:2] == ["lr", "metrics"]  # TensorBoard's page opens the first two
+
+
+def test_the_first_text_is_what_the_run_has_come_to(calls, logdir):
+    deliver(calls, logdir)
+    events = read(logdir)
+    own = [tag for tag in events.Tags()["tensors"] if tag[0].isalpha() and not tag.startswith("custom_scalars")]
+    assert min(own) == "Result"
+    (result,) = texts(events, "Result")
+    for line in (
+        "| status | finished |",
+        "| epochs | 3 |",
+        "| figures of | best.pt |",
+        "| metrics/mAP50(B) | 0.91 |",
+    ):
+        assert line in result
+
+
+def test_without_a_final_validation_the_result_is_that_of_the_last_epoch(calls, logdir):
+    rest = [call for call in calls if call.hook not in ("on_final_validation", "on_run_end")]
+    error = Error(type="ValueError", message="boom", traceback="")
+    end = Call(999, STARTED + 999, "on_run_end", {"status": "failed", "error": error})
+    state = deliver(rest, logdir)
+    deliver([end], logdir, state=state, before=rest)  # by another relay
+    (result,) = texts(read(logdir), "Result")
+    for line in ("| status | failed |", "| error | ValueError: boom |", "| figures of | epoch 3 |"):
+        assert line in result
+    assert "| metrics/fitness | 0.575 |" in result
+
+
+def test_of_1000_classes_20_have_curves_and_the_table_has_all(logdir, tmp_path):
+    folder = thousand(tmp_path / "run", {"tensorboard": {"logdir": str(logdir)}})
+    assert relay.Relay(folder, "tensorboard", Settings(), drain=True).run() == DELIVERED
+    events = read(logdir)
+    curves = {tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith("per_class/")}
+    assert len(curves) == 20
+    assert {"class 3", "class 5"} <= curves
+    assert {tag.split("/")[1] for tag in events.Tags()["tensors"] if tag.startswith("pr_curves(B)/")} == curves
+    assert texts(events, "best/per_class")[0].count("| class ") == 1001
 
 
 def test_a_clock_set_back_does_not_fold_the_system_curve(logdir, tmp_path):
@@ -98,7 +148,7 @@ def test_a_clock_set_back_does_not_fold_the_system_curve(logdir, tmp_path):
 def test_the_best_checkpoint_stands_beside_the_curves(calls, logdir):
     deliver(calls, logdir)
     events = read(logdir)
-    assert points(events, "best/metrics/mAP50(B)") == [(3, 0.91)]
+    assert points(events, "validation/best/metrics/mAP50(B)") == [(3, 0.91)]
     assert len(events.Scalars("metrics/mAP50(B)")) == 3
     assert "| square | 0.95 |" in texts(events, "best/per_class")[0]
 
@@ -129,6 +179,16 @@ def test_the_environment_names_the_group_and_the_run_whose_weights_it_started_fr
         "| started from | best.pt of train, run first |",
     ):
         assert line in environment
+
+
+@pytest.mark.parametrize(
+    ("dirty", "said"), [(True, "ff (with uncommitted changes)"), (False, "ff |"), (None, "ff (whether there are")]
+)
+def test_what_git_does_not_say_of_changes_is_not_made_up(calls, logdir, dirty, said):
+    environment = calls[0].args["environment"]
+    calls[0].args["environment"] = replace(environment, git=replace(environment.git, dirty=dirty))
+    deliver(calls, logdir)
+    assert said in texts(read(logdir), "environment")[0]
 
 
 def test_texts_can_be_read(calls, logdir):
@@ -252,7 +312,7 @@ def test_a_resumed_run_keeps_all_points_and_shows_each_epoch_once(tmp_path, logd
     deliver(after, logdir, state=deliver(before, logdir), before=before)
     events = read(logdir)
     assert [p.step for p in events.Scalars("train/box_loss")] == [1, 2, 3]
-    assert [p.step for p in events.Scalars("batch/box_loss")] == [4, 8, 12, 12]
+    assert [p.step for p in events.Scalars("train_batch/box_loss")] == [4, 8, 12, 12]
     assert len(events.Scalars("system/cpu_percent")) == 3
     assert texts(events, "status") == ["killed", "finished"]
 
@@ -267,16 +327,20 @@ def test_a_run_that_is_resumed_on_another_machine_goes_on_beside_the_file_that_w
     assert [p.step for p in read(logdir).Scalars("train/box_loss")] == [1, 2, 3]
 
 
-def test_points_of_an_untracked_run_in_the_same_folder_make_way(calls, logdir):
-    theirs = EventFile(logdir / "events.out.tfevents.1000000000.host.1.0", 0)
+def test_points_that_the_script_writes_into_the_same_folder_stay(calls, logdir):
+    """With a ``SummaryWriter`` of its own, made before the training has begun or while it runs."""
     logdir.mkdir()
-    theirs.path.touch()
-    for step in (1, 2, 3, 4):
-        theirs.append(STARTED - 100, step, scalars({"train/box_loss": 9.0}))
+    for number, name in enumerate(["1000000000.host.1.0", "9000000000.host.1.1"]):
+        theirs = EventFile(logdir / f"events.out.tfevents.{name}", 0)
+        theirs.path.touch()
+        for step in (1, 2, 3, 4):
+            theirs.append(STARTED - 100 + step, step, scalars({f"mine/{number}": 9.0}))
+        theirs.write()
     deliver(calls, logdir)
-    points = read(logdir).Scalars("train/box_loss")
-    assert [p.step for p in points] == [1, 2, 3]
-    assert not [p for p in points if p.value == 9]
+    events = read(logdir)
+    for number in (0, 1):
+        assert points(events, f"mine/{number}") == [(1, 9), (2, 9), (3, 9), (4, 9)]
+    assert [p.step for p in events.Scalars("train/box_loss")] == [1, 2, 3]
 
 
 def test_the_folder_may_have_any_name(tmp_path):
@@ -329,12 +393,12 @@ def test_a_folder_that_cannot_be_made_is_an_error(calls, tmp_path):
         deliver(calls, tmp_path / "file/tb")
 
 
-def test_the_relay_imports_neither_torch_nor_tensorflow():
+def test_the_relay_imports_no_torch_no_tensorflow_and_no_clients_of_clouds():
     code = "import sys, tracking_hooks_tensorboard.tracker as t; t.TensorBoardTracker(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     modules = set(done.stdout.split())
-    assert "tensorboard.summary.writer.record_writer" in modules
-    assert not modules & {"torch", "tensorflow", "ultralytics", "grpc", "PIL"}
+    assert "tensorboard.compat.proto.event_pb2" in modules
+    assert not modules & {"torch", "tensorflow", "ultralytics", "grpc", "PIL", "boto3", "fsspec", "numpy"}
 
 
 # -- what is missing --------------------------------------------------------------------------------------------
@@ -345,7 +409,8 @@ PLOT = Missing(hook="on_artifact", name="results.png", reason="it is gone", firs
 def test_what_is_missing_is_a_text_and_a_second_one_when_it_is_delivered_later(calls, tmp_path):
     logdir = tmp_path / "logdir"
     state = deliver(calls, logdir, missing=[PLOT])
-    deliver([], logdir, state=state, before=calls, missing=[])
+    for missing in ([PLOT], [], []):  # after a crash, it comes again
+        deliver([], logdir, state=state, before=calls, missing=missing)
     first, second = texts(read(logdir), "incomplete")
     assert "event 30, on_artifact results.png: it is gone" in first
     assert second.startswith("Complete")
@@ -355,3 +420,29 @@ def test_what_is_missing_is_a_text_and_a_second_one_when_it_is_delivered_later(c
 def test_of_a_whole_run_nothing_is_said_to_be_missing(calls, tmp_path):
     deliver(calls, tmp_path / "logdir")
     assert "incomplete" not in read(tmp_path / "logdir").Tags()["tensors"]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, "class 0, class 1"), (1000, "1,000: see the data set")])
+def test_a_model_names_its_classes_unless_they_are_too_many_for_a_cell(count, shown):
+    classes = dict(enumerate(names(count)))
+    model = Model(name="m", task="detect", parameters=1, gradients=1, layers=1, gflops=None, classes=classes)
+    assert f"| classes | {shown} |" in markdown.model(model)
+
+
+def test_runs_that_are_delivered_late_into_one_folder_are_shown_beside_each_other(logdir, tmp_path):
+    """Neither had a file when the other one was recorded: both were recorded offline."""
+    calls = recorded_run(tmp_path / "run")
+    first, second = (replace(RUN, uid=f"20251009-08532{number}-0000000{number}") for number in (1, 2))
+
+    def deliver_to(run, calls, **options):
+        return play(TensorBoardTracker(), calls, run=run, destination={"logdir": str(logdir)}, **options)
+
+    deliver_to(first, calls)
+    state = deliver_to(second, calls[:9])
+    deliver_to(second, calls[9:], state=state, before=calls[:9])
+    addendum = replace(second, addendum="20251009-095320-00000003")
+    deliver_to(addendum, recorded_addendum(tmp_path / "run"))
+    for folder in (logdir, logdir / second.uid):
+        assert [p.step for p in read(folder).Scalars("train/box_loss")] == [1, 2, 3]
+    assert "mine/score" not in read(logdir).Tags()["scalars"]
+    assert len(read(logdir / second.uid).Scalars("mine/score")) == 1

@@ -1,4 +1,3 @@
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,13 +33,17 @@ def test_the_event_file_is_in_save_dir_as_ultralytics_own(capture, tmp_path, mon
     assert captured.disables == "tensorboard"
 
 
-def test_the_start_line_can_be_pasted(capture, tmp_path):
+def test_the_start_line_says_what_to_type_and_where_the_run_is(capture, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", object())  # a library has imported it, as comet_ml does
     folder = tmp_path / "it's a $HOME"
-    assert shlex.split(capture(run=run_in(folder)).summary) == ["tensorboard", "--logdir", str(folder)]
+    command, _, place = capture(run=run_in(folder)).summary.partition("; in ")
+    assert command == "tracking-hooks open uid-1 --tracker tensorboard"
+    assert place == str(folder)
 
 
 def test_in_a_notebook_the_start_line_has_what_a_cell_takes(capture, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
     summary = capture(run=run_in(tmp_path)).summary
     assert summary == f"%load_ext tensorboard, then %tensorboard --logdir {tmp_path}"
 
@@ -64,6 +67,12 @@ def test_two_runs_of_one_name_are_kept_apart(capture, tmp_path, monkeypatch):
     (tmp_path / "train/events.out.tfevents.1760000000.host.uid-1").touch()
     assert capture(run=run_in(tmp_path, "uid-1")).destination == {"logdir": str(tmp_path / "train")}
     assert capture(run=run_in(tmp_path, "uid-2")).destination == {"logdir": str(tmp_path / "train-uid-2")}
+
+
+@pytest.mark.parametrize("theirs", ["uid-1", "4711.0"], ids=["tracked", "by Ultralytics' own integration"])
+def test_a_run_in_the_folder_of_an_earlier_one_is_shown_beside_it(capture, tmp_path, theirs):
+    (tmp_path / f"events.out.tfevents.1760000000.host.{theirs}").touch()
+    assert capture(run=run_in(tmp_path, "uid-2")).destination == {"logdir": str(tmp_path / "uid-2")}
 
 
 def test_a_trial_is_shown_with_its_tuning_in_a_folder_that_no_clean_up_deletes(capture, tmp_path, monkeypatch):

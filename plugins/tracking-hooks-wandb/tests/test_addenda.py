@@ -16,6 +16,7 @@ from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, recorded_addendum, recorded_run, sample_addendum
 from tracking_hooks_wandb import process
 from tracking_hooks_wandb import service as service_module
+from tracking_hooks_wandb.addenda import OnlineAddendum
 from tracking_hooks_wandb.trainer import capture
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 
@@ -48,6 +49,14 @@ def own(row):
 
 def steps(found):
     return [row["_step"] for row in found.history]
+
+
+def resumed(calls, behind=None):
+    """The part that a resume adds to a training."""
+    last = calls[-1].seq if behind is None else behind
+    start = next(i for i, call in enumerate(calls) if call.hook == "on_epoch_start" and call.args["epoch"] == 3)
+    part = [Call(0, 0, "on_run_start", {**calls[0].args, "resumed": True}), *calls[start:]]
+    return [Call(last + i, STARTED + 9000 + i, call.hook, call.args) for i, call in enumerate(part, 1)]
 
 
 def added_rows(found):
@@ -133,23 +142,92 @@ def test_an_addendum_waits_for_its_run_and_for_its_end(service, online, run, add
     assert service.run().points("mine/score", "log_step") == [(7, 0.75)]
 
 
+@pytest.fixture
+def die_over(die, monkeypatch):
+    """Let the relay of an addendum die when its rows have arrived, before it can end the run."""
+
+    def die_over(relay, *, upto):
+        saved, safe = relay.saved, relay.safe
+        with monkeypatch.context() as patch:
+            patch.setattr(OnlineAddendum, "finish", lambda *_: None)
+            relay.deliver(upto=upto)
+        die()
+        relay.saved, relay.safe = saved, safe
+
+    return die_over
+
+
+@pytest.mark.parametrize("tells_its_status", [True, False])
 def test_a_relay_that_dies_over_an_addendum_costs_nothing_and_doubles_nothing(
-    service, online, run, addendum, calls, added, die
+    service, online, run, addendum, calls, added, die_over, tells_its_status
 ):
+    at_one_time = [Call(call.seq, added[0].time, call.hook, call.args) for call in added]
     WandbRelay(calls, run, online).deliver()
     before = steps(service.run())
-    relay = WandbRelay(added, addendum, online)
+    relay = WandbRelay(at_one_time, addendum, online)
     relay.deliver(upto=2)
-    saved, safe = relay.saved, relay.safe
-    relay.deliver(upto=5)
-    die()
-    service.run().exit_code = None  # as if it had died before it could end the run
-    relay.saved, relay.safe = saved, safe
+    if not tells_its_status:  # as that of a user's own
+        service.run().streams["wandb-summary.json"].clear()
+    die_over(relay, upto=5)
+    with pytest.raises(Unavailable, match="has not ended"):
+        relay.deliver()
+    service.run().is_silent = True
     relay.deliver()
     found = service.run()
     assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 5)]
     check_rows(found.history[-4:])
     assert found.exit_code == 0
+
+
+def test_a_training_that_was_resumed_in_between_is_left_alone(service, online, run, addendum, calls, added, die):
+    WandbRelay(calls, run, online).deliver()
+    relay = WandbRelay(added, addendum, online).deliver(upto=3)
+    die()
+    WandbRelay([*calls, *resumed(calls)], run, online, safe=calls[-1].seq).deliver(upto=calls[-1].seq + 8)
+    die()
+    before = steps(service.run())
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="has not ended") as caught:
+            relay.deliver()
+        assert caught.value.only_this_run
+        service.run().is_silent = True  # its network is gone for some minutes
+    assert (steps(service.run()), service.run().state) == (before, "crashed")
+
+
+def test_while_the_service_is_down_nobody_is_told_to_look_at_the_key(service, online, addendum, added, monkeypatch):
+    monkeypatch.setattr(service_module, "_TIMEOUT", 2)
+    service.stop()
+    with pytest.raises(Unavailable, match=f"W&B at {service.url} is not available") as caught:
+        WandbRelay(added, addendum, online).deliver()
+    assert "API_KEY" not in str(caught.value)
+    service.start()
+    service.failing = lambda _: 401
+    with pytest.raises(Unavailable, match=r"error 401.*Check WANDB_API_KEY"):
+        WandbRelay(added, addendum, online).deliver()
+
+
+@pytest.mark.parametrize("says_its_steps", [True, False])
+def test_a_training_that_is_resumed_waits_for_an_addendum_and_is_whole(
+    service, online, run, addendum, calls, added, die, die_over, says_its_steps
+):
+    training = WandbRelay(calls, run, online).deliver()
+    die()
+    die_over(WandbRelay(added, addendum, online), upto=5)
+    assert service.run().config["tracking_hooks_addenda"]["open_by"] == addendum.addendum
+    if not says_its_steps:  # the client sends the config some seconds behind the rows
+        service.run().config["tracking_hooks_addenda"]["steps"] = []
+    training.calls += resumed(calls)
+    with pytest.raises(Unavailable, match=f"{addendum.addendum} is writing to") as caught:
+        training.deliver()
+    assert caught.value.only_this_run
+    service.run().is_silent = True
+    training.deliver()
+    found = service.run()
+    batches = [call.args["step"] for call in training.calls if call.hook == "on_batch_end"]
+    assert [x for x, _ in found.points("train_batch/box_loss", "global_step")] == batches
+    assert steps(found) == sorted(set(steps(found)))
+    assert (found.exit_code, found.summary["status"]) == (0, "finished")
+    assert found.config["tracking_hooks_addenda"]["open_by"] == ""
 
 
 def test_of_several_addenda_each_finds_its_place(service, online, run, addendum, calls, added, die):
@@ -174,11 +252,8 @@ def test_a_training_that_is_resumed_behind_an_addendum_loses_no_row(
     relay = WandbRelay(killed, run, online).deliver()
     die()
     WandbRelay(added, addendum, online).deliver()
-    whole = recorded_run(save_dir)
-    start = next(i for i, call in enumerate(whole) if call.hook == "on_epoch_start" and call.args["epoch"] == 3)
-    resumed = [Call(0, 0, "on_run_start", {**killed[0].args, "resumed": True}), *whole[start:]]
     last = killed[-1].seq
-    relay.calls += [Call(last + i, STARTED + 9000 + i, call.hook, call.args) for i, call in enumerate(resumed, 1)]
+    relay.calls += resumed(recorded_run(save_dir), behind=last)
     if dies:
         die()
         relay.deliver(upto=last + 8)
@@ -187,7 +262,7 @@ def test_a_training_that_is_resumed_behind_an_addendum_loses_no_row(
     found = service.run()
     assert [x for x, _ in found.points("metrics/mAP50(B)", "epoch")] == [1, 2, 3]
     batches = [call.args["step"] for call in relay.calls if call.hook == "on_batch_end"]
-    assert [x for x, _ in found.points("batch/box_loss", "global_step")] == batches
+    assert [x for x, _ in found.points("train_batch/box_loss", "global_step")] == batches
     assert found.points("mine/score", "log_step") == [(7, 0.75)]
     assert steps(found) == sorted(set(steps(found)))
     assert (found.exit_code, found.summary["status"]) == (0, "finished")
@@ -268,6 +343,15 @@ def test_a_shared_run_takes_an_addendum(service, online, run, addendum, calls, a
     WandbRelay(calls, run, shared).deliver()
     WandbRelay(added, addendum, shared).deliver()
     assert service.run("theirs").points("mine/score", "log_step") == [(7, 0.75)]
+
+
+def test_a_shared_run_that_the_script_has_ended_stays_ended(service, online, run, addendum, calls, added):
+    shared = {**online, "mode": "shared", "id": "theirs", "joined": True}
+    WandbRelay(calls, run, shared).deliver()
+    service.run("theirs").exit_code, service.run("theirs").is_open = 3, False
+    WandbRelay(added, addendum, shared).deliver()
+    assert service.run("theirs").points("mine/score", "log_step") == [(7, 0.75)]
+    assert service.run("theirs").state == "failed"
 
 
 def test_where_wandb_is_switched_off_an_addendum_does_nothing(run, addendum, added, monkeypatch):

@@ -119,6 +119,70 @@ def test_where_the_script_holds_a_run_a_training_of_a_group_is_waited_for_and_a_
     assert not capture(replace(run, parent="above"), above).is_held
 
 
+@pytest.fixture
+def fold(run):
+    return replace(run, name="fold-1", parent="20251009-080000-aaaaaaaa", group="5-fold")
+
+
+@pytest.fixture
+def five_fold(run):
+    return replace(run, uid="20251009-080000-aaaaaaaa", name="5-fold", task="group")
+
+
+def test_the_run_that_the_script_has_opened_for_a_fold_is_that_of_the_fold(capture, fold, five_fold, theirs):
+    above = capture(five_fold).destination
+    theirs("online")
+    captured = capture(fold, above)
+    assert (captured.disables, captured.guards) == (None, "wb"), "Ultralytics' own integration logs to it"
+    assert captured.destination["beside"] == "us/own/abc"
+    assert (captured.destination["project"], captured.destination["group"]) == ("own", "5-fold")
+    theirs("online", group="folds of mine")
+    assert capture(fold, above).destination["group"] == "folds of mine"
+    theirs("shared")
+    captured = capture(fold, above)
+    assert (captured.destination["mode"], captured.destination["id"]) == ("shared", "abc")
+    assert captured.destination["joined"]
+    assert captured.disables == "wb"
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_where_the_script_has_a_run_for_all_folds_it_gets_what_the_integration_logs(
+    capture, fold, five_fold, theirs, mode
+):
+    theirs(mode)
+    above = capture(five_fold).destination
+    captured = capture(fold, above)
+    assert captured.guards == "wb"
+    assert (captured.destination["mode"], captured.destination["id"]) == (mode, fold.uid)
+    assert captured.destination["group"] == above["group"] == "5-fold"
+
+
+def test_a_group_in_a_shared_run_has_folds_beside_that(capture, fold, five_fold, theirs):
+    theirs("shared")
+    above = capture(five_fold).destination
+    assert above["id"] == "abc"
+    captured = capture(fold, above)
+    assert (captured.destination["mode"], captured.destination["id"]) == ("online", fold.uid)
+    assert captured.disables == "wb"
+
+
+def test_with_ours_left_out_a_fold_is_in_the_scripts_run_or_in_one_of_ours(
+    capture, fold, five_fold, theirs, monkeypatch
+):
+    monkeypatch.setenv("TRACKING_HOOKS_WANDB_BESIDE", "off")
+    theirs("online")
+    above = capture(five_fold).destination
+    captured = capture(fold, above)
+    assert (captured.destination["mode"], captured.guards) == ("disabled", "wb")
+    monkeypatch.setattr(wandb, "run", None)  # the script has ended it, or this is a process of its own
+    for below in (fold, replace(fold, group=None)):
+        captured = capture(below, above)
+        assert (captured.destination["mode"], captured.disables) == ("online", "wb")
+        assert captured.destination["group"] == "5-fold"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert capture(fold, above).destination["mode"] == "disabled"
+
+
 def test_trials_of_an_offline_tuning_lie_beside_it(capture, run, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     tuning = capture(replace(run, uid="20251009-080000-aaaaaaaa", name="tune")).destination
@@ -173,7 +237,9 @@ def test_wandbs_settings_files_count(capture, run, monkeypatch, tmp_path):
 )
 def test_modes(capture, run, monkeypatch, variable, value, mode):
     monkeypatch.setenv(variable, value)
-    assert capture(run).destination["mode"] == mode
+    destination = capture(run).destination
+    assert destination["mode"] == mode
+    assert ("id" in destination) == (mode != "disabled"), "what the handle's ids name"
 
 
 def test_a_mode_that_does_not_exist_stops_the_training(capture, run, monkeypatch):
@@ -258,7 +324,7 @@ def test_train_waits_where_the_script_has_a_run_open_but_not_for_a_trial(capture
     theirs(mode)
     tuning = capture(run)
     assert tuning.is_held
-    assert not capture(run, tuning.destination).is_held
+    assert not capture(replace(run, parent="tuning"), tuning.destination).is_held
 
 
 def test_a_run_that_is_none_is_not_looked_at(capture, run, theirs, monkeypatch):
@@ -292,3 +358,10 @@ def test_without_a_home_folder_and_from_a_deleted_working_directory(capture, run
 
 def _no_home():
     raise RuntimeError("Could not determine home directory.")
+
+
+def test_the_page_of_a_run_or_of_its_project_is_opened():
+    url = "https://wandb.ai/ada/shapes/runs/abc"
+    assert trainer.page({"url": url}, False).url == url
+    assert trainer.page({"url": url}, True).url == "https://wandb.ai/ada/shapes"
+    assert trainer.page({"url": ""}, False) is None

@@ -21,7 +21,7 @@ BEST, PLOT = 25, 29
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 

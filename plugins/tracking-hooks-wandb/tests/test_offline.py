@@ -18,6 +18,8 @@ from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import (
     Artifact,
     Checkpoint,
+    ConfusionMatrix,
+    Curve,
     Origin,
     Rejected,
     SaveCheckpoint,
@@ -27,6 +29,7 @@ from tracking_hooks.events import (
 )
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import BATCHES, STARTED, play, recorded_run, sample_run
+from tracking_hooks_wandb import content
 from tracking_hooks_wandb import offline as offline_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
@@ -101,9 +104,9 @@ def test_every_chart_is_drawn_over_its_own_axis(offline, save_dir):
     calls = recorded_run(save_dir)
     deliver(calls, offline)
     found = read(offline)
-    axes = {"train/*": "epoch", "metrics/*": "epoch", "batch/*": "global_step", "system/*": "seconds"}
+    axes = {"train/*": "epoch", "metrics/*": "epoch", "train_batch/*": "global_step", "system/*": "seconds"}
     assert axes.items() <= found.x_axes.items()
-    assert [x for x, _ in found.points("batch/box_loss", "global_step")] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    assert [x for x, _ in found.points("train_batch/box_loss", "global_step")] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
     systems = [call for call in calls if call.hook == "on_system_metrics"]
     assert [x for x, _ in found.points("system/cpu_percent", "seconds")] == [call.time - STARTED for call in systems]
     assert found.points("best/metrics/mAP50(B)", "epoch") == [(3, 0.91)]
@@ -135,7 +138,7 @@ def test_the_run_says_what_it_is(offline, save_dir, run):
     assert ours["git"]["dirty"] is True
     assert ours["versions"]["ultralytics"] == "8.4.190"
     assert found.summary["model/parameters"] == 2_500_000
-    assert found.summary["model/GFLOPs"] == 5.8
+    assert found.summary["model/GFLOPs"] == found.summary["model/GFLOPs at 640"] == 5.8
     assert found.summary["status"] == "finished"
     assert found.exits == [0]
     # Of the process that delivers nothing is told.
@@ -182,6 +185,21 @@ def test_curves_and_the_confusion_matrix_are_native_charts(offline, save_dir):
         {"class": "square", "metrics/mAP50": 0.95},
         {"class": "circle", "metrics/mAP50": 0.87},
     ]
+
+
+def test_a_confusion_matrix_that_is_too_large_for_the_chart_is_a_table_of_the_most_frequent_confusions():
+    labels = [f"class {number}" for number in range(101)]
+    matrix = [[100.0 if true == predicted else 0.0 for true in range(101)] for predicted in range(101)]
+    matrix[7][3], matrix[2][4] = 5.0, 9.0  # matrix[predicted][true]
+    table = content.confusion(ConfusionMatrix(labels=labels, matrix=matrix))
+    assert table.columns == ["Actual", "Predicted", "nPredictions"]
+    assert table.data == [["class 4", "class 2", 9.0], ["class 3", "class 7", 5.0]]
+
+
+def test_a_curve_of_some_classes_has_the_mean_of_all():
+    curve = Curve(name="PR", x_label="x", y_label="y", x=[0.0, 1.0], y={"square": [1.0, 0.5]}, mean=[0.75, 0.25])
+    rows = content.curve(curve).table.data
+    assert rows == [["mean", 0.75, 0.0], ["mean", 0.25, 1.0], ["square", 1.0, 0.0], ["square", 0.5, 1.0]]
 
 
 def test_weights_are_versions_of_one_model_and_the_data_set_is_an_input(offline, save_dir, run):
@@ -258,6 +276,17 @@ def test_weights_of_every_kind_are_versions_with_aliases(offline, save_dir, run)
         ("best.pt", {"best", "epoch_2"}),
         ("last.pt", {"last", "epoch_3"}),
     ]
+
+
+def test_the_best_weights_of_a_tuning_are_of_no_epoch(offline, save_dir):
+    path = save_dir / "best.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"best")
+    checkpoint = Checkpoint(path=path, kind="best", size=4, digest=hashlib.sha256(b"best").hexdigest())
+    deliver([Call(1, STARTED, "on_checkpoint_saved", {"epoch": 0, "checkpoint": checkpoint})], offline)
+    (model,) = read(offline).artifacts
+    assert set(model.aliases) == {"best", "latest"}
+    assert "epoch" not in json.loads(model.metadata)
 
 
 def test_metrics_of_a_class_are_curves(offline):
@@ -393,7 +422,9 @@ def test_an_error_does_not_close_the_run(offline, save_dir):
 
 
 def test_a_disk_that_is_full_for_a_while_costs_nothing(offline, save_dir, monkeypatch):
-    calls = recorded_run(save_dir)
+    *calls, end = recorded_run(save_dir)
+    logged = Call(end.seq, end.time, "on_log", {"metrics": {"mine": 0.5}, "step": 3})
+    calls = [*calls, logged, Call(end.seq + 1, end.time, end.hook, end.args)]
     state = deliver(calls[:5], offline)
 
     def full(*_args):
@@ -407,6 +438,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(offline, save_dir, monkey
     deliver(calls[5:], offline, state, before=calls[:5])
     found = read(offline)
     check_epochs(found, calls)
+    assert [row["mine"] for row in found.history if "mine" in row] == [0.5]
     assert found.exits == [0]
 
 

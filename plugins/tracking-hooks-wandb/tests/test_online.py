@@ -44,7 +44,7 @@ def saved(state):
 @pytest.fixture
 def quick(monkeypatch):
     """Let the client send, and give up, within a second or two."""
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setitem(process.SETTINGS, "init_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "finish_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "x_file_stream_timeout_seconds", 2.0)
@@ -102,12 +102,12 @@ def test_a_run(service, online, run, save_dir):
     assert expected.items() <= found.fields.items()
     assert found.fields["tags"] == ["a", "team=vision"]
     assert found.fields["commit"] == "c0ffee" * 6 + "c0ff"
-    assert found.points("batch/box_loss", "global_step")[0] == (BATCHES, 2.1)
+    assert found.points("train_batch/box_loss", "global_step")[0] == (BATCHES, 2.1)
     assert [x for x, _ in found.points("system/cpu_percent", "seconds")] == [8, 15, 22]
     assert found.lines("wandb-events.jsonl") == []  # system metrics of this process
     assert found.files["results.csv"] == (save_dir / "results.csv").read_bytes()
     axes = {entry.get("1") or entry.get("2"): entry for entry in found.config["_wandb"]["m"]}
-    assert {"train/*", "batch/*", "system/*", "epoch"} <= set(axes)
+    assert {"train/*", "train_batch/*", "system/*", "epoch"} <= set(axes)
     assert set(found.config["_wandb"]["visualize"]) == {"curves/PR", "best/confusion_matrix"}
     assert [row["_timestamp"] for row in found.history] == [
         call.time for call in calls if call.seq in {row["_step"] for row in found.history}
@@ -336,7 +336,7 @@ def test_the_clients_own_process_may_die(service, online, run, save_dir):
 
 
 def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 1.0)
+    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(run_stopping.RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # not 15 s
     calls = recorded_run(save_dir)
     tracker, state = WandbTracker(), {}
@@ -429,6 +429,10 @@ def test_a_run_named_by_the_user_is_joined_behind_what_it_has(service, online, r
     assert [row["_step"] - 40 for row in found.history[40:]] == [2, 4, 8, 9, 11, 15, 16, 18, 22, 23, 24, 29, 30]
     check_epochs(found, calls)
     other = replace(sample_run(save_dir), uid="another")
+    die()  # the replay has opened the run and not ended it
+    with pytest.raises(Unavailable, match=f"{run.uid} is writing to"):
+        deliver(calls, theirs, run=other)
+    found.is_silent = True
     deliver(calls, theirs, run=other)
     assert [row["_step"] - 71 for row in found.history[53:]][:3] == [2, 4, 8]
 

@@ -1,7 +1,11 @@
-"""The folder of the client's own files."""
+"""The client, and the folder of its own files."""
 
+import importlib
 import subprocess
 import sys
+
+import pytest
+import wandb
 
 from tracking_hooks_wandb import process
 
@@ -28,3 +32,10 @@ input()
     assert not theirs.exists(), "its process is dead"
     assert ours.is_dir()
     assert again.is_dir()
+
+
+def test_a_client_that_ends_a_run_when_another_one_begins_is_refused(monkeypatch):
+    """As those of 2024 do, which have other settings: the training says so before it starts."""
+    monkeypatch.setattr(wandb, "Settings", type("Settings", (), {}))
+    with pytest.raises(ImportError, match="cannot have several runs in a process"):
+        importlib.reload(process)

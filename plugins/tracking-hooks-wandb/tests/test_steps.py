@@ -2,7 +2,7 @@
 
 import pytest
 
-from tracking_hooks_wandb.steps import Steps, with_step
+from tracking_hooks_wandb.steps import Addenda, Steps
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_step_of_an_addendum_belongs_to_the_event_before_it():
 
 
 def test_steps_of_an_addendum_are_kept_as_stretches():
-    taken = []
+    addenda = Addenda.of({})
     for step in (4, 5, 6, 9):
-        taken = with_step(taken, step)
-    assert taken == [[4, 6], [9, 9]]
+        addenda = Addenda.of(addenda.with_steps(step).config())
+    assert addenda.steps == [[4, 6], [9, 9]]

@@ -6,7 +6,22 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("demo", "group", "pack", "plugins", "prune", "run", "simulate", "status", "stop", "sync", "unpack")
+_COMMANDS = (
+    "demo",
+    "doctor",
+    "group",
+    "new",
+    "open",
+    "pack",
+    "plugins",
+    "prune",
+    "run",
+    "simulate",
+    "status",
+    "stop",
+    "sync",
+    "unpack",
+)
 
 
 class _LazyGroup(click.Group):

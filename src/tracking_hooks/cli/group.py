@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from tracking_hooks import projectfile
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.cli.output import json_option, print_json, width
 from tracking_hooks.cli.sync import report
 from tracking_hooks.counts import counted
 from tracking_hooks.delivery.sync import deliver
-from tracking_hooks.recording import groups
-from tracking_hooks.run import index, portable, story
+from tracking_hooks.recording import configuration, groups
+from tracking_hooks.run import index, story
 from tracking_hooks.run.group import TASK, Member, Summary, members, summary
 from tracking_hooks.run.journal import Head, JournalError
 from tracking_hooks.run.layout import RunFolder
-from tracking_hooks.settings import ConfigurationError, read_settings
+from tracking_hooks.settings import ConfigurationError
 
 _COLUMNS = 80
+"""Of the tables outside of a terminal."""
 _LONGEST = 24
 """Characters of a run's name that are shown."""
 
@@ -29,7 +30,8 @@ _LONGEST = 24
 @click.argument("name")
 @run_paths.argument
 @click.option("--deliver", "delivers", is_flag=True, help="Also deliver the group as a run, to where its runs go.")
-def command(name: str, paths: tuple[Path, ...], *, delivers: bool) -> None:
+@json_option
+def command(name: str, paths: tuple[Path, ...], *, delivers: bool, as_json: bool) -> None:
     """Show what the runs of a group have come to.
 
     NAME is what TRACKING_HOOKS_GROUP was, or what tracking_hooks.group() was given. PATHS are training folders, run
@@ -37,6 +39,8 @@ def command(name: str, paths: tuple[Path, ...], *, delivers: bool) -> None:
     standard deviation (std) are over the runs that have finished. Call it as often as you like: with --deliver, the
     group's run in the trackers is brought up to date.
     """
+    if as_json and delivers:
+        raise click.UsageError("--json and --deliver exclude each other.")
     folders = run_paths.runs(paths)
     found = members(folders, lambda head: head.run.group == name and not _is_own(head, name))
     if not found:
@@ -45,6 +49,9 @@ def command(name: str, paths: tuple[Path, ...], *, delivers: bool) -> None:
     by_parent: dict[str | None, list[Member]] = {}
     for member in found:
         by_parent.setdefault(member.head.run.parent, []).append(member)
+    if as_json:
+        _print_as_data(by_parent)
+        return
     undone = 0
     for number, (parent, of_one) in enumerate(by_parent.items()):
         try:
@@ -55,6 +62,17 @@ def command(name: str, paths: tuple[Path, ...], *, delivers: bool) -> None:
             raise click.ClickException(str(error)) from None
     if undone:
         raise click.exceptions.Exit(1)
+
+
+def _print_as_data(by_parent: Mapping[str | None, Sequence[Member]]) -> None:
+    try:
+        told = {parent: summary(of_one) for parent, of_one in by_parent.items()}
+    except (JournalError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    print_json([
+        {"parent": parent, "runs": one.rows, "mean": one.mean, "std": one.std, "counted": one.counted}
+        for parent, one in told.items()
+    ])  # fmt: skip
 
 
 def _is_own(head: Head, name: str) -> bool:
@@ -75,7 +93,7 @@ def _deliver(name: str, found: Sequence[Member], own: RunFolder | None) -> int:
     """Record the group as it is now, and deliver it behind its runs; return how many deliveries are incomplete."""
     recorded = groups.record(name, found, own, logging.Logger("tracking_hooks.group", logging.WARNING))
     folders = [*(member.folder for member in found if index.names(member.folder)), recorded]
-    settings = read_settings(project=projectfile.read(portable.working_folder()))
+    settings = configuration.read_all_settings()
     click.echo("")
     return report(deliver(folders, settings, busy_wait=settings.exit_wait), folders, 0, f"of the group {name}")
 
@@ -90,7 +108,7 @@ def _lines(name: str, told: Summary) -> Iterator[str]:
     second = [row.status for row in told.rows]
     columns = [_column("run", [*first, "mean", "std"]), _column("status", [*second, "", ""])]
     rows = [*(row.metrics for row in told.rows), told.mean, told.std]
-    room = _COLUMNS - sum(len(column[0]) + 2 for column in columns)
+    room = (width() or _COLUMNS) - sum(len(column[0]) + 2 for column in columns)
     block: list[list[str]] = []
     for metric in told.names:
         values = [f"{row[metric]:.5g}" if metric in row else "-" for row in rows]

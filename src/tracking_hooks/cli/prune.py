@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.cli.output import json_option, print_json, with_note
+from tracking_hooks.counts import counted
 from tracking_hooks.run import checkpoints, index, journal, layout, removal
 from tracking_hooks.run.layout import RunFolder
 
@@ -15,7 +17,8 @@ from tracking_hooks.run.layout import RunFolder
 @run_paths.argument
 @click.option("--all", "everywhere", is_flag=True, help="Look at all runs of this user on this machine.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None:
+@json_option
+def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool, as_json: bool) -> None:
     """Free disk space: remove delivered run folders.
 
     A run folder is removed if every tracker has received the whole run, or if what is missing was packed or given up
@@ -28,22 +31,32 @@ def command(paths: tuple[Path, ...], *, everywhere: bool, dry_run: bool) -> None
     if bool(paths) == everywhere:
         raise click.UsageError("Name the folders, or give --all.")
     folders = run_paths.runs(paths)
-    removed = 0
+    rows = []
     for folder in folders:
         reason = removal.reason_to_keep(folder)
-        if reason:
-            click.echo(f"{folder.uid}  kept: {reason}")
-            continue
-        removed += 1
-        why = "" if removal.has_begun(folder) else ", where nothing was recorded: its process died too early"
-        click.echo(f"{folder.uid}  {'would be removed' if dry_run else 'removed'}: {folder.path}{why}")
-        if not dry_run:
+        is_removed = not (reason or dry_run)
+        rows.append({"uid": folder.uid, "run_folder": folder.path, "removed": is_removed, "kept": reason or None})
+        if not as_json:
+            _say(folder, reason, dry_run=dry_run)
+        if is_removed:
             _remove(folder)
-    runs = "run" if len(folders) == 1 else "runs"
-    click.echo(f"{removed} of {len(folders)} {runs} {run_paths.where(paths)} {'would be ' * dry_run}removed.")
+    if as_json:
+        print_json(rows)
+    else:
+        count = f"{sum(row['kept'] is None for row in rows)} of {counted(len(folders), 'run')}"
+        click.echo(f"{count} {run_paths.where(paths)} {'would be ' * dry_run}removed.")
     if not dry_run:
         index.tidy()
         checkpoints.tidy()
+
+
+def _say(folder: RunFolder, reason: str, *, dry_run: bool) -> None:
+    if reason:
+        click.echo(with_note(f"{folder.uid}  kept", reason, between=": "))
+        return
+    why = "" if removal.has_begun(folder) else ", where nothing was recorded: its process died too early"
+    done = "would be removed" if dry_run else "removed"
+    click.echo(with_note(f"{folder.uid}  {done}", f"{folder.path}{why}", between=": "))
 
 
 def _remove(folder: RunFolder) -> None:

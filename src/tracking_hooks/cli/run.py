@@ -7,17 +7,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from tracking_hooks import projectfile
 from tracking_hooks.delivery.sync import deliver
+from tracking_hooks.recording import configuration
 from tracking_hooks.run import index as run_index
-from tracking_hooks.run import layout, portable
-from tracking_hooks.settings import SELECTION, ConfigurationError, read_settings
+from tracking_hooks.run import layout
+from tracking_hooks.settings import SELECTION, ConfigurationError
 
 _BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
 
@@ -34,7 +35,7 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
     if trackers is not None:
         os.environ[SELECTION] = trackers
     try:
-        settings = read_settings(project=projectfile.read(portable.working_folder()))
+        settings = configuration.read_all_settings()
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="tracking-hooks-") as index:
@@ -42,9 +43,8 @@ def command(trackers: str | None, arguments: tuple[str, ...]) -> None:
         environment[layout.LAUNCHER_INDEX] = index
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOTSTRAP), os.environ.get("PYTHONPATH")]))
         code = _run(arguments, environment)
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                signal.signal(number, signal.default_int_handler)  # from here on they end the wait
+        for number in _heard("SIGINT", "SIGTERM", "SIGHUP"):
+            signal.signal(number, signal.default_int_handler)  # from here on they end the wait
         with suppress(KeyboardInterrupt):
             for result in deliver(run_index.runs(Path(index)), settings, busy_wait=settings.exit_wait):
                 if not result.done:
@@ -66,11 +66,12 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
         else:
             process.send_signal(number)
 
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
-        if number := getattr(signal, name, None):
-            signal.signal(number, pass_on)
-    # A terminal sends Ctrl-C to the command as well.
-    signal.signal(signal.SIGINT, _ignore if sys.stdin.isatty() and os.getpid() != 1 else pass_on)
+    for number in _heard("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        signal.signal(number, pass_on)
+    for number in _heard("SIGINT"):
+        # A terminal sends Ctrl-C to the command as well; so does Windows, which knows no other way.
+        is_sent = sys.platform == "win32" or (os.isatty(0) and os.getpid() != 1)
+        signal.signal(number, _ignore if is_sent else pass_on)
     try:
         process = subprocess.Popen(arguments, env=environment)
     except OSError as error:
@@ -80,6 +81,13 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
         process.send_signal(number)
     code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _heard(*names: str) -> Iterator[int]:
+    """Yield the signals that this system has and that are not ignored, as by `nohup`: then the command ignores them."""
+    for name in names:
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) != signal.SIG_IGN:
+            yield number
 
 
 def _ignore(_: int, __: FrameType | None) -> None:

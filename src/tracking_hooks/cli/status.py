@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from math import isfinite
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import click
-from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
+from tracking_hooks.cli import overview, setaside
 from tracking_hooks.cli import paths as run_paths
+from tracking_hooks.cli.output import aligned, indented, json_option, print_json, width
+from tracking_hooks.cli.overview import Delivery, Overview
 from tracking_hooks.counts import counted
-from tracking_hooks.events import in_words
-from tracking_hooks.run import copies, index, journal, missing, receipt, state
-from tracking_hooks.run.journal import Head
-from tracking_hooks.run.layout import Health, RunFolder, SetAside, read_json
-from tracking_hooks.run.story import Story, read
-
-_WIDE = 1000
-"""Columns of the table outside of a terminal, so that nothing is cut."""
+from tracking_hooks.run import remedies
 
 _NOTE = 600
 """Characters of an error that are shown, with what to do about it; the relay's log has all of it."""
@@ -29,184 +23,152 @@ _NOTE = 600
 _LITTLE = 100_000
 """Bytes that a run folder may hold without a word."""
 
-
 _FORGOTTEN = "nothing more is delivered there, by sync --forget"
 
-
-class _Delivery(Struct, frozen=True):
-    """What one tracker has received of a run."""
-
-    label: str
-    owed: state.Owed
-    notes: list[str]
-
-
-class _Run(Struct, frozen=True):
-    uid: str
-    name: str
-    status: str
-    deliveries: list[_Delivery] = []
-    forgotten: list[str] = []
-    error: str = ""
+_ORDERS: dict[str, Callable[[Overview], Any]] = {
+    "started": lambda run: run.glance.created if run.glance else 0.0,
+    "name": lambda run: run.name,
+    "status": lambda run: run.status,
+    "metric": lambda run: -run.glance.result.value if run.glance and run.glance.result else inf,
+}
 
 
 @click.command("status")
 @run_paths.argument
 @click.option("--set-aside", is_flag=True, help="List what a tracker or the journal lacks, each event with the reason.")
-def command(paths: tuple[Path, ...], *, set_aside: bool) -> None:
+@click.option(
+    "--sort", "order", type=click.Choice([*_ORDERS]), help="Order of the runs: the oldest, or the best metric, first."
+)
+@json_option
+def command(paths: tuple[Path, ...], *, set_aside: bool, order: str | None, as_json: bool) -> None:
     """Show what each tracker has received, and what is pending.
 
-    PATHS are training folders, run folders, or folders above them. Without PATHS, all runs of this user on this machine
-    are shown. On a terminal, each run is a paragraph; elsewhere, the output is a table with one line for each tracker.
+    PATHS are training folders, run folders, folders above them, or uids. Without PATHS, all runs of this user on this
+    machine are shown. The metric is that of the best checkpoint, or of the best epoch so far. On a terminal, each run
+    is a paragraph; elsewhere, the output is a table with one line for each tracker.
     """
     folders = run_paths.runs(paths)
-    if not folders:
+    if set_aside and as_json:
+        setaside.show_as_data(folders)
+        return
+    if not (folders or as_json):
         click.echo(f"No runs {run_paths.where(paths)}.")
         return
     if set_aside:
-        _list_set_aside(folders, run_paths.where(paths))
+        setaside.show(folders, run_paths.where(paths))
         return
-    runs = [_look(folder) for folder in folders]
-    console = Console()
-    if console.is_terminal:
+    runs = [overview.look(folder) for folder in folders]
+    if order:
+        runs.sort(key=_ORDERS[order])
+    if as_json:
+        print_json([run.as_data() for run in runs])
+    elif width():
         click.echo("\n\n".join("\n".join(_paragraph(run)) for run in runs))
     else:
-        Console(width=_WIDE).print(_table(runs))
+        click.echo("\n".join(aligned(_table(runs))))
 
 
-def _look(folder: RunFolder) -> _Run:
-    if known := index.delivered(folder):
-        owed = {label: state.nothing_owed(events) for label, events in known.events.items()}
-        deliveries = [_Delivery(label, what, []) for label, what in owed.items()]
-        return _Run(folder.uid, known.name, known.status, _with_size(folder, deliveries))
-    try:
-        head, story = read(folder.journal)
-        owed = {label: state.owed(folder, label) for label in state.labels(folder)}
-    except (journal.JournalError, OSError) as error:
-        return _Run(folder.uid, "", "unreadable", error=str(error))
-    deliveries = [_Delivery(label, what, _notes(folder, label, what)) for label, what in owed.items()]
-    status, forgotten = _status(folder, head, story), state.forgotten(folder)
-    return _Run(folder.uid, index.title(head.run), status, _with_size(folder, deliveries), forgotten)
-
-
-def _with_size(folder: RunFolder, deliveries: list[_Delivery]) -> list[_Delivery]:
-    """Note with the first delivery what disk the run takes, if it is worth a word."""
-    if deliveries and (held := copies.held(folder)) > _LITTLE:
-        deliveries[0].notes.append(f"the run folder holds {held / 1e6:.1f} MB")
-    return deliveries
-
-
-def _paragraph(run: _Run) -> Iterator[str]:
-    """Return the lines for one run; a terminal may break them, but nothing is cut."""
-    yield "  ".join(filter(None, [run.uid, run.name, run.status]))
+def _paragraph(run: Overview) -> Iterator[str]:
+    """Return the lines for one run. Paths, links and commands are left whole, so that they can be copied."""
+    yield "  ".join(filter(None, [run.folder.uid, run.name, run.status]))
     if run.error:
-        yield f"  {run.error}"
-    elif not (run.deliveries or run.forgotten):
+        yield indented(run.error, 2)
+    if run.glance:
+        yield indented(", ".join(_about(run)), 2)
+        yield f"  {run.glance.save_dir}"
+    if not (run.deliveries or run.forgotten or run.error):
         yield "  no tracker: recorded for its rules alone"
-    width = max((len(delivery.label) for delivery in run.deliveries), default=0)
+    names = max((len(delivery.label) for delivery in run.deliveries), default=0)
+    said = ""
     for delivery in run.deliveries:
-        owed = delivery.owed
-        counts = [f"{owed.delivered} delivered", f"{owed.pending} pending"]
-        if owed.aside:
-            counts.append(f"{len(owed.aside)} set aside")
-        yield f"  {delivery.label:{width}}  {', '.join(counts)}"
-        yield from (f"  {'':{width}}  {note}" for note in delivery.notes)
+        yield f"  {delivery.label:{names}}  {', '.join(_counts(delivery))}"
+        if delivery.link:
+            yield f"    {delivery.link}"
+        for note in _notes(delivery):
+            if note != said:  # the further parts of a plugin wait for the same
+                yield indented(note, 4)
+            said = note
     yield from (f"  {label}  {_FORGOTTEN}" for label in run.forgotten)
+    for what, commands in _remedies(run, run.deliveries).items():
+        yield f"  {what}:"
+        yield from (f"    {one}" for one in commands)
 
 
-def _table(runs: Iterable[_Run]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "status", "tracker", "delivered", "pending", "set aside"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("notes", overflow="fold")
+def _about(run: Overview) -> list[str]:
+    seen = run.glance
+    words = [_started(run), f"epoch {seen.epoch} of {seen.epochs}" if seen and seen.epochs else "", _result(run, " ")]
+    words.append(f"group {seen.group}" if seen and seen.group else "")
+    words.append(f"the run folder holds {run.held / 1e6:.1f} MB" if run.held > _LITTLE else "")
+    return [word for word in words if word]
+
+
+def _started(run: Overview) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.glance.created)) if run.glance else ""
+
+
+def _result(run: Overview, between: str) -> str:
+    result = run.glance.result if run.glance else None
+    return f"{result.metric}{between}{result.value:.4g}" if result else ""
+
+
+def _counts(delivery: Delivery) -> list[str]:
+    owed = delivery.owed
+    counts = [f"{owed.delivered} delivered", f"{owed.pending} pending"]
+    return [*counts, f"{len(owed.aside)} set aside"] if owed.aside else counts
+
+
+def _notes(delivery: Delivery) -> Iterator[str]:
+    """Return what the user should know about a delivery."""
+    owed, health, lost = delivery.owed, delivery.health, delivery.lost
+    if owed.receipt and owed.packed:
+        yield owed.receipt.in_words()
+    if delivery.has_relay:
+        yield "a relay is at work"
+    if health and health.error:
+        yield f"{'refused' if health.state == 'refused' else 'waits'}: {_short(health.error)}"
+    if lost:
+        yield f"{counted(lost, 'event')} lost: the journal lacks {'it' if lost == 1 else 'them'}"
+
+
+def _remedies(run: Overview, deliveries: Sequence[Delivery]) -> dict[str, list[str]]:
+    """Return what the user can do, each with its commands."""
+    name, found = remedies.name(run.folder), {}
+    if any(one.owed.pending and not one.has_relay for one in deliveries):
+        found["to deliver"] = [remedies.deliver(name)]
+    stuck = [] if run.is_running else [one for one in deliveries if one.is_stuck]
+    if elsewhere := [one.readdress for one in stuck if one.readdress]:
+        found["to deliver elsewhere"] = elsewhere
+    if stuck:
+        found["to give it up"] = list(dict.fromkeys(remedies.forget(name, one.label) for one in stuck))
+    if any(one.owed.aside or one.lost for one in deliveries):
+        found["reasons"] = [remedies.reasons(name)]
+    return found
+
+
+def _table(runs: Iterable[Overview]) -> Iterator[list[str]]:
+    yield [
+        "run", "name", "status", "tracker", "delivered", "pending", "set aside", "started", "epoch", "metric", "folder",
+        "notes",
+    ]  # fmt: skip
     for run in runs:
-        first = [run.uid, run.name, run.status]
-        for delivery in run.deliveries:
-            owed = delivery.owed
-            numbers = (str(owed.delivered), str(owed.pending), str(len(owed.aside)))
-            table.add_row(*first, delivery.label, *numbers, "; ".join(delivery.notes))
-            first = ["", "", ""]
+        seen = run.glance
+        epoch = f"{seen.epoch}/{seen.epochs}" if seen and seen.epochs else ""
+        about = [_started(run), epoch, _result(run, "="), str(seen.save_dir) if seen else ""]
+        first = [run.folder.uid, run.name, run.status]
+        held = [f"the run folder holds {run.held / 1e6:.1f} MB"] * (run.held > _LITTLE)
+        for one in run.deliveries:
+            owed = one.owed
+            done = [f"{what}: {command}" for what, all_ in _remedies(run, [one]).items() for command in all_]
+            notes = "; ".join([*_notes(one), *done, *held])
+            yield [*first, one.label, str(owed.delivered), str(owed.pending), str(len(owed.aside)), *about, notes]
+            first, about, held = [""] * len(first), [""] * len(about), []
         for label in run.forgotten:
-            table.add_row(*first, label, "", "", "", _FORGOTTEN)
-            first = ["", "", ""]
+            yield [*first, label, "", "", "", *about, _FORGOTTEN]
+            first, about = [""] * len(first), [""] * len(about)
         if not (run.deliveries or run.forgotten):
-            table.add_row(*first, "" if run.error else "none", "", "", "", run.error)
-    return table
-
-
-def _status(folder: RunFolder, head: Head, story: Story) -> str:
-    """Return how the run ended, or that it has not, and what is known of a training on another machine."""
-    life = state.life(folder)
-    if head.run.addendum:
-        words = "open" if life.alive else "closed"
-    elif life.alive:
-        words = "running elsewhere" if life.elsewhere else "running"
-    elif not story.began:
-        words = "never began"
-    else:
-        words = story.status or ("running when packed" if receipt.is_recorded_elsewhere(folder) else "killed")
-    if life.silent_for is None or story.status:
-        return words
-    return f"{words}, {_last_sign(life.silent_for)}"
-
-
-def _last_sign(seconds: float) -> str:
-    return f"last sign of life {seconds:.0f} s ago" if isfinite(seconds) else "no sign of life"
+            yield [*first, "" if run.error else "none", "", "", "", *about, run.error]
 
 
 def _short(error: str) -> str:
     line = error.splitlines()[0]
     return line if len(line) <= _NOTE else f"{line[:_NOTE]}…"
-
-
-def _notes(folder: RunFolder, label: str, owed: state.Owed) -> list[str]:
-    """Return what the user should know about a delivery, and do."""
-    files = folder.relay(label)
-    health = read_json(files.health, Health)
-    notes = [owed.receipt.in_words()] if owed.receipt and owed.packed else []
-    if state.has_relay(folder, label):
-        notes.append("a relay is at work")
-    elif owed.pending:
-        notes.append(f"to deliver: tracking-hooks sync {folder.path}")
-    if health and health.error:
-        notes.append(f"{'refused' if health.state == 'refused' else 'waits'}: {_short(health.error)}")
-    if lost := sum(item.last - item.first + 1 for item in missing.lost(folder, label)):
-        notes.append(f"{counted(lost, 'event')} lost: the journal lacks {'it' if lost == 1 else 'them'}")
-    if owed.aside or lost:
-        notes.append(f"reasons: tracking-hooks status --set-aside {folder.path}")
-    return notes
-
-
-def _list_set_aside(folders: Iterable[RunFolder], where: str) -> None:
-    """Print each event that is set aside, with its reason and when it is tried again, and what the journal lacks."""
-    count = lost = 0
-    for folder in folders:
-        if index.delivered(folder):
-            continue
-        try:
-            found = {label: folder.relay(label).read_aside() for label in state.labels(folder)}
-            lines = {label: in_words(missing.lost(folder, label)) for label in found}
-        except (journal.JournalError, OSError) as error:
-            click.echo(f"{folder.uid}  {error}", err=True)
-            continue
-        for label, events in found.items():
-            for event in events:
-                count += 1
-                what = f"{event.hook} {event.name}".rstrip()
-                click.echo(f"{folder.uid}  {label}  event {event.seq}, {what}: {event.reason}")
-                click.echo(f"  {_next_try(event)}")
-            for line in lines[label]:
-                lost += 1
-                click.echo(f"{folder.uid}  {label}  {line}")
-    if count:
-        click.echo(f"\n{counted(count, 'event')} set aside. To try all of them again: tracking-hooks sync --retry")
-    elif not lost:
-        click.echo(f"Nothing is set aside {where}.")
-
-
-def _next_try(event: SetAside) -> str:
-    if event.retry_at is None:
-        return "not tried again by itself"
-    if event.retry_at <= time.time():
-        return "tried again with the next sync"
-    return f"tried again after {time.strftime('%Y-%m-%d %H:%M', time.localtime(event.retry_at))}, or with the next sync"

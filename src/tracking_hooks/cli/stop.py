@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.events import Stop
 from tracking_hooks.run import commands, journal, layout, portable, state
 from tracking_hooks.run.commands import Command
@@ -15,13 +16,13 @@ from tracking_hooks.run.layout import RunFolder
 
 
 @click.command("stop")
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=run_paths.place)
 @click.option("--reason", default="", help="The reason, which is recorded with the run.")
 def command(run: Path, reason: str) -> None:
     """End a running training at the next safe moment.
 
-    RUN is the training's folder (save_dir) or its run folder. The training ends after the current batch, or after the
-    current epoch if it has several processes. It still validates and saves, as after its last epoch.
+    RUN is the training's folder (save_dir), its run folder, or its uid. The training ends after the current batch, or
+    after the current epoch if it has several processes. It still validates and saves, as after its last epoch.
     """
     asked = f"asked for by {portable.user_name() or 'somebody'} in a shell"
     running = [folder for folder in layout.find_runs(run) if state.is_running(folder) and not _is_addendum(folder)]

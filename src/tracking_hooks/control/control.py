@@ -39,6 +39,8 @@ class Control:
         self._warn = warn
         self._reported: set[str] = set()
         self._checked = False
+        self.is_at_fault = False
+        """Whether a rule has failed, or watches a metric that the run does not have."""
         self.seconds_before = 0.0
         """Seconds that earlier parts of the run took; known once ``past`` has been consumed."""
 
@@ -62,17 +64,18 @@ class Control:
         """Ask what to do when a batch was recorded. Never raises."""
         return self._ask("control_batch", run=run, epoch=epoch, step=step, metrics=metrics)
 
-    def past(self, run: Run, calls: Iterable[Call]) -> Iterator[tuple[int, list[Command]]]:
+    def past(self, run: Run, calls: Iterable[Call], epochs: int) -> Iterator[tuple[int, list[Command]]]:
         """Ask about a recorded run, with the metrics that were known at each point.
 
+        :param epochs: how many it has, where its plan does not say so: that of a training of so many hours
         :returns: pairs of (epoch, commands that would have been issued)
         """
-        epochs, before, began = 0, 0.0, 0.0
+        planned, before, began = epochs, 0.0, 0.0
         for call in calls:
             args: dict[str, Any] = call.args
             if call.hook == "on_run_start":
                 plan: Plan | None = args["plan"]
-                epochs = (plan and plan.epochs) or 0
+                planned = (plan and plan.epochs) or epochs
                 before = self.seconds_before  # each part of a resumed run counts from its own start
                 began = call.time
             elif call.hook == "on_train_start":
@@ -81,7 +84,7 @@ class Control:
                 yield args["epoch"], self.batch(run, args["epoch"], args["step"], args["metrics"])
             elif call.hook == "on_epoch_end":
                 self.seconds_before = before + call.time - began
-                progress = Progress(epochs=epochs, seconds=self.seconds_before)
+                progress = Progress(epochs=planned, seconds=self.seconds_before)
                 yield args["epoch"], self.epoch(run, args["epoch"], args["metrics"], progress)
 
     def _ask(self, hook: str, **args: Any) -> list[Command]:
@@ -93,6 +96,7 @@ class Control:
                 commands += [Command(plugin=name, action=action) for action in _actions(answer)]
             except Exception as error:  # noqa: BLE001 a rule's mistake is no reason to end a training
                 self._rules.remove((name, rule))
+                self.is_at_fault = True
                 self._warn(
                     f"{name} is off for the rest of this run: {hook} failed at epoch {args['epoch']} with "
                     f"{type(error).__name__}: {error}"
@@ -108,10 +112,12 @@ class Control:
             try:
                 watched = rule.hook.watched_metrics() or []
             except Exception as error:  # noqa: BLE001 see above
+                self.is_at_fault = True
                 self._warn(f"{name}: watched_metrics failed with {type(error).__name__}: {error}")
                 continue
             for metric in watched:
                 if metric not in metrics:
+                    self.is_at_fault = True
                     self._warn(
                         f"{name}: epoch {epoch} has no metric {metric!r}.{did_you_mean(metric, metrics)} "
                         f"It has: {', '.join(sorted(metrics))}"

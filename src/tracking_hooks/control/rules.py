@@ -48,9 +48,18 @@ def build(text: str) -> list[tuple[str, pluggy.PluginManager]]:
     return [(call.text, _make(call)) for call in _parse(text)]
 
 
-def installed() -> list[str]:
-    """Return how the installed rules are called, such as ``budget(hours=None, epochs=None)``."""
-    return [_usage(name, _find(name)) for name in sorted(plugins.installed(RULES_GROUP))]
+def installed() -> dict[str, str]:
+    """Return how each installed rule is called, such as ``budget(hours=None, epochs=None)``, or why it cannot be.
+
+    :returns: the sentence that is the reason, by name; empty for a rule that works, which is named as it is called
+    """
+    found = {}
+    for name in sorted(plugins.installed(RULES_GROUP)):
+        try:
+            found[_usage(name, _find(name, is_named=False))] = ""
+        except ConfigurationError as error:
+            found[name] = str(error)
+    return found
 
 
 def _parse(text: str) -> Iterator[_Call]:
@@ -105,7 +114,7 @@ def _make(call: _Call) -> pluggy.PluginManager:
     return plugins.check(call.text, instance, TrainerSpecs)
 
 
-def _find(name: str) -> Callable[..., object]:
+def _find(name: str, *, is_named: bool = True) -> Callable[..., object]:
     module, _, attribute = name.rpartition(".")
     if module:
         try:
@@ -118,7 +127,7 @@ def _find(name: str) -> Callable[..., object]:
         points = plugins.installed(RULES_GROUP)
         if name not in points:
             raise ConfigurationError(_unknown(name))
-        found = plugins.load_entry_point(points[name])
+        found = plugins.load_entry_point(points[name], is_named=is_named)
     if not _is_rule(found):
         raise ConfigurationError(f"{name} is not a rule: a rule is a class with a hook control_epoch or control_batch.")
     rule: Callable[..., object] = found

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from tracking_hooks.delivery.ports import Inflight
+from tracking_hooks.delivery.ports import Inflight, Instance
+from tracking_hooks.delivery.shelf import file_of
 from tracking_hooks.run.journal import Entry
 
 TRIES = 3
@@ -17,6 +18,9 @@ MOST = 2000
 
 PATIENCE = 30.0
 """Seconds in which an event is to be confirmed that others wait for: some trackers confirm at the end of a run only."""
+
+_BYTES = 16 << 20
+"""How much is given at once in files: it is sent again if something else in the batch fails."""
 
 _PARTS = 40
 """Into how many parts a stretch is divided over which a process has died: each death costs a start."""
@@ -31,6 +35,8 @@ class Batches:
         self._size = MOST
         self._waited_for = ((0, 0), 0.0)
         self._failures: dict[int, int] = {}  # by where an event ends
+        self.alone_until = 0
+        """The offset up to which each file is a batch of its own: together, something kept them from being safe."""
         if left:
             self._suspects = structs.replace(left, deaths=left.deaths + 1)
             self._size = max(1, left.events // _PARTS)
@@ -56,9 +62,13 @@ class Batches:
             self._waited_for = (safe, given), now
         return now - self._waited_for[1] <= PATIENCE
 
-    def fall_back(self) -> None:
-        """Wait anew for what is given again: the instance that was waited for is gone."""
+    def fall_back(self, given: int) -> None:
+        """Wait anew for what is given again: the instance that was waited for is gone.
+
+        :param given: the offset behind what it was given
+        """
         self._waited_for = ((0, 0), 0.0)
+        self.alone_until = max(self.alone_until, given)
 
     def note(self, stretch: Inflight) -> Inflight:
         """Return what is noted while a stretch is on its way."""
@@ -84,3 +94,17 @@ class Batches:
             return False
         self._failures[stretch.end] = self._failures.get(stretch.end, 0) + 1
         return self._failures[stretch.end] >= TRIES
+
+
+def first_batch(entries: Sequence[Entry], instance: Instance, alone_until: int) -> Sequence[Entry]:
+    """Return what is given at once: a file stands alone; together, they have only so many bytes.
+
+    :param alone_until: the offset up to which files stand alone in any case
+    """
+    size = 0
+    for count, entry in enumerate(entries):
+        if entry.call and instance.wants(entry.call.hook) and (file := file_of(entry.call)):
+            size += file.size or 0
+            if size > _BYTES or not instance.files_together or entry.start < alone_until:
+                return entries[: max(count, 1)]
+    return entries

@@ -23,9 +23,12 @@ class Condition:
         self._is_down = False
         self._said = ""
 
-    def say(self, state: Literal["ready", "refused", "down"], error: str = "", *, only_this_run: bool = False) -> None:
-        """Write it down."""
-        health = Health(state=state, pid=os.getpid(), error=redact.text(error), only_this_run=only_this_run)
+    def say(self, state: Literal["ready", "refused", "down"], error: str = "", **about: bool) -> None:
+        """Write it down.
+
+        :param about: what else ``Health`` has of one that is down
+        """
+        health = Health(state=state, pid=os.getpid(), error=redact.text(error), **about)
         with suppress(OSError):  # a full disk does not keep a relay from delivering
             write_json(self._files.health, health)
 
@@ -34,7 +37,8 @@ class Condition:
         if self._said != str(error):
             self._is_down, self._said = True, str(error)
             logger.warning("%s is down, trying again until it is back: %s", self._name, error)
-        self.say("down", str(error), only_this_run=getattr(error, "only_this_run", False))
+        about = {name: getattr(error, name, False) for name in ("only_this_run", "is_of_code")}
+        self.say("down", str(error), **about)
 
     def note_recovery(self) -> None:
         """Say that the tracker is back, if it was down."""

@@ -7,9 +7,7 @@ from typing import Any
 
 from tracking_hooks.events import Environment, Params, Status
 from tracking_hooks.run.journal import Call
-
-TOLD_BY = frozenset({"on_run_start", "on_epoch_end", "on_run_end"})
-"""The hooks that tell it."""
+from tracking_hooks.run.landmarks import Landmarks
 
 _UNKNOWN = Environment(host="", user="", cwd=Path(), argv=[], python="", platform="", versions={}, devices=[])
 
@@ -41,6 +39,17 @@ class Context:
             self._epoch = max(self._epoch, call.args.get("epoch") or 0)
         elif call.hook == "on_run_end":
             self._status = call.args.get("status") or "killed"
+
+    def recall(self, first: Call, start: Call, landmarks: Landmarks) -> None:
+        """Be where a cursor is.
+
+        :param first: the first event
+        :param start: the last start of the run
+        :param landmarks: those of the cursor
+        """
+        self.coming(first)
+        self.coming(start)
+        self._epoch, self._status = landmarks.epoch, landmarks.status
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of ``open`` that no other hook has."""

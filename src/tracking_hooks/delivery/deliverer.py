@@ -1,31 +1,34 @@
 """Gives the events of a journal to a plugin, in order, until the tracker has them or has said why it has not.
 
 A batch of events is given, ``flush`` is called behind it, and what that confirms is safe: it is not given again. After
-any exception the instance is discarded, and a fresh one goes on behind what is safe. ``Unavailable``, any ``OSError``
-and whatever ``open`` raises mean that the tracker is down: ``Down`` is raised, and the caller tries again. Any other
+any exception the instance is discarded, and a fresh one goes on behind what is safe, with the state of that point; only
+what it has noted under ``sent`` stays, since receivers keep what they have. ``Unavailable``, most ``OSError``s and
+whatever ``open`` raises mean that the tracker is down: ``Down`` is raised, and the caller tries again. Any other
 exception means that one of the events is at fault that were on their way: given, and not safe. They are given again, in
 smaller batches, each when the one before it is safe, until one event is left. That is set aside when it was rejected,
 or has failed three times. What a process died over is narrowed down in the same way. A file is a batch of its own, so
-that it is not sent again for something else.
+that it is not sent again for something else, unless the plugin takes files together. A ``flush`` that names the event
+which it rejects has that set aside, goes on with the same instance, and sends nothing again.
 
 Nothing here opens a file, waits, or knows of processes.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from tracking_hooks.delivery.batches import PATIENCE, TRIES, Batches
-from tracking_hooks.delivery.current import OUTAGE, Current, Down
+from tracking_hooks.delivery.batches import PATIENCE, TRIES, Batches, first_batch
+from tracking_hooks.delivery.current import Current, Down, is_outage
 from tracking_hooks.delivery.ledger import Ledger
 from tracking_hooks.delivery.ports import Disk, Inflight, Instance, Source
-from tracking_hooks.delivery.shelf import Shelf, file_of, log_failure
+from tracking_hooks.delivery.shelf import Shelf, log_failure
 from tracking_hooks.events import Missing, Rejected, State
 from tracking_hooks.run.journal import Call, Entry
 from tracking_hooks.run.layout import Cursor, SetAside
-from tracking_hooks.run.plain import check_state
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
@@ -55,8 +58,7 @@ class Deliverer:
         :param between: called between two events, with the open instance and its state
         """
         self.shelf = Shelf(aside, disk.save_aside)
-        self.given_at_all = 0
-        """How many events the plugin was given by this process."""
+        self.given_at_all = 0  # events that the plugin was given by this process
         self._source = source
         self._disk = disk
         self._current = Current(make)
@@ -114,7 +116,7 @@ class Deliverer:
         if self.is_waiting:
             return False
         if entries := self._source.read(self.offset, *self._batches.bounds(self.offset)):
-            self._give(_first_batch(entries, self._current.instance.wants))
+            self._give(first_batch(entries, self._current.instance, self._batches.alone_until))
             return True
         if self.is_unconfirmed or not (event := self.shelf.due(now)):
             return False
@@ -173,7 +175,7 @@ class Deliverer:
             self._discard()
             if isinstance(error, Down):
                 raise
-            if isinstance(error, OUTAGE):
+            if is_outage(error):
                 raise Down(error) from error
             return error
         return None
@@ -194,14 +196,13 @@ class Deliverer:
     def _give_in_order(self, batch: Sequence[Entry], note: Inflight) -> None:
         is_anything_given = False
         for entry in batch:
-            call = entry.call
             if entry.damage:
                 logger.warning("journal, bytes %d to %d: %s", entry.start, entry.end, entry.damage)
-            is_given = call is not None and self._give_one(entry, call, None if is_anything_given else note)
+            is_given = bool(entry.call and self._give_one(entry, entry.call, None if is_anything_given else note))
             is_anything_given |= is_given
             self._ledger.dealt_with(entry, is_given=is_given)
-            if call is not None:
-                self.shelf.passed(call)
+            if entry.call:
+                self.shelf.passed(entry.call)
         if is_anything_given:
             self._flush()
         elif self._ledger.passed_over():
@@ -245,9 +246,9 @@ class Deliverer:
         self._flush()
 
     def _flush(self) -> None:
-        answer = self._current.instance.flush(self._ledger.given.state)
-        check_state(self._ledger.given.state)
-        late = self._late
+        late, ours = self._late, self._ledger.on_its_way()  # nothing is, while one is given late
+        refused = functools.partial(self.shelf.put_named, source=self._source, stretch=ours, now=self._now)
+        answer = self._current.flush(self._ledger.given.state, refused)
         if late and answer not in (None, late.seq):
             return  # a higher number tells nothing of it
         if self._ledger.flushed(None if late else answer):
@@ -280,8 +281,10 @@ class Deliverer:
         """Let go of the instance; go on from what is safe."""
         self._current.discard()
         self._late = None
-        self._ledger.fall_back()
-        self._batches.fall_back()
+        self._batches.fall_back(self.offset)
+        if self._ledger.fall_back():
+            with suppress(OSError):  # the next step tries again
+                self._save()
         self._disk.clear_note()
 
 
@@ -294,11 +297,3 @@ def _recorded(source: Source, event: SetAside) -> tuple[Call, Mapping[str, Any]]
     if call is None:
         raise Rejected("its line in the journal cannot be read any more")
     return call, source.arguments(call)
-
-
-def _first_batch(entries: Sequence[Entry], wants: Callable[[str], bool]) -> Sequence[Entry]:
-    """Return what is given at once: a file stands alone."""
-    for count, entry in enumerate(entries):
-        if entry.call and file_of(entry.call) and wants(entry.call.hook):
-            return entries[: max(count, 1)]
-    return entries

@@ -14,13 +14,15 @@ from msgspec import Struct
 
 from tracking_hooks import redact
 from tracking_hooks.delivery import thinning
-from tracking_hooks.delivery.context import TOLD_BY, Context
+from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.run import copies, files, journal
 from tracking_hooks.run.journal import Call, Entry, Head
+from tracking_hooks.run.landmarks import TOLD_BY
 from tracking_hooks.run.layout import Cursor, RelayFolder, RunFolder, SetAside, read_json, write_json
 from tracking_hooks.run.liveness import this_boot
+from tracking_hooks.run.perclass import Choice
 from tracking_hooks.run.tail import Tail
 
 logger = logging.getLogger(__name__)
@@ -31,10 +33,11 @@ _BATCH_BYTES = 4 << 20
 class RunSource:
     """The journal of a run and its files."""
 
-    def __init__(self, folder: RunFolder, head: Head, start: int) -> None:
+    def __init__(self, folder: RunFolder, head: Head, start: int, cursor: Cursor | None = None) -> None:
         """Read from a run folder.
 
         :param start: the offset of the first event
+        :param cursor: where it is gone on
         """
         self._folder = folder
         self._head = head
@@ -43,9 +46,20 @@ class RunSource:
         """Whether a living process of another machine writes the journal."""
         self._tail = Tail(folder.journal)
         self._rules = MetricRules(head.metrics)
+        self._choice = Choice(folder.journal, head)
         self._synced = 0
         # While a tracker is down, it is asked for again and again: of a long run, that would be much to read.
         self._told, self._told_up_to = Context(), start
+        if cursor and cursor.landmarks.start:
+            self._recall(cursor)
+
+    def _recall(self, cursor: Cursor) -> None:
+        """Be told by the landmarks of a cursor what stands before it."""
+        path, marks = self._folder.journal, cursor.landmarks
+        first, start = (next(journal.read(path, offset, max_calls=1), None) for offset in (self._start, marks.start))
+        if first and first.call and start and start.call and start.call.hook == "on_run_start":
+            self._told.recall(first.call, start.call, marks)
+            self._told_up_to = cursor.offset
 
     def read(self, offset: int, max_calls: int, stop: int | None) -> Sequence[Entry]:
         """Return what comes next."""
@@ -76,8 +90,9 @@ class RunSource:
         return not self._head.thin or thinning.keeps(hook, nth)
 
     def arguments(self, call: Call) -> Mapping[str, Any]:
-        """Return a call's arguments, with the metrics that are wanted and the path where a final file is now."""
-        return files.locate_for_call(self._folder, self._head.root, self._rules.apply_to_call(call.args))
+        """Return a call's arguments: the metrics and curves that are wanted, the path where a final file is now."""
+        args = self._choice.narrow(call, self._rules.apply_to_call(call.args))
+        return files.locate_for_call(self._folder, self._head.root, args)
 
 
 class Note(Struct):

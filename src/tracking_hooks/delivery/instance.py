@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import pluggy
 
 from tracking_hooks.delivery.context import Context
 from tracking_hooks.delivery.shelf import file_of
-from tracking_hooks.delivery.watchdog import Watchdog
 from tracking_hooks.events import Action, Destination, Missing, Run, State, Unavailable
 from tracking_hooks.run import copies
 from tracking_hooks.run.encoding import plain
@@ -20,11 +20,18 @@ _BYTES_PER_SECOND = 100_000
 """What the slowest line is given credit for: a call with a file may take longer by this."""
 
 
+class Watch(Protocol):
+    """Looks at calls while they are made."""
+
+    def watching(self, what: str, more: float = 0.0) -> AbstractContextManager[None]:
+        """Look at what is done within."""
+
+
 class PluginInstance:
     """One instance of a plugin, for one run."""
 
     def __init__(
-        self, name: str, manager: pluggy.PluginManager, run: Run, destination: Destination, watchdog: Watchdog
+        self, name: str, manager: pluggy.PluginManager, run: Run, destination: Destination, watchdog: Watch
     ) -> None:
         """Wrap an instance that is loaded and checked.
 
@@ -33,8 +40,11 @@ class PluginInstance:
         """
         self._name = name
         self._hooks = manager.hook
+        self.files_together = any(getattr(plugin, "files_together", False) for plugin in manager.get_plugins())
         self._about = {"run": run, "destination": destination}
         self._watchdog = watchdog
+        self._files: list[tuple[Mapping[str, Any], tuple[int, int, int]]] = []  # given, and not flushed
+        self._more = 0.0  # seconds that their transfer may take
 
     @property
     def needs_open(self) -> bool:
@@ -55,22 +65,27 @@ class PluginInstance:
         """Call the event's hook, and ``on_event``."""
         file, before = file_of(call), _identity(args)
         more = (file.size or 0) / _BYTES_PER_SECOND if file else 0.0
+        self._more += more
         about = {**self._about, "state": state, "time": call.time, "seq": call.seq}
         with self._watchdog.watching(f"{self._name}, {call.hook}", more):
             if call.hook in EVENTS:
                 getattr(self._hooks, call.hook)(**args, **about)
             if self._hooks.on_event.get_hookimpls():
                 self._hooks.on_event(hook=call.hook, args=plain(args), **about)
-        if before and _identity(args) not in (before, None):  # a later training writes into the same folder
-            raise Unavailable("a file was replaced while it was delivered: it is given again", only_this_run=True)
+        if before:
+            self._files.append((args, before))
 
     def flush(self, state: State) -> int | None:
         """Call its ``flush``.
 
         :raises TypeError: if the answer is neither a number nor None
         """
-        with self._watchdog.watching(f"{self._name}, flush"):
+        with self._watchdog.watching(f"{self._name}, flush", self._more):
             answer = self._hooks.flush(**self._about, state=state)
+        files, self._files, self._more = self._files, [], 0.0
+        if any(_identity(args) not in (before, None) for args, before in files):
+            # A later training writes into the same folder.
+            raise Unavailable("a file was replaced while it was delivered: it is given again", only_this_run=True)
         if answer is not None and type(answer) is not int:
             raise TypeError(f"flush returned {answer!r}, which is neither the number of an event nor None")
         return answer

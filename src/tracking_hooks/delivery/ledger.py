@@ -10,7 +10,12 @@ from typing import NamedTuple
 from tracking_hooks.delivery.ports import Inflight
 from tracking_hooks.delivery.thinning import THINNED
 from tracking_hooks.run.journal import Entry
+from tracking_hooks.run.landmarks import TOLD_BY
 from tracking_hooks.run.layout import Cursor
+from tracking_hooks.run.plain import is_plain
+
+SENT = "sent"
+"""The key of a plugin's state that never falls back: what a receiver has, it keeps."""
 
 _MARKS = 1000
 """The most that are kept, the last one among them: a tracker may confirm nothing for days."""
@@ -64,6 +69,11 @@ class Ledger:
         if entry.call is None:
             self.given.damaged += 1
             return
+        if entry.call.hook in TOLD_BY:
+            is_first = self.given.seq == 0
+            self.given.landmarks = self.given.landmarks.behind(
+                entry.call.hook, entry.call.args, entry.start, is_first=is_first
+            )
         self.given.seq = entry.call.seq
         self.given.delivered += 1  # until it is known what is set aside, see `count`
         self.given.ended = entry.call.hook == "on_run_end"
@@ -73,7 +83,7 @@ class Ledger:
             self._wanted = entry.call.seq
 
     def flushed(self, answer: int | None) -> bool:
-        """Take in a flush; return whether more is safe than before.
+        """Take in a flush; return whether there is something new to write down.
 
         :param answer: the last event that is confirmed, rounded down to a point behind a flush; None: all of them
         """
@@ -85,11 +95,8 @@ class Ledger:
         confirmed = None
         while self._marks and (answer is None or self._marks[0].wanted <= answer):
             confirmed = self._marks.popleft()
-        if confirmed is None:
-            return False
-        has_moved = confirmed.cursor != self.safe
-        self.safe = confirmed.cursor
-        return has_moved
+        before, self.safe = self.safe, confirmed.cursor if confirmed else self.safe
+        return self._keep_sent() or self.safe != before
 
     def passed_over(self) -> bool:
         """Take in that nothing behind the last flush concerned the plugin; return whether more is safe than before."""
@@ -109,11 +116,21 @@ class Ledger:
         events = self.safe.delivered + self.safe.aside
         self.safe.delivered, self.safe.aside = events - aside, aside
 
-    def fall_back(self) -> None:
-        """Go on from what is safe: the instance that was given more is gone."""
+    def _keep_sent(self) -> bool:
+        """Take in what was sent of events that are not safe; return whether that is news."""
+        sent = self.given.state.get(SENT)
+        if sent in (None, self.safe.state.get(SENT)) or not is_plain(sent):
+            return False
+        self.safe.state[SENT] = copy.deepcopy(sent)
+        return True
+
+    def fall_back(self) -> bool:
+        """Go on from what is safe: the instance that was given more is gone. Return whether something was sent."""
+        is_sent = self._keep_sent()
         self.given = copy.deepcopy(self.safe)
         self._wanted = self.safe.seq
         self._marks.clear()
+        return is_sent
 
 
 def _lines(cursor: Cursor) -> int:

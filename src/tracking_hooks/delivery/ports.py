@@ -69,6 +69,10 @@ class Instance(Protocol):
     def needs_open(self) -> bool:
         """Whether it has an ``open``."""
 
+    @property
+    def files_together(self) -> bool:
+        """Whether its hooks send nothing, so files are given together, and with other events."""
+
     def wants(self, hook: str) -> bool:
         """Whether it has anything to do for this event."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable, Collection
 
 import pluggy
 
 from tracking_hooks import plugins
-from tracking_hooks.delivery import reporting
+from tracking_hooks.delivery import loading, reporting
 from tracking_hooks.delivery.condition import Condition
 from tracking_hooks.delivery.current import Down
 from tracking_hooks.delivery.deliverer import Deliverer
@@ -24,10 +25,10 @@ from tracking_hooks.delivery.patience import Patience
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, start_adopter, start_relay
 from tracking_hooks.delivery.target import Target, further_labels
 from tracking_hooks.delivery.watchdog import Watchdog
-from tracking_hooks.run import index, journal, orphans, state
+from tracking_hooks.run import index, journal, orphans, portable, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Heart, Life, Lock
-from tracking_hooks.settings import ConfigurationError, Settings
+from tracking_hooks.settings import Settings
 
 logger = logging.getLogger("tracking_hooks.delivery.relay")
 
@@ -79,6 +80,7 @@ class Relay:
         self._patience = Patience(time.monotonic)
         self._watch = Watchdog(settings.call_timeout, self._give_up_call, Heart(self.files.heartbeat))
         self._training = state.watch(folder)
+        self.note_verdict: Callable[[Collection[str] | None], None] = lambda _: None  # see `loading.check`
         self._is_alone = False
         self._loaded: pluggy.PluginManager | None = None
         self._has_begun = False  # the first part of the plugin
@@ -110,21 +112,17 @@ class Relay:
         self._is_addendum = head.run.addendum is not None
         self._first_label = plugins.first_label(self.label, self.target.plugin)
         self._inquiry = Inquiry(self.folder, self.target.plugin)
-        try:
-            self._loaded = self._load()
-        except ConfigurationError as error:
-            logger.error("%s", error)  # noqa: TRY400 the sentence is for a person
-            self._condition.say("refused", str(error))
+        self._loaded = loading.check(self._load, self._condition, self.note_verdict)
+        if self._loaded is None:
             return REFUSED
         self._is_alone = any(getattr(plugin, "one_run_per_process", False) for plugin in self._loaded.get_plugins())
-        self._condition.say("ready")
         if self._check:
             return DELIVERED
         cursor = self.files.read_cursor()
-        if cursor.offset < start:
-            cursor.offset = start
-            self._disk.save_cursor(cursor)  # a run without a single event is delivered with this
-        self._source = RunSource(self.folder, head, start)
+        cursor.offset = max(cursor.offset, start)
+        if self.folder.journal.stat().st_size == start:  # a run without a single event is delivered with this
+            self._disk.save_cursor(cursor)
+        self._source = RunSource(self.folder, head, start, cursor)
         self.deliverer = Deliverer(
             self._source,
             self._disk,
@@ -149,13 +147,17 @@ class Relay:
             self._source.is_written_elsewhere = running and life.elsewhere
             self._inquiry.is_on = running and not self._drain and not self._has_no_training()
             if self._is_too_early():
-                if self._drain or not (running or state.has_relay(self.folder, self._first_label)):
+                is_begun = state.has_relay(self.folder, self._first_label)
+                if self._drain and is_begun:
+                    return BUSY  # with that part; this one is not down
+                if (self._drain or not (running or is_begun)) and self._is_too_early():  # it may just have ended
                     why = f"it waits for {self._first_label}, which has to make the run in the tracker"
                     self._condition.say("down", why, only_this_run=True)
                     return PENDING
                 time.sleep(_POLL)
                 continue
             try:
+                portable.stay_somewhere(self.files.path)
                 busy = self.deliverer.step(time.time())
                 every = _POLL if self.deliverer.is_waiting else _FLUSH_EVERY
                 if not busy and time.monotonic() - last_flush > every:
@@ -163,7 +165,7 @@ class Relay:
                     if self.deliverer.confirm():
                         self._patience.note_progress()
             except (Down, OSError) as error:
-                if not self._wait(error):
+                if not self._wait(error, running):
                     return PENDING
                 continue
             self._condition.note_recovery()
@@ -257,12 +259,14 @@ class Relay:
 
     # -- outages ----------------------------------------------------------------------------------------------
 
-    def _wait(self, error: Exception) -> bool:
-        """Wait until the tracker is tried again; return False to leave the rest to `sync`."""
+    def _wait(self, error: Exception, running: bool) -> bool:
+        """Wait until the tracker is tried again; return False to leave the rest to `sync`.
+
+        :param running: whether the training was still running when it was tried
+        """
         was_last = self._leave_by is not None
         self._is_waiting = True  # before anybody reads that the tracker is down
         self._condition.note_outage(error)
-        running = self._life().alive
         if running and not self._drain:
             self._patience.hold()
         if self._has_waited_enough(running) or was_last or (self._drain and getattr(error, "is_final", False)):

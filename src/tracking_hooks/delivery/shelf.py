@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from tracking_hooks.delivery.current import said
+from tracking_hooks.delivery.ports import Inflight, Source
 from tracking_hooks.events import Artifact, Checkpoint, Rejected
 from tracking_hooks.run import copies
 from tracking_hooks.run.journal import Call, Entry
@@ -15,6 +16,9 @@ logger = logging.getLogger("tracking_hooks.delivery.relay")
 
 _SOONEST = 1.0
 """Seconds after which an event is tried again at the earliest."""
+
+_AT_ONCE = 2000
+"""How many events are read at once where one is looked for."""
 
 
 def file_of(call: Call) -> Artifact | Checkpoint | None:
@@ -96,6 +100,20 @@ class Shelf:
         self.is_saved = False
         self.save()
 
+    def put_named(self, fault: Rejected, source: Source, stretch: Inflight, now: float) -> bool:
+        """Set aside the event that is rejected by its number; return whether it is one of these.
+
+        :param stretch: what is on its way
+        """
+        events = _events_from(source, stretch, fault.seq)
+        entry = None if fault.seq in self._events else next(events, None)
+        if entry is None:
+            return False
+        self.put(entry, fault, now)
+        for later in events:  # they were given before it was known that this one is set aside
+            self.passed(later.call)
+        return True
+
     def put_off(self, event: SetAside, fault: Exception, now: float) -> None:
         """Say anew why an event is set aside, which was tried again."""
         log_failure(event, fault)
@@ -109,9 +127,9 @@ class Shelf:
         if self._events.pop(seq, None):
             self.is_saved = False
 
-    def passed(self, call: Call) -> None:
+    def passed(self, call: Call | None) -> None:
         """Take in an event that may replace others: an old file overwrites no newer one."""
-        if name := name_of(call):
+        if call and (name := name_of(call)):
             for event in self._events.values():
                 if (event.hook, event.name) == (call.hook, name) and event.seq < call.seq:
                     self._newer[event.seq] = call.seq
@@ -150,6 +168,17 @@ class Shelf:
                     event.retry_at, event.reason = None, f"the relay process died {deaths} times at this event"
         self.is_saved = False
         self.save()
+
+
+def _events_from(source: Source, stretch: Inflight, seq: int | None) -> Iterator[Entry]:
+    """Return the events of a stretch of the journal from this one on; nothing if it is in no such place."""
+    offset, is_there = stretch.start, False
+    while seq is not None and offset < stretch.end and (entries := source.read(offset, _AT_ONCE, stretch.end)):
+        offset = entries[-1].end
+        for entry in entries:
+            is_there |= entry.call is not None and entry.call.seq == seq
+            if is_there:
+                yield entry
 
 
 def _retry_at(fault: Exception, now: float) -> float | None:

@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tracking_hooks.run import layout, portable
@@ -22,6 +25,9 @@ of the plugin did not return."""
 _KINDLY = 5.0
 """Seconds that a relay has to end after it was asked to."""
 
+_LIBRARY_IN_ZIP = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+"""What holds the standard library where it is not in a folder; another archive is an application, or a package."""
+
 # The interpreter is started isolated, so that nothing in the working directory (a user's `queue.py`) can
 # shadow the standard library before the path is set.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
@@ -35,6 +41,9 @@ _ADOPTER = (
     "from pathlib import Path; from tracking_hooks.delivery.sync import adopt; adopt(Path(sys.argv[1]), *sys.argv[2:])"
 )
 
+_started: set[subprocess.Popen[bytes]] = set()
+# Module state, since nobody else holds on to an adopter: those that have ended are taken out of the table of processes.
+
 
 def start_relay(
     folder: RunFolder,
@@ -44,6 +53,7 @@ def start_relay(
     drain: bool = False,
     check: bool = False,
     retry: bool = False,
+    verdict: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a relay; its output goes to ``relay.log``.
 
@@ -51,13 +61,17 @@ def start_relay(
     :param drain: deliver what is there and end, rather than follow the run
     :param check: check the plugin and end
     :param retry: try again whatever was set aside
+    :param verdict: the file in which it is to remember that its plugin can be used
     :raises OSError: if the process or its log file cannot be made
     """
     files = folder.relay(label)
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments = [str(folder.path), label]
     arguments += ["--linger", str(settings.linger), "--call-timeout", str(settings.call_timeout)]
-    return _start(_RELAY, arguments + ["--drain"] * drain + ["--check"] * check + ["--retry"] * retry, files.log)
+    arguments += ["--drain"] * drain + ["--check"] * check + ["--retry"] * retry
+    if verdict is not None:
+        arguments += ["--verdict", str(verdict), "--asked", str(time.time())]
+    return _start(_RELAY, arguments, files.log)
 
 
 def start_worker(address: str, log: Path) -> subprocess.Popen[bytes]:
@@ -101,16 +115,46 @@ def _start(code: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes
             "this application is frozen, and has no Python interpreter for a relay. Set TRACKING_HOOKS=none in it, or "
             "train in a Python environment."
         )
-    command = [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
+    for ended in [process for process in list(_started) if process.poll() is not None]:
+        _started.discard(ended)
     # From a working directory that was deleted, a tracker's client could not find its way back.
     folder = None if portable.has_working_folder() else log.parent
     output = portable.append_to(log)
     try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
-        )
+        with _without_debugger():
+            process = subprocess.Popen(
+                isolated(code, arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                **portable.apart(),
+                **portable.as_this_python(),
+            )
     finally:
         os.close(output)
+    _started.add(process)
+    return process
+
+
+def _without_debugger() -> AbstractContextManager[None]:
+    """Keep the debugger of VS Code or PyCharm from following into a process: it would wait for the editor."""
+    debugger = sys.modules.get("_pydev_bundle.pydev_monkey")
+    skip: Callable[[], AbstractContextManager[None]] = getattr(debugger, "skip_subprocess_arg_patch", nullcontext)
+    return skip()
+
+
+def leave_running() -> None:
+    """Let go of the processes that outlive this one, where Python warns of each child that was not waited for."""
+    while _started:
+        process = _started.pop()
+        if process.returncode is None:
+            process.returncode = DELIVERED  # not asked: to a forked process it is no child
+
+
+def isolated(code: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs code as a relay is run: with this process's path, in which nothing is shadowed."""
+    return [sys.executable, "-I", "-X", "utf8", "-c", _START + code, json.dumps(relay_path()), *arguments]
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
@@ -132,7 +176,7 @@ def relay_path() -> list[str]:
     first, middle, last = [], [], []
     for entry in dict.fromkeys(str(here / item) for item in sys.path):
         path = Path(entry)
-        if path == library or (library in path.parents and "-packages" not in entry) or path.suffix == ".zip":
+        if path == library or (library in path.parents and "-packages" not in entry) or path.name == _LIBRARY_IN_ZIP:
             first.append(entry)
         elif path in (here, script):
             last.append(entry)

@@ -11,6 +11,7 @@ from tracking_hooks.events import Destination, Run
 from tracking_hooks.run import destinations, journal, state
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import Replay, RunFolder, write_json
+from tracking_hooks.run.liveness import request_release
 from tracking_hooks.settings import ConfigurationError
 
 
@@ -30,18 +31,10 @@ class Target(Struct, frozen=True, kw_only=True):
 
         :param label: the plugin's name, or that of a replay (see ``RunFolder.replays``)
         """
-        replay = folder.replays().get(label)
-        plugin = replay.plugin if replay else label
-        given = replay.destination if replay else head.plugins.get(label, {})
-        first = plugins.first_part(plugin)
-        known = replay.place if replay else head.places.get(first, "")
-        run, destination = destinations.as_moved(folder, head, given)
-        return cls(
-            plugin=plugin,
-            run=run,
-            destination=given if replay else destination,
-            place=f"{first} {known or repr(given)}",
-        )
+        run, _ = destinations.as_moved(folder, head, {})
+        to = destinations.of_label(folder, head, label)
+        place = f"{plugins.first_part(to.plugin)} {to.place or repr(to.destination)}"
+        return cls(plugin=to.plugin, run=run, destination=to.destination, place=place)
 
 
 def further_labels(folder: RunFolder, label: str) -> list[str]:
@@ -70,10 +63,18 @@ def redirect(folder: RunFolder, label: str, changes: Mapping[str, str]) -> None:
     files = folder.relay(label)
     if files.path.name != label:
         raise ConfigurationError(f"{label} is a class: what it is told of its destination is what was recorded.")
-    if files.read_cursor().seq:
-        raise ConfigurationError(
-            f"{folder.uid} is delivered to {label} already, in part at least. To deliver it to another place as well: "
-            f"tracking-hooks sync --to {target.plugin} --set … {folder.path}"
-        )
+    _refuse_if_begun(folder, label, target)
+    request_release(files.lock, patience=5.0)  # a relay that waits for the other place
+    _refuse_if_begun(folder, label, target)  # it may have come through at the last moment
     files.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(files.destination, Replay(plugin=target.plugin, destination=destination))
+    for about_the_other in (files.cursor, files.health, files.inflight):
+        about_the_other.unlink(missing_ok=True)
+
+
+def _refuse_if_begun(folder: RunFolder, label: str, target: Target) -> None:
+    if folder.relay(label).read_cursor().seq:
+        raise ConfigurationError(
+            f"{folder.uid} is delivered to {label} already, in part at least. To deliver it to another place as well: "
+            f"tracking-hooks sync --to {plugins.first_part(target.plugin)} --set … {folder.path}"
+        )

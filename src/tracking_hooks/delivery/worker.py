@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from msgspec import Struct
 
 from tracking_hooks.delivery.main import be_a_relay
@@ -24,8 +25,8 @@ from tracking_hooks.run import portable
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 
-RUNS = 50
-"""How many runs a process delivers: what a tracker's client keeps of each is given back then."""
+GROWTH = 200_000_000
+"""Bytes by which a process may grow behind its first run: what a tracker's client keeps of each is given back then."""
 
 
 class Job(Struct, frozen=True):
@@ -56,11 +57,14 @@ def work(arguments: list[str]) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
         with suppress(BrokenPipeError), connection.makefile("rw", encoding="utf-8") as file:  # `sync` may have ended
-            for count, line in enumerate(file, 1):
+            first = 0
+            for line in file:
                 job = Job(**json.loads(line))
                 with _as_before(job):
                     code, is_last = _deliver(job)
-                is_last = is_last or count == RUNS
+                now = psutil.Process().memory_info().rss
+                first = first or now
+                is_last = is_last or now > first + GROWTH
                 file.write(json.dumps({"code": code, "is_last": is_last}) + "\n")
                 file.flush()
                 if is_last:

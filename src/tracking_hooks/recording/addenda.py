@@ -15,22 +15,23 @@ from typing import Any
 
 from msgspec import structs
 
-from tracking_hooks import projectfile, redact
+from tracking_hooks import redact
 from tracking_hooks.events import Capture, Run
 from tracking_hooks.plugins import first_label
-from tracking_hooks.recording import process
+from tracking_hooks.recording import configuration, process
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import enter_in_index, make_folder, new_uid
 from tracking_hooks.recording.opening import Opened, hold
 from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.recording.writer import Writer
-from tracking_hooks.run import copies, destinations, index, journal, portable
+from tracking_hooks.run import copies, destinations, index, journal
 from tracking_hooks.run.journal import Head, Journal
 from tracking_hooks.run.layout import Replay, RunFolder
 from tracking_hooks.run.liveness import Heart
+from tracking_hooks.run.perclass import Choice
 from tracking_hooks.run.story import Story
-from tracking_hooks.settings import Settings, read_settings
+from tracking_hooks.settings import Settings
 
 _MOST = 16
 """How many addenda are open at once: each has files, a thread and relays. A script may validate those of 500 runs."""
@@ -94,7 +95,7 @@ class Addendum:
 
         :raises ConfigurationError, JournalError, OSError: if that cannot be done
         """
-        settings = read_settings(project=projectfile.read(portable.working_folder()))
+        settings = configuration.read_all_settings()
         redact.learn(os.environ)
         opened, run = _make(of, complain)
         addendum = cls(run, opened, settings, complain)
@@ -188,9 +189,10 @@ def _make(of: RunFolder, complain: Complaints) -> tuple[Opened, Run]:
     targets = destinations.of(of, head)
     run, _ = destinations.as_moved(of, head, {})
     run = structs.replace(run, addendum=new_uid())
-    folder = make_folder(run, of.path.parent, complain)
+    classes = Choice(of.journal, head).classes() or []
+    folder = make_folder(run, of.path.parent, (), complain)
     try:
-        return _opened(folder, structs.replace(head, created=time.time(), run=run), targets), run
+        return _opened(folder, structs.replace(head, created=time.time(), run=run, classes=classes), targets), run
     except BaseException:
         folder.remove()  # or each call would leave one more while the disk is full
         raise

@@ -55,7 +55,7 @@ def _chain(root: Path, path: str) -> list[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
 

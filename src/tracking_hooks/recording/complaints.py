@@ -45,8 +45,12 @@ class Complaints:
         try:
             return action()
         except Exception as error:  # noqa: BLE001 nothing of ours may end a training
-            self(f"{what} failed: {describe(error)}")
+            self.of_failure(what, error)
             return None
+
+    def of_failure(self, what: str, error: BaseException) -> None:
+        """Warn that an action has failed."""
+        self(f"{what} failed: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:

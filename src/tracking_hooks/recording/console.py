@@ -58,9 +58,12 @@ class ConsoleLog(logging.Handler):
             lines, self._lines = self._lines, fresh
         return list(lines)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Close the file; later log lines are ignored."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
         super().close()
+
+    def close(self) -> None:
+        """Go on: ``logging.config.dictConfig``, as an import of MLflow calls it, closes the handlers of all loggers."""

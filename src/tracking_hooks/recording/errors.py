@@ -11,6 +11,7 @@ from types import TracebackType
 from tracking_hooks import redact
 from tracking_hooks.events import Error, Status
 from tracking_hooks.settings import ConfigurationError
+from tracking_hooks.tracebacks import leave_out_ours
 
 _CALLED_OFF = re.compile(
     r"KeyboardInterrupt"
@@ -32,6 +33,7 @@ def describe_error(error: BaseException, where: str = "") -> Error:
         message = str(error)
     except Exception:  # noqa: BLE001 its own __str__ raises; the traceback says so too
         message = "<exception str() failed>"
+    leave_out_ours(error)
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     return Error(
         type=type(error).__name__,

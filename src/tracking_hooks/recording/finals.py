@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from tracking_hooks.counts import counted
 from tracking_hooks.delivery.spawn import start_copier
@@ -31,13 +30,12 @@ class Finals:
         self._seen: dict[Path, tuple[int, int, int]] = {}
         self._to_copy: set[Path] = set()
 
-    def keep(self, args: Mapping[str, Any]) -> None:
-        """Keep the content of a call's file, if it has one that is final.
+    def keep(self, file: copies.File) -> None:
+        """Keep the content of a file that is final.
 
         :raises OSError: if it is outside of the root folder, and cannot be copied
         """
-        file = copies.of_call(args)
-        if file and not copies.keep(self._folder, file):
+        if not copies.keep(self._folder, file):
             self._to_copy.add(file.path)
         if isinstance(file, Checkpoint):
             checkpoints.note(self._folder, file)

@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact
+from tracking_hooks.recording import naming
+from tracking_hooks.recording.complaints import describe
+from tracking_hooks.recording.naming import Unfit
 from tracking_hooks.run import copies, files, portable
 from tracking_hooks.run.copies import LARGE
 from tracking_hooks.run.layout import RunFolder
@@ -24,42 +27,31 @@ MOST = 1_000_000_000
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
-class Unfit(ValueError):
-    """What was given cannot be taken. The message is for the user, and names the argument."""
-
-
-def name(given: object) -> str:
-    """Return a name as trackers take it.
-
-    :raises Unfit: if it is none
-    """
-    text = given.replace("\\", "/") if isinstance(given, str) else ""
-    if not text or text.startswith("/") or ".." in text.split("/"):
-        raise Unfit(f"name={given!r} is not a name such as 'samples/first', with forward slashes")
-    return text
-
-
 def artifacts(
     folder: RunFolder, path: object, called: object, *, large_texts: bool, complain: Callable[[str], None]
 ) -> list[Artifact]:
-    """Keep a file, or each file of a folder, as it is now.
+    """Keep a file, or each file of a folder, as it is now; of a folder, what cannot be kept is left out, and said.
 
     :param called: its name in the trackers; None: that of the file
     :raises Unfit, OSError: if it cannot be kept
     :raises files.TooLarge: if it is a text that is too large to be masked
     """
     source = _path(path)
-    whole = name(source.name if called is None else called)
+    whole = naming.of_file(source.name if called is None else called)
     if not source.is_dir():
         return [_file(folder, source, whole, files.kind(source), large_texts=large_texts, complain=complain)]
-    members = sorted(member for member in source.rglob("*") if member.is_file())
-    return [
-        _file(
-            folder, member, f"{whole}/{member.relative_to(source).as_posix()}", files.kind(member),
-            large_texts=large_texts, complain=complain,
-        )
-        for member in members
-    ]  # fmt: skip
+    found = []
+    for member in sorted(member for member in source.rglob("*") if member.is_file()):
+        try:
+            title = naming.of_file(f"{whole}/{member.relative_to(source).as_posix()}")
+            found.append(_file(folder, member, title, files.kind(member), large_texts=large_texts, complain=complain))
+        except files.TooLarge as error:
+            complain(str(error))
+        except Unfit as error:
+            complain(f"{member} is not delivered: {error}")
+        except OSError as error:
+            complain(f"{member} is not delivered: {describe(error)}")
+    return found
 
 
 def _path(path: object) -> Path:
@@ -118,7 +110,7 @@ def image(folder: RunFolder, called: object, picture: object) -> Artifact:
 
     :raises Unfit, OSError: if it is none, or cannot be kept
     """
-    title = name(called)
+    title = naming.of_file(called)
     if isinstance(picture, (str, os.PathLike)):
         path = _path(picture)
         if path.suffix.lower() in _PICTURES:
@@ -200,7 +192,7 @@ def table(folder: RunFolder, called: object, rows: object, *, large_texts: bool)
 
     :raises Unfit, OSError: if it is none, or cannot be kept
     """
-    title = name(called)
+    title = naming.of_file(called)
     columns, data = _columns(rows)
     content = _table(columns, data)
     if len(content) <= LARGE:

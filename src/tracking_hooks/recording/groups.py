@@ -169,7 +169,7 @@ def _news(folder: RunFolder, found: Summary) -> tuple[list[tuple[int, Metrics]],
     mean, std = ({f"{kind}/{name}": value for name, value in metrics.items()}
                  for kind, metrics in (("mean", found.mean), ("std", found.std)))  # fmt: skip
     rows = [(number, row.metrics) for number, row in enumerate(found.rows, 1) if row.counts]
-    rows.append((len(found.rows), {**mean, **std}))
+    rows.append((0, {**mean, **std}))  # of all runs
     known: dict[tuple[int | None, frozenset[str]], str] = {}
     table = ""
     for call in journal.calls(folder.journal, ("on_log", "on_table")):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +15,17 @@ from msgspec import Struct
 from tracking_hooks import redact
 from tracking_hooks.events import Run
 from tracking_hooks.plugins import first_label
-from tracking_hooks.recording import addenda, given, process
+from tracking_hooks.recording import addenda, given, naming, process
 from tracking_hooks.recording.complaints import Complaints
-from tracking_hooks.recording.given import Unfit
+from tracking_hooks.recording.naming import Unfit
+from tracking_hooks.recording.waiting import NO_MORE, wait_for_events
 from tracking_hooks.run import destinations, encoding, files, index, journal, state
-from tracking_hooks.run.layout import Health, Replay, RunFolder, read_json
+from tracking_hooks.run.layout import Replay, RunFolder
 from tracking_hooks.settings import SELECTION, is_off
 
 if TYPE_CHECKING:
     from tracking_hooks.recording.addenda import Addendum
     from tracking_hooks.recording.recorder import Recorder
-
-_POLL = 0.05
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -101,33 +98,21 @@ class RunHandle:
     def wait(self, timeout: float | None = None) -> dict[str, Delivery]:
         """Wait until what was recorded up to now is delivered; not for a tracker that is down, or that refuses it.
 
-        :param timeout: seconds to wait at most; None: as long as something is on its way
+        :param timeout: seconds to wait at most; None: until nothing was delivered for five minutes
         :returns: by tracker, or part of one, what it has now
         """
         self._complain.guard(lambda: self._wait(timeout), "waiting for delivery")
         return self._complain.guard(self._deliveries, "asking what is delivered") or {}
 
     def _wait(self, timeout: float | None) -> None:
-        began = time.monotonic()
-        sources = self._sources()
-        sizes = [source.folder.journal.stat().st_size for source in sources]
-        while True:
-            waited = time.monotonic() - began
-            for source in sources:
-                source.look_after_relays()
-            behind = [_is_behind(source, size, waited) for source, size in zip(sources, sizes, strict=True)]
-            if not (any(behind) or self._is_delivered_elsewhere()) or (timeout is not None and waited >= timeout):
-                return
-            time.sleep(_POLL)
-
-    def _sources(self) -> list[Recorder | Addendum]:
-        return [*([self._recorder] if self._recorder else []), *addenda.made_to(self._folder)]
-
-    def _is_delivered_elsewhere(self) -> bool:
-        """Whether relays are at work that another process has started: those of a run that was launched."""
-        if self._recorder:
-            return False
-        return any(_is_at_work(self._folder, label) for _, label in state.pending([self._folder]))
+        mine: list[Recorder | Addendum] = [self._recorder] if self._recorder else []
+        sources = [*mine, *addenda.made_to(self._folder)]
+        if not wait_for_events(sources, None if self._recorder else self._folder, timeout):
+            left = (f"{name} {owed.pending}" for name, owed in self._deliveries().items() if owed.pending)
+            self._complain(
+                f"wait() ends, since nothing was delivered for {NO_MORE / 60:.0f} minutes. Pending events: "
+                f"{', '.join(left)}. This goes on in the background; wait(timeout=…) waits as long as it says"
+            )
 
     def _deliveries(self) -> dict[str, Delivery]:
         found: dict[str, Delivery] = {}
@@ -149,13 +134,19 @@ class RunHandle:
         :param metrics: name to number
         :param step: the x axis; None: the journal's own numbering
         """
-        self._add("log", lambda sink: sink.record("on_log", metrics=_mapping(metrics, "metrics"), step=_step(step)))
+
+        def add(sink: Recorder | Addendum) -> None:
+            named = naming.named(metrics, "metrics", self._complain)
+            sink.record("on_log", metrics=named, step=naming.step(step))
+
+        self._add("log", add)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record params: name to a value that JSON knows; secrets are masked."""
 
         def add(sink: Recorder | Addendum) -> None:
-            sink.record("on_params", params=redact.values(encoding.plain(_mapping(params, "params"))))
+            named = naming.named(params, "params", self._complain)
+            sink.record("on_params", params=redact.values(encoding.plain(named)))
 
         self._add("log_params", add)
 
@@ -163,8 +154,8 @@ class RunHandle:
         """Set tags: name to text; a tag of the same name is replaced, and secrets are masked."""
 
         def add(sink: Recorder | Addendum) -> None:
-            texts = {str(key): str(value) for key, value in _mapping(tags, "tags").items()}
-            sink.record("on_tags", tags=redact.values(texts))
+            named = naming.named(tags, "tags", self._complain)
+            sink.record("on_tags", tags=redact.values({name: str(value) for name, value in named.items()}))
 
         self._add("set_tags", add)
 
@@ -189,7 +180,7 @@ class RunHandle:
         """
 
         def add(sink: Recorder | Addendum) -> None:
-            sink.record("on_image", artifact=given.image(sink.folder, name, image), step=_step(step))
+            sink.record("on_image", artifact=given.image(sink.folder, name, image), step=naming.step(step))
 
         self._add("log_image", add)
 
@@ -202,7 +193,7 @@ class RunHandle:
         def add(sink: Recorder | Addendum) -> None:
             large = sink.settings.large_texts == "on"
             table = given.table(sink.folder, name, rows, large_texts=large)
-            sink.record("on_table", artifact=table, step=_step(step))
+            sink.record("on_table", artifact=table, step=naming.step(step))
 
         self._add("log_table", add)
 
@@ -222,30 +213,6 @@ class RunHandle:
             add(sink)
         except (Unfit, files.TooLarge) as error:
             self._complain(f"{call}() is left out: {error}")
-
-
-def _is_behind(source: Recorder | Addendum, size: int, waited: float) -> bool:
-    """Whether it is worthwhile to wait for a relay that has not come so far."""
-    pending = source.supervisor.pending(waited)
-    return any(source.folder.relay(label).read_cursor().offset < size for label in pending)
-
-
-def _is_at_work(folder: RunFolder, label: str) -> bool:
-    health = read_json(folder.relay(label).health, Health)
-    return state.has_relay(folder, label) and not (health and health.state == "down")
-
-
-def _mapping(value: object, argument: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise Unfit(f"{argument}={value!r} is not a dict of names and values")
-    return dict(value)
-
-
-def _step(step: Any) -> int | None:
-    try:
-        return None if step is None else int(step) if float(step).is_integer() else operator.index(step)
-    except (TypeError, ValueError, OverflowError):
-        raise Unfit(f"step={step!r} is not a whole number") from None
 
 
 # -- the run of the moment ------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class Opened(Struct, kw_only=True):
     resumed: bool = False
     is_new: bool = True
     """Whether the files were made now: not those of a resumed run, if they are here."""
+    classes: list[str] = []
+    """Those whose curves the trackers get, as an earlier part of the run has chosen them."""
     added: list[str] = []
     """Labels of the trackers that the run did not have before it was resumed."""
 
@@ -66,17 +68,25 @@ def open_run(
     :raises JournalError, OSError: if that cannot be done
     """
     if earlier and earlier.journal:
-        return _go_on(*earlier.journal, run.save_dir, captures, complain)
-    opened = _begin(run, captures, settings, home, complain)
+        opened = _go_on(*earlier.journal, run.save_dir, captures, complain)
+    else:
+        opened = _begin(run, captures, settings, home, complain, earlier.classes if earlier else [])
+        if earlier:
+            opened.resumed, opened.story.epoch = True, earlier.epoch
     if earlier:
-        opened.resumed, opened.story.epoch = True, earlier.epoch
+        opened.classes = earlier.classes
     return opened
 
 
 def _begin(
-    run: Run, captures: Mapping[str, Capture], settings: Settings, home: Path | None, complain: Complaints
+    run: Run,
+    captures: Mapping[str, Capture],
+    settings: Settings,
+    home: Path | None,
+    complain: Complaints,
+    classes: list[str],
 ) -> Opened:
-    folder = make_folder(run, home, complain)
+    folder = make_folder(run, home, [capture.place for capture in captures.values()], complain)
     lock = hold(folder)
     head = Head(
         format=FORMAT,
@@ -86,6 +96,8 @@ def _begin(
         places={name: capture.place for name, capture in captures.items() if capture.place},
         metrics=settings.metrics,
         thin=settings.thin == "on",
+        per_class=settings.class_limit(),
+        classes=classes,
         checkpoints=settings.checkpoints,
         home=folder.path.parent,
     )

@@ -13,11 +13,12 @@ from msgspec import Struct, structs
 
 from tracking_hooks.events import Destination, Run
 from tracking_hooks.recording.errors import raise_alone
-from tracking_hooks.recording.returning import before_return
+from tracking_hooks.recording.folders import adopt
+from tracking_hooks.recording.returning import before_return, tell_it_is_over
 from tracking_hooks.run import journal
 from tracking_hooks.run.group import TASK
 from tracking_hooks.run.journal import JournalError
-from tracking_hooks.run.layout import FOLDER, RunFolder, find_runs
+from tracking_hooks.run.layout import FOLDER, RunFolder, fallback_home, find_runs
 from tracking_hooks.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def is_trial() -> bool:
 def saved_to(save_dir: Path) -> Parent | None:
     """Find the tuning that keeps its results in a folder: the last one, if there were several.
 
-    :raises JournalError, OSError: if a journal beside it cannot be read
+    :raises JournalError, OSError: if one of the journals that may be its cannot be read
     """
-    home = save_dir.parent / FOLDER
-    found = (read(folder) for folder in reversed(find_runs(home))) if home.is_dir() else iter(())
+    homes = (save_dir.parent / FOLDER, fallback_home())
+    found = (read(folder) for home in homes if home.is_dir() for folder in reversed(find_runs(home)))
     return next((parent for parent in found if parent.run.save_dir == save_dir and not parent.run.addendum), None)
 
 
@@ -136,7 +137,9 @@ def recorded(begin: Callable[[], Recorder | None], logger: logging.Logger, what:
 def _end(recorder: Recorder, error: BaseException | None) -> None:
     recorder.record_final_files()
     recorder.end(error=error)
-    recorder.adopt()  # what the processes below it have left to do
+    # What the processes below it have left to do.
+    adopt(recorder.folder.path.parent, recorder.settings, recorder.complain)
+    tell_it_is_over(recorder.run, recorder.supervisor.captures, recorder.complain)
 
 
 @contextmanager

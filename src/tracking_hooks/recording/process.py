@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tracking_hooks.delivery import spawn
 from tracking_hooks.recording.errors import status_of
 from tracking_hooks.recording.waiting import wait_for_delivery
 from tracking_hooks.run.group import TASK
@@ -41,8 +42,6 @@ def enter(recorder: Recorder) -> None:
     _await_end(os.getpid())
     for other in [other for other in recorders if other.run.uid == recorder.run.uid]:
         recorders.remove(other)  # in a notebook: the part that was interrupted has nothing more to say
-    for relay in [relay for other in recorders for relay in other.supervisor.processes.values()]:
-        relay.poll()  # or those that have ended stay in the table of processes, in one that trains hundreds of times
     recorders.append(recorder)
 
 
@@ -59,12 +58,18 @@ def _await_end(_: int) -> None:
     if util := sys.modules.get("multiprocessing.util"):  # its forked processes leave by os._exit, which asks no atexit
         util.Finalize(None, _finish_all, exitpriority=0)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_inherit_nothing)
+        os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _inherit_nothing() -> None:
     recorders.clear()
     addenda.clear()
+
+
+def _begin_anew() -> None:
+    """In a forked process: what it has inherited is its parent's."""
+    _inherit_nothing()
+    spawn.leave_running()
 
 
 def trainings() -> list[Recorder]:
@@ -87,7 +92,7 @@ def end_left(uid: str) -> None:
 
 def may_go_on_for_days() -> bool:
     """Whether this process is one that somebody types into, cell by cell: its end is no time to tell anything."""
-    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    return hasattr(sys, "ps1")  # also in IPython; a library that imports it, as comet_ml does, makes no notebook
 
 
 def forget(recorder: Recorder) -> None:
@@ -104,6 +109,7 @@ def _finish_all() -> None:
         _finish_mine()
     finally:
         logging.raiseExceptions = tells_errors
+        spawn.leave_running()
 
 
 def _finish_mine() -> None:
@@ -119,11 +125,18 @@ def _finish_mine() -> None:
         recorder.complain.guard(functools.partial(_finish, recorder, status, error), "ending the run")
     for addendum in added:
         addendum.close()
+    # Who has removed a run folder, as with the temporary one that it was in, wants nothing delivered.
+    mine = [recorder for recorder in mine if recorder.folder.has_journal()]
+    added = [addendum for addendum in added if addendum.folder.has_journal()]
     both: list[Recorder | Addendum] = [*mine, *added]
     with suppress(KeyboardInterrupt):  # the user does not want to wait; the relays go on
-        both[0].complain.guard(lambda: wait_for_delivery(both), "waiting for delivery")
-    for one in both:
-        one.tell_outcome()
+        if both:
+            both[0].complain.guard(lambda: wait_for_delivery(both), "waiting for delivery")
+    are_several = len({recorder.run.uid for recorder in mine}) > 1
+    for recorder in mine:
+        recorder.tell_outcome(by_name=are_several)
+    for addendum in added:
+        addendum.tell_outcome()
     if isinstance(error, KeyboardInterrupt):
         # Python then ends by SIGINT, but it forgets that when a text is executed after it, as an import of
         # dataclasses does: remind it, or the exit code would be another one with tracking.

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,19 +23,23 @@ from tracking_hooks.recording import (
     opening,
     process,
 )
+from tracking_hooks.recording.chosen import ChosenClasses
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, status_of
 from tracking_hooks.recording.finals import Finals
 from tracking_hooks.recording.folders import adopt, enter_in_index, secure_older
 from tracking_hooks.recording.opening import Opened
+from tracking_hooks.recording.pointing import Pointing
+from tracking_hooks.recording.repository import Repository
 from tracking_hooks.recording.resumption import Earlier
 from tracking_hooks.recording.sampler import Sampler
 from tracking_hooks.recording.supervisor import Supervisor
 from tracking_hooks.recording.writer import Writer
-from tracking_hooks.run import copies, journal, layout, state
+from tracking_hooks.run import copies, journal, state
 from tracking_hooks.run.commands import Command, Commands
 from tracking_hooks.run.journal import Call, JournalError
 from tracking_hooks.run.liveness import Heart
+from tracking_hooks.run.pointer import PointerFile
 from tracking_hooks.settings import ConfigurationError, Settings
 
 
@@ -60,8 +63,12 @@ class Recorder:
         self.supervisor = Supervisor(self.folder, opened.captures, opened.firsts, settings)
         self._opened = opened
         self._early, self._is_closed = early, False
+        self._repository = Repository(early["environment"])
         self._finals = Finals(self.folder, run.save_dir, settings, complain)
         self._writer = Writer(opened.journal, opened.lock, complain, opened.story)
+        pointer = PointerFile(self.folder, run.save_dir, opened.classes)
+        self._pointer = Pointing(pointer, self._writer, complain)
+        self._chosen = ChosenClasses(self.folder, opened.classes, pointer, self.record, complain)
         self._commands = Commands(self.folder.commands, complain)
         self._sampler = Sampler(self.record, complain, settings.system_every, Heart(self.folder.heartbeat))
 
@@ -90,12 +97,12 @@ class Recorder:
         :raises ConfigurationError: if the run's files cannot be made
         """
         complain = Complaints(logger)
-        if earlier is None:
-            secure_older(run.save_dir, complain)
+        since = secure_older(run.save_dir, complain) if earlier is None else 0.0
         try:
             opened = opening.open_run(run, captures, settings, home, earlier, complain)
         except (JournalError, OSError) as error:
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
+        plan = msgspec.structs.replace(plan, since=max(since, plan.since, opened.story.plan.since))
         recorder = cls(run, opened, settings, complain, plan, {"params": params, "environment": environment})
         process.enter(recorder)
         complain.guard(recorder._sampler.live, "giving signs of life")
@@ -106,7 +113,7 @@ class Recorder:
         except OSError as error:
             recorder._forget()
             raise ConfigurationError(f"a relay cannot be started: {error}") from error
-        recorder.adopt()
+        adopt(recorder.folder.path.parent, settings, complain)
         enter_in_index(opened.folder, complain)
         return recorder
 
@@ -126,7 +133,7 @@ class Recorder:
         return not self._writer.has_ended and os.getpid() == self.pid
 
     def check(self, disabled: Sequence[str] = (), rules: Sequence[str] = ()) -> None:
-        """Wait, for a bounded time, until every relay has checked its plugin; then say what is attached.
+        """Wait, for a bounded time, until every plugin is known to be usable; then say what is attached.
 
         :param disabled: the host's own integrations that were disabled for this run
         :param rules: what may act on the training
@@ -138,7 +145,7 @@ class Recorder:
                 raise ConfigurationError(sentence)
             self.complain(sentence)
         try:
-            layout.write_pointer(self.folder, self.run.save_dir, self.epoch, {}, of_another=True)
+            self._pointer.begin()
         except OSError as error:
             self._forget()
             raise ConfigurationError(f"the run's files cannot be made: {error}") from error
@@ -152,11 +159,11 @@ class Recorder:
     def begin(self, *, params: Params, environment: Environment, gpus: Sequence[str] | None = None) -> None:
         """Record the start of the run, and sample system metrics from now on, of these GPUs: see ``Gpus``."""
         self._record_start(params=params, environment=environment)
-        self.write_pointer(of_another=True)
+        self._pointer.write(of_another=True)
         self.complain.guard(lambda: self._sampler.start(gpus), "sampling system metrics")
 
     def _record_start(self, *, params: Params, environment: Environment) -> None:
-        params = redact.values(params)
+        params, environment = redact.values(params), self._repository.add_to(environment)
         self.record("on_run_start", params=params, environment=environment, resumed=self.resumed, plan=self.plan)
         self._sampler.records = True
 
@@ -168,16 +175,22 @@ class Recorder:
         :param hook: a name from ``LifecycleSpecs``
         :param args: the hook's own parameters
         """
-        if self.is_recording:
-            self.complain.guard(lambda: self._append(hook, args), f"recording {hook}")
-
-    def _append(self, hook: str, args: dict[str, Any]) -> None:
-        if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
-            self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
+        if not self.is_recording:
             return
-        self.complain.guard(lambda: self._finals.keep(args), f"keeping the file of {hook}")
-        self._writer.append(hook, args)
-        self.supervisor.recorded(hook, self._opened.journal.seq)
+        try:  # guard() takes longer, and this is done for every event
+            if hook == "on_epoch_end" and args["epoch"] <= self.epoch:
+                self.complain(f"epochs up to {self.epoch} were settled before the resume and stay as they are")
+                return
+            if file := copies.of_call(args):
+                self.complain.guard(lambda: self._finals.keep(file), f"keeping the file of {hook}")
+            self._writer.append(hook, args)
+            self.supervisor.recorded(hook, self._opened.journal.seq)
+            if args.get("per_class") and self._opened.captures:
+                self._chosen.look(args["per_class"])
+            if hook == "on_epoch_end":
+                self._pointer.settle()
+        except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+            self.complain.of_failure(f"recording {hook}", error)
 
     def calls(self, *hooks: str) -> Iterator[Call]:
         """Read the calls of these hooks that are recorded so far; none if they cannot be read. Never raises."""
@@ -224,7 +237,7 @@ class Recorder:
             self.record("on_run_end", status=status, error=told and (state.first_crash(self.folder) or told))
         self._sampler.stop()
         self.complain.guard(self._close, "closing the journal")
-        self.write_pointer()
+        self._pointer.write()
         if process.may_go_on_for_days():
             self.tell_outcome()
 
@@ -238,38 +251,27 @@ class Recorder:
         """
         if not self.is_recording or not self._writer.story.is_open:
             return
-        self.write_pointer()
+        self._pointer.write()
         if is_last:
             self._sampler.close_console()
         redact.learn(os.environ)  # the script may have set more since the run began
         collect = functools.partial(self._finals.record, self._writer.story, self.record, skip, with_console=is_last)
         self.complain.guard(collect, "recording the final files")
 
-    def tell_outcome(self) -> None:
-        """Say what was delivered where; the pointer file gets the links. Never raises."""
-        self.complain.guard(self._tell_outcome, "telling what was delivered")
+    def tell_outcome(self, *, by_name: bool = False) -> None:
+        """Say what was delivered where; the pointer file gets the links. Never raises.
 
-    def _tell_outcome(self) -> None:
+        :param by_name: whether the lines begin with the run's name, since those of other runs stand beside them
+        """
+        front = f"{self.run.name}: " if by_name else ""
+        self.complain.guard(lambda: self._tell_outcome(front), "telling what was delivered")
+
+    def _tell_outcome(self, front: str) -> None:
         for line in self.supervisor.outcome():
-            self.complain.tell(line)
-        self.write_pointer(self.supervisor.links())
+            self.complain.tell(f"{front}{line}")
+        self._pointer.write(self.supervisor.links())
         if self.supervisor.are_done():
             copies.Sweep(self.folder).now()
-
-    def write_pointer(self, links: Mapping[str, str] = MappingProxyType({}), *, of_another: bool = False) -> None:
-        """Say in ``save_dir`` how far the run has come, unless that belongs to another run by now. Never raises.
-
-        A host calls it when an epoch is settled: a resume from a copy of ``save_dir`` alone goes by it.
-
-        :param links: plugin name to URL
-        :param of_another: write it all the same
-        """
-        write = functools.partial(layout.write_pointer, self.folder, self.run.save_dir, self.epoch, links)
-        self.complain.guard(lambda: write(of_another=of_another), f"writing {layout.POINTER}")
-
-    def adopt(self) -> None:
-        """Have delivered what other trainings beside this one have left behind. Never raises."""
-        adopt(self.folder.path.parent, self.settings, self.complain)
 
     def _close(self) -> None:
         events = self._writer.close()

@@ -21,6 +21,8 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     epoch: int = 0
     """The last one that was settled, where there is no journal to tell it."""
+    classes: list[str] = []
+    """Those whose curves the trackers get, if that was chosen."""
     journal: tuple[RunFolder, Head] | None = None
     """None: on another machine, only ``save_dir`` was copied here."""
 
@@ -42,8 +44,9 @@ def find(run: Run, save_dirs: Iterable[Path]) -> Earlier | None:
                 return None
             head, _ = journal.read_head(folder.journal)
             same = msgspec.structs.replace(head.run, save_dir=run.save_dir)
-            return Earlier(run=same, journal=(folder, head))
-        return Earlier(run=msgspec.structs.replace(run, uid=Path(pointer.uid).name), epoch=pointer.epoch)
+            return Earlier(run=same, classes=pointer.classes, journal=(folder, head))
+        same = msgspec.structs.replace(run, uid=Path(pointer.uid).name)
+        return Earlier(run=same, epoch=pointer.epoch, classes=pointer.classes)
     return None
 
 

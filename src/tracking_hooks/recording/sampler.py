@@ -106,7 +106,7 @@ class Sampler:
         if self._console and self._logger:
             self._logger.removeHandler(self._console)
             self.record_console()
-            self._console.close()
+            self._console.end()
             self._console = None
 
     def _live(self) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from tracking_hooks.counts import counted
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, IDLE, PENDING, REFUSED, end_process, start_relay
 from tracking_hooks.events import Capture
-from tracking_hooks.run import copies, state
-from tracking_hooks.run.layout import Cursor, Health, RunFolder, read_json
+from tracking_hooks.recording.readiness import Readiness
+from tracking_hooks.run import copies, remedies, state
+from tracking_hooks.run.layout import Cursor, Health, RunFolder, SetAside, read_json
 from tracking_hooks.settings import Settings
 
 _WAKES = copies.OF_FILES | {"on_final_validation", "on_evaluation", "on_params", "on_run_end"}
@@ -20,7 +22,6 @@ _WAKES = copies.OF_FILES | {"on_final_validation", "on_evaluation", "on_params",
 _RESTARTS = 5
 _DOWN_WAIT, _LONGEST_DOWN_WAIT = 2.0, 10.0
 """Seconds to wait at exit for a tracker that is down: until it was tried once more, between these two."""
-_POLL = 0.05
 
 
 class Supervisor:
@@ -47,8 +48,10 @@ class Supervisor:
         self._wake = 0  # the last event that there is something for them in
         self._settings = settings
         self._offline = settings.mode == "offline"
+        self._readiness = Readiness(folder, settings.ready_wait)
         self._restarts = dict.fromkeys(captures, 0)  # without progress in between
         self._got = dict.fromkeys(captures, 0)
+        self._down: dict[str, Health] = {}  # what was last said of a tracker that is down
         self._waits: dict[str, str] = {}  # what was said of those that wait
         self._size: int | None = None
         self._again: set[str] = set()  # those that have left the rest to others, before there was more
@@ -77,7 +80,12 @@ class Supervisor:
         :raises OSError: if a process cannot be started
         """
         for name in self._first_parts():
-            self.processes[name] = start_relay(self._folder, name, self._settings, check=self._offline)
+            with suppress(OSError):  # in a container that is started again, the one before may have had this one's pid
+                self._folder.relay(name).health.unlink()
+            place = self._readiness.place(name)
+            self.processes[name] = start_relay(
+                self._folder, name, self._settings, check=self._offline, verdict=place
+            )  # fmt: skip
 
     def recorded(self, hook: str, seq: int) -> None:
         """Note that an event was recorded: there may be something in it for the further parts of plugins."""
@@ -85,35 +93,15 @@ class Supervisor:
             self._wake = seq
 
     def verdicts(self) -> Iterator[tuple[str, bool]]:
-        """Wait, for a bounded time, until every relay has checked its plugin.
+        """Wait, for a bounded time, for relays that check a plugin which is not known to be usable.
 
         :returns: for each relay that is not ready, a sentence, and whether its plugin cannot be used at all
         """
-        deadline = time.monotonic() + self._settings.ready_wait
-        for name, process in self.processes.items():
-            files = self._folder.relay(name)
-            while (health := self._verdict(name, process)) is None:
-                code = process.poll()
-                if code == BUSY:  # `sync`, perhaps on another machine: `restart` tries again
-                    break
-                if code is not None and not self._verdict(name, process):  # it may have written that after we looked
-                    how = f"its process ended with exit code {code} while it was being loaded.{_tail(files.log)}"
-                    yield f"plugin {name!r} cannot be used: {how}", True
-                    break
-                if time.monotonic() > deadline:
-                    how = f"is not ready after {self._settings.ready_wait:.0f} s; the training starts without it"
-                    yield f"{name} {how}. Log: {files.log}", False
-                    break
-                time.sleep(_POLL)
-            if health and health.state == "refused":
-                yield health.error, True
-        if self._offline:
-            self.processes.clear()  # there is nothing to deliver
+        return self._readiness.await_all(self.processes)
 
-    def _verdict(self, name: str, process: subprocess.Popen[bytes]) -> Health | None:
-        """Return what this very process says of itself, and not one before it."""
-        health = _health(self._folder, name)
-        return health if health and health.pid == process.pid else None
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence for each plugin of which a relay has said since then that it cannot be used."""
+        return self._readiness.faults(self.processes)
 
     def stop(self) -> None:
         """End all relays."""
@@ -123,9 +111,10 @@ class Supervisor:
     def restart(self) -> Iterator[str]:
         """Start the relays that died, and those of further parts that there is something for.
 
-        :returns: a sentence for each that dies too often
+        :returns: a sentence for each that dies too often, and for each that has refused its plugin
         :raises OSError: if a process cannot be started
         """
+        yield from self._readiness.refusals(self.processes)
         if self._offline:
             return
         for name in self._parts:
@@ -195,15 +184,18 @@ class Supervisor:
 
         :param waited: seconds waited already
         """
+        if self._offline:  # there is nothing to deliver
+            return []
         names = [name for name in list(self.processes) if self._has_relay(name) and not self._is_done(name)]
-        if not self._offline:  # these are about to be started
-            names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
+        # These are about to be started:
+        names += [name for name in self._parts if name not in self.processes and self._is_wanted(name)]
         is_long = waited > _LONGEST_DOWN_WAIT
+        now = {name: health for name in self.captures if (health := _health(self._folder, name))}
+        self._down |= {name: health for name, health in now.items() if health.state == "down"}
         down = {
-            name
-            for name in names
-            if _is_down(self._folder, name) and (is_long or _was_tried_at_the_end(self._folder, name))
-        }
+            name for name in names
+            if name in now and now[name].state == "down" and (is_long or _was_tried_at_the_end(self._folder, name))
+        }  # fmt: skip
         return [name for name in names if name not in down or waited < _DOWN_WAIT]
 
     def progress(self) -> tuple[int, int]:
@@ -221,10 +213,13 @@ class Supervisor:
         return {name: str(place) for name, place in where.items() if place}
 
     def outcome(self) -> list[str]:
-        """Return what was delivered, one line for each plugin, and one for a further part that has not all of it."""
+        """Return what was delivered: a text for each plugin, and one for a further part that has not all of it.
+
+        What can be done stands on lines of its own, so that each command can be copied.
+        """
         sync = f"tracking-hooks sync {shlex.quote(str(self._folder.path))}"
         if self._offline:
-            return [f"offline: {self._events} events recorded; to deliver them: {sync}"]
+            return [f"offline: {counted(self._events, 'event')} recorded; to deliver them: {sync}"]
         links = self.links()
         lines = []
         for name in self.captures:
@@ -241,25 +236,21 @@ class Supervisor:
 
     def _shortfall(self, name: str, owed: state.Owed, sync: str) -> str:
         """Say what a tracker has not got, why, and what to do."""
-        said = []
-        if owed.aside:
-            said.append(
-                f"{len(owed.aside)} of {self._events} events set aside, for: {owed.aside[0].reason.rstrip('.')}; "
-                f"all reasons: tracking-hooks status --set-aside {shlex.quote(str(self._folder.path))}; "
-                f"to try them again: {sync} --retry"
-            )
+        run = shlex.quote(str(self._folder.path))
+        events = counted(self._events, "event")
+        said = [_words_aside(owed.aside, events, run)] if owed.aside else []
         if owed.pending:
             code = self.processes[name].poll() if name in self.processes else None
             goes_on = self._has_relay(name)
             health = _health(self._folder, name)
-            why = ""
-            if health and health.state == "down":
-                why = f": {health.error.rstrip('.')}"
-            elif not goes_on and code not in (None, DELIVERED, PENDING, BUSY, IDLE):
-                why = f": its relay died (exit code {code}; log: {self._folder.relay(name).log})"
-            said.append(f"{owed.pending} of {self._events} events are not delivered yet{why}")
+            why = _why(health, self._down.get(name), None if goes_on else code, self._folder.relay(name).log)
+            said.append(f"{owed.pending} of {events} {'is' if owed.pending == 1 else 'are'} not delivered yet{why}")
             said.append(f"{'this goes on in the background, or by' if goes_on else 'to deliver them'}: {sync}")
-        return "; ".join(said or [f"{owed.delivered} of {self._events} events delivered; the others were not written"])
+            if health and health.state == "down":
+                places = {label: capture.destination for label, capture in self.captures.items()}
+                known = {} if health.is_of_code else places
+                said += remedies.otherwise(run, name, known, has_begun=owed.delivered > 0)
+        return "\n  ".join(said or [f"{owed.delivered} of {events} delivered; the others were not written"])
 
     def _is_done(self, name: str) -> bool:
         return self._size is not None and self._cursor(name).offset >= self._size
@@ -275,6 +266,19 @@ class Supervisor:
         return code is None or (code == BUSY and state.has_relay(self._folder, name))
 
 
+def _why(now: Health | None, before: Health | None, code: int | None, log: Path) -> str:
+    """Say why a relay has not delivered everything: its tracker is down, or it died.
+
+    :param now: what it says of itself: nothing, if it has just been started again
+    :param before: what it, or one before it, has said when the tracker was down
+    """
+    if now and now.state in ("down", "refused"):
+        return f": {now.error.rstrip('.')}"
+    if code not in (None, DELIVERED, PENDING, BUSY, IDLE):
+        return f": its relay died (exit code {code}; log: {log})"
+    return f": {before.error.rstrip('.')}" if before else ""
+
+
 def _is_down(folder: RunFolder, name: str) -> bool:
     return (health := _health(folder, name)) is not None and health.state == "down"
 
@@ -288,16 +292,16 @@ def _was_tried_at_the_end(folder: RunFolder, name: str) -> bool:
     return folder.relay(name).health.stat().st_mtime >= folder.journal.stat().st_mtime
 
 
+def _words_aside(aside: Sequence[SetAside], events: str, run: str) -> str:
+    return (
+        f"{len(aside)} of {events} set aside, for: {aside[0].reason.rstrip('.')}\n"
+        f"  all reasons: {remedies.reasons(run)}\n"
+        f"  to try them again: {remedies.deliver(run)} --retry"
+    )
+
+
 def _awaited(captures: Mapping[str, Capture], firsts: Mapping[str, str], wait: str) -> list[str]:
     """Return those that ``train()`` waits for: all, none, or those of the trackers where the script holds a run."""
     if wait:
         return list(captures) if wait == "train" else []
     return [name for name in captures if captures[firsts[name]].is_held]
-
-
-def _tail(path: Path, lines: int = 5) -> str:
-    try:
-        text = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n  {line}" for line in text[-lines:])

@@ -10,17 +10,16 @@ from typing import Any
 
 import msgspec
 
-from tracking_hooks import plugins, projectfile, redact
-from tracking_hooks.control import rules
+from tracking_hooks import plugins, redact
 from tracking_hooks.events import Capture, Environment, Params, Plan, Run
-from tracking_hooks.recording import parents, resumption
+from tracking_hooks.recording import configuration, parents, resumption
+from tracking_hooks.recording.configuration import Configuration
 from tracking_hooks.recording.environment import describe
 from tracking_hooks.recording.parents import Parent
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.run import portable
 from tracking_hooks.run.journal import JournalError
-from tracking_hooks.settings import Settings, read_settings
+from tracking_hooks.settings import Settings
 
 LAUNCHED = "TRACKING_HOOKS_LAUNCHED"
 """What the process that launches distributed workers has noted down for the one that records."""
@@ -32,6 +31,8 @@ class Launch(msgspec.Struct, frozen=True):
     uid: str
     captures: dict[str, Capture]
     argv: list[str]
+    gflops_640: float | None = None
+    """Of the network, as in ``Model``."""
 
     @classmethod
     def read(cls) -> Launch | None:
@@ -68,6 +69,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         resumed_from: Sequence[Path] = (),
         parent: Parent | None = None,
         launch: Launch | None = None,
+        configured: Configuration | None = None,
     ) -> Tracking | None:
         """Read the configuration for a run; None if it asks for no tracker and no rule.
 
@@ -78,16 +80,18 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         :param resumed_from: the folders where the run may be that this one goes on with
         :param parent: the tuning or group that it is below; None: the group of this process, if there is one
         :param launch: what the process that launched this one knows
+        :param configured: what was read earlier; None: it is read now
         :raises ConfigurationError: if the configuration is at fault
         """
-        settings = read_settings(project=projectfile.read(portable.working_folder()))
-        names = plugins.select(settings.selection, plugins.installed())
-        if not names and (settings.selection or not settings.rules()):  # "off" is off for rules, too
+        configured = configured or configuration.read()
+        if configured is None:
             return None
+        settings = configured.settings
         redact.learn(os.environ)
-        sides = plugins.load_trainer_sides(names)
-        control = rules.build(settings.rules())
         parent = parent or parents.group()
+        if not (launch or parent):  # these were told already
+            for sentence in configured.doubts:
+                logger.warning(f"tracking-hooks: {sentence}")
         run = parent.take_in(run) if parent else msgspec.structs.replace(run, group=settings.group or None)
         run = msgspec.structs.replace(run, tags=redact.values(settings.tags_dict()))
         environment = describe(packages, devices)
@@ -99,12 +103,12 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
         if launch:
             captures = launch.captures
         else:
-            captures = plugins.of_parts(plugins.capture(sides, run, parent.destinations if parent else {}))
+            captures = plugins.of_parts(plugins.capture(configured.sides, run, parent.destinations if parent else {}))
         return cls(
             run=run,
             settings=settings,
             captures=captures,
-            rules=control,
+            rules=configured.rules,
             environment=environment,
             logger=logger,
             earlier=earlier,
@@ -119,7 +123,7 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
 
         :raises ConfigurationError: if the configuration is at fault
         """
-        settings = read_settings(project=projectfile.read(portable.working_folder()))
+        settings = configuration.read_all_settings()
         redact.learn(os.environ)
         return cls(
             run=run, settings=settings, captures=captures, rules=[], environment=describe((), ()), logger=logger,

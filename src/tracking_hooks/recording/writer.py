@@ -10,6 +10,7 @@ from contextlib import suppress
 from math import isfinite
 from typing import Any
 
+from tracking_hooks.counts import counted
 from tracking_hooks.run.encoding import number
 from tracking_hooks.run.journal import Journal
 from tracking_hooks.run.liveness import Lock
@@ -17,6 +18,12 @@ from tracking_hooks.run.story import Story
 
 _MEMORY = 10_000
 """Events kept in memory while the journal cannot be written."""
+
+
+def _are_numbers(metrics: Mapping[str, Any]) -> bool:
+    """Whether these are finite floats under names that are strings, as nearly all are; no loop in Python tells it."""
+    kinds = {*map(type, metrics.values())}
+    return kinds == {float} and {*map(type, metrics)} == {str} and isfinite(sum(metrics.values()))
 
 
 class Writer:
@@ -56,6 +63,12 @@ class Writer:
                 self._story.add(hook, args)  # again when it is written, which changes nothing
         return self._story
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits in memory: should this process die, nobody has that."""
+        with self._writing:
+            return bool(self._waiting)
+
     def append(self, hook: str, args: dict[str, Any]) -> None:
         """Write an event, or keep it in memory while that cannot be done; nothing stands behind the run's end.
 
@@ -64,7 +77,8 @@ class Writer:
         if "metrics" in args:
             args["metrics"] = self._numbers(args["metrics"])
         with self._writing:
-            if not self._is_ending():
+            is_ending = self._is_ending()
+            if not is_ending:
                 self._time = max(self._time, time.time())  # a clock that is set back does not turn the order round
                 if hook == "on_run_start":
                     self._start = args
@@ -72,7 +86,7 @@ class Writer:
                 if len(self._waiting) > _MEMORY:
                     self._journal.seq += 1  # shows as a gap
                     self._waiting.popleft()
-            self.has_ended = self._is_ending()
+            self.has_ended = is_ending or hook == "on_run_end"
             self._write_waiting()
         self._say()
 
@@ -84,7 +98,8 @@ class Writer:
                 self._write_waiting()
             lost = len(self._waiting)
             if lost:
-                self._unsaid.append(f"{lost} events could not be written to {self._journal.path} and are lost")
+                what = f"{counted(lost, 'event')} could not be written to {self._journal.path}"
+                self._unsaid.append(f"{what} and {'is' if lost == 1 else 'are'} lost")
             self._journal.close()
             self._lock.release()
         self._say()
@@ -106,7 +121,7 @@ class Writer:
 
     def _write_first(self) -> bool:
         is_written = self._journal.has_written(self._waiting[0][2])  # by one who was interrupted behind the write
-        if not is_written and not self._is_ours():
+        if not is_written and self._journal.was_ended_by_another() and not self._take_back():
             return False
         hook, moment, args = self._waiting[0]
         try:
@@ -122,10 +137,8 @@ class Writer:
         self._waiting.popleft()
         return True
 
-    def _is_ours(self) -> bool:
-        """Whether this process records the run; it is taken back from one that thought us dead and wrote its end."""
-        if not self._journal.was_ended_by_another():
-            return True
+    def _take_back(self) -> bool:
+        """Take the run back from a process that thought us dead and wrote its end; return whether that is possible."""
         try:
             self._lock.take()
         except OSError as error:
@@ -144,11 +157,10 @@ class Writer:
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | str]:
         """Keep what is a number; the journal takes nothing else as a metric."""
+        if _are_numbers(metrics):
+            return dict(metrics)
         numbers: dict[str, float | str] = {}
         for name, value in metrics.items():
-            if type(value) is float and isfinite(value) and type(name) is str:  # as nearly all are
-                numbers[name] = value
-                continue
             try:
                 if isinstance(value, str):
                     raise TypeError

@@ -1,4 +1,7 @@
-"""Which of my runs a file of weights is of: by the pointer above it, or, of a copy, by its SHA-256.
+"""Which of my runs a file of weights is of: by the pointer above it and its age, or by its SHA-256.
+
+The pointer stays when an untracked training overwrites the weights beside it. So it counts only for weights that were
+written while its run was recorded.
 
 ::
 
@@ -10,18 +13,21 @@ So nobody reads a file of 50 MB for its SHA-256 unless a checkpoint of that very
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
 from tracking_hooks.events import Checkpoint, Plan
-from tracking_hooks.run import files, index, journal, layout, portable
+from tracking_hooks.run import files, index, journal, layout, portable, state, story
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import POINTER, Pointer, RunFolder
 
 _ABOVE = 4
 """How many folders above a file a pointer is looked for: an exported model may be a folder of folders."""
+_SLACK = 1.0
+"""Seconds by which the clock of a file system may differ from ours."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -53,7 +59,7 @@ def find(path: Path) -> Found | None:
     """Return the run that a file is of, if it is one of mine. Never raises."""
     with suppress(OSError, JournalError, ValueError):
         path = path.absolute()
-        return _by_pointer(path) or _by_digest(path)
+        return _by_pointer(path) or next(_known(path), None)
     return None
 
 
@@ -92,22 +98,39 @@ def _named(folder: RunFolder, path: Path, save_dir: Path) -> Found | None:
     near = [place for place in places if path.is_relative_to(place.parent)]
     if not near or not path.exists():
         return None
-    first = path.relative_to(near[0].parent).parts[0]  # best.pt, best.onnx, best_saved_model/…
-    kind = next((places[place] for place in near if re.match(rf"{re.escape(place.stem)}[._]", first)), "periodic")
+    weights = _weights(near[0], path)
+    if weights is None or not _has_written(folder, weights):
+        return None
+    kind = places.get(weights, "periodic")
     return Found(folder=folder, checkpoint=Checkpoint(path=path, kind=kind))  # type: ignore[arg-type]
 
 
-def _by_digest(path: Path) -> Found | None:
-    known = list(_home().glob(f"{path.stat().st_size}.*")) if path.is_file() else []
-    if not known:
-        return None
-    _, sha = files.digest(path)
-    for file in sorted(known):  # "best" before "last"
+def _weights(place: Path, path: Path) -> Path | None:
+    """Return the weights beside ``place`` that a file is, or is exported from: best.onnx, best_saved_model/… are."""
+    name = path.relative_to(place.parent).parts[0]
+    here = [file for file in place.parent.glob(f"*{place.suffix}") if re.match(rf"{re.escape(file.stem)}[._]", name)]
+    return max(here, key=lambda file: len(file.stem), default=None)
+
+
+def _has_written(folder: RunFolder, weights: Path) -> bool:
+    """Whether a run has written the weights in its place: another one's are older or younger, unless it knows them."""
+    written = weights.stat().st_mtime
+    head, _ = journal.read_head(folder.journal)
+    is_of_its_time = head.created - _SLACK <= written and (
+        written <= story.last_time(folder.journal) + _SLACK or state.is_running(folder)
+    )
+    return is_of_its_time or any(found.folder.uid == folder.uid for found in _known(weights))
+
+
+def _known(path: Path) -> Iterator[Found]:
+    """Return the runs that have recorded a file of this content, "best" before "last"."""
+    known = sorted(_home().glob(f"{path.stat().st_size}.*")) if path.is_file() else []
+    sha = files.digest(path)[1] if known else ""
+    for file in known:
         _, digest, kind, uid = file.name.split(".", 3)
         folder = index.find(uid)
         if digest == sha and folder:
-            return Found(folder=folder, checkpoint=Checkpoint(path=path, kind=kind))  # type: ignore[arg-type]
-    return None
+            yield Found(folder=folder, checkpoint=Checkpoint(path=path, kind=kind))  # type: ignore[arg-type]
 
 
 def _home() -> Path:

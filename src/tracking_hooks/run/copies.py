@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tracking_hooks.events import Artifact, Checkpoint
-from tracking_hooks.run import journal, state
+from tracking_hooks.run import journal, portable, state
 from tracking_hooks.run.journal import Entry, JournalError
 from tracking_hooks.run.layout import CONSOLE, POINTER, Pointer, RunFolder, read_json
 
@@ -25,6 +25,8 @@ File: TypeAlias = Artifact | Checkpoint
 TEXTS = frozenset({".csv", ".ndjson", ".json", ".yaml"})
 LARGE = 1_000_000
 """Bytes up to which a text is masked, which takes time and memory; a larger one is a matter of a setting."""
+_GIVEN = 1_000_000_000
+"""Bytes of a script's files that stay, of those that only the run folder has as they were when they were given."""
 
 OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved", "on_image", "on_table", "on_export"})
 """The hooks that come with a file."""
@@ -140,7 +142,9 @@ def held(folder: RunFolder) -> int:
 
 
 class Sweep:
-    """Removes what every plugin has received. The console's log and small texts stay: a replay needs them.
+    """Removes what every plugin has received, but not what a replay needs and nobody else has.
+
+    That is the console's log, small texts, and what a script has given, up to a bound.
 
     What is called again and again reads the journal once.
     """
@@ -149,6 +153,8 @@ class Sweep:
         """Sweep a run folder."""
         self._folder = folder
         self._events: dict[Path, list[int]] = {}  # copy to where the lines of its events begin
+        self._given: set[Path] = set()
+        self._given_size = 0
         self._read_to = 0
         self._next = 0.0
 
@@ -167,16 +173,23 @@ class Sweep:
             marks = _marks(self._folder)  # first: what is recorded from now on is behind them
             self._read_on()
             for path in found:
-                events = self._events.get(path, [])
+                events = self._events.get(path, []) if path not in self._given else []
                 if events and all(_has(mark, start) for mark in marks for start in events):
                     path.unlink(missing_ok=True)
                     if path.parent != self._folder.files:
                         path.parent.rmdir()
 
     def _read_on(self) -> None:
-        for entry, file in _recorded(self._folder, self._read_to):
-            self._read_to = entry.end
-            self._events.setdefault(place(self._folder, file), []).append(entry.start)
+        for entry in _read(self._folder, self._read_to):
+            self._read_to = entry.end  # also behind what has no file: that may be days of metrics
+            if (file := _file_of(entry)) is None:
+                continue
+            path = place(self._folder, file)
+            self._events.setdefault(path, []).append(entry.start)
+            size = self._given_size + (file.size or 0)
+            if _is_only_here(self._folder, file) and path not in self._given and size <= _GIVEN:
+                self._given.add(path)
+                self._given_size = size
 
 
 _Mark: TypeAlias = tuple[int, set[int]]
@@ -208,15 +221,26 @@ def _owed(folder: RunFolder) -> list[File]:
 
 
 def _recorded(folder: RunFolder, offset: int) -> Iterator[tuple[Entry, File]]:
+    return ((entry, file) for entry in _read(folder, offset) if (file := _file_of(entry)))
+
+
+def _read(folder: RunFolder, offset: int) -> Iterator[Entry]:
     if not offset:
         _, offset = journal.read_head(folder.journal)
-    for entry in journal.read(folder.journal, offset, only=OF_FILES):
-        if entry.call and entry.call.hook in OF_FILES and (file := of_call(entry.call.args)):
-            yield entry, file
+    return journal.read(folder.journal, offset, only=OF_FILES)
+
+
+def _file_of(entry: Entry) -> File | None:
+    return of_call(entry.call.args) if entry.call and entry.call.hook in OF_FILES else None
+
+
+def _is_only_here(folder: RunFolder, file: File) -> bool:
+    """Whether a file was recorded as a copy in the run folder, and is none of weights: those are large, and many."""
+    return isinstance(file, Artifact) and file.path.parts[-3:-1] == (folder.uid, folder.files.name)
 
 
 def _stays(path: Path) -> bool:
-    return path.suffix == Path(CONSOLE).suffix or (path.suffix in TEXTS and path.stat().st_size <= LARGE)
+    return path.suffix == Path(CONSOLE).suffix or (path.suffix.lower() in TEXTS and path.stat().st_size <= LARGE)
 
 
 def _link(source: Path, target: Path) -> bool:
@@ -237,7 +261,7 @@ def _share(source: Path, target: Path) -> bool:
         with source.open("rb") as original, draft.open("wb") as copy:
             draft.chmod(0o600)
             fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-        draft.replace(target)
+        portable.replace(draft, target)
     except (ImportError, OSError):
         draft.unlink(missing_ok=True)
         return False
@@ -256,7 +280,7 @@ def _copy(source: Path, target: Path) -> None:
     try:
         draft.touch(mode=0o600)
         shutil.copyfile(source, draft)
-        draft.replace(target)
+        portable.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
 

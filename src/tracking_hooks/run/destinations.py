@@ -24,12 +24,14 @@ def of(folder: RunFolder, head: Head) -> dict[str, Replay]:
 
     :raises JournalError, OSError: if that cannot be read
     """
-    replays = folder.replays()
-    return {label: replays.get(label) or _recorded(folder, label, head) for label in state.labels(folder)}
+    return {label: of_label(folder, head, label) for label in state.labels(folder)}
 
 
-def _recorded(folder: RunFolder, label: str, head: Head) -> Replay:
-    _, destination = as_moved(folder, head, head.plugins[label])
+def of_label(folder: RunFolder, head: Head, label: str) -> Replay:
+    """Return where a label leads: to what was added under it, or to what was recorded for the plugin of this name."""
+    if replay := folder.replays().get(label):
+        return replay
+    _, destination = as_moved(folder, head, head.plugins.get(label, {}))
     return Replay(plugin=label, destination=destination, place=head.places.get(first_part(label), ""))
 
 

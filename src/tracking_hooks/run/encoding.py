@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,18 @@ def _encode_other(value: Any) -> Any:
     return str(value)
 
 
+_has_null = re.compile(b"null").search  # in a long line, twice as fast as ``in``
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 
 
 def number(value: float) -> float | str:
     """Return a float as the journal writes it: JSON has no NaN and no infinity, so these become strings."""
     return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124
+
+
+def _are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether these are floats that JSON knows; no loop in Python tells it: a confusion matrix may have a million."""
+    return {*map(type, values)} == {float} and math.isfinite(sum(values))
 
 
 def _spell_out(value: Any) -> Any:
@@ -35,7 +42,7 @@ def _spell_out(value: Any) -> Any:
     if isinstance(value, dict):
         return {_spell_out(key): _spell_out(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spell_out(item) for item in value]
+        return value if _are_numbers(value) else [_spell_out(item) for item in value]
     return value
 
 
@@ -50,6 +57,6 @@ def encode(line: Any) -> bytes:
         encoded = _encoder.encode(line)
     except UnicodeEncodeError:  # a file name that is no UTF-8
         encoded = b"null"
-    if b"null" in encoded:  # JSON has neither NaN nor infinity: msgspec writes null
+    if _has_null(encoded):  # JSON has neither NaN nor infinity: msgspec writes null
         encoded = _encoder.encode(plain(line))
     return encoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -49,7 +50,7 @@ def digest(path: Path) -> tuple[int, str]:
 
 def kind(path: Path) -> Literal["plot", "table", "config", "file"]:
     """Return what a file is, by its suffix."""
-    return _KINDS.get(path.suffix, "file")
+    return _KINDS.get(path.suffix.lower(), "file")
 
 
 def config(folder: RunFolder, path: Path, name: str, *, large_texts: bool = False) -> Artifact:
@@ -80,24 +81,42 @@ def artifact(
 
 
 def source(folder: RunFolder, path: Path, *, large_texts: bool) -> Path:
-    """Return the file whose content goes to the trackers: for a text, a copy with secrets masked."""
-    if path.suffix not in TEXTS:
+    """Return the file whose content goes to the trackers: for a text, a copy with secrets masked.
+
+    :raises OSError: if it cannot be read
+    :raises TooLarge: if it is a text that is too large for that
+    """
+    if kind(path) == "plot":
         return path
-    size = path.stat().st_size
-    if size <= LARGE:
-        return _snapshot(folder, path)
+    with path.open("rb") as file:
+        content = file.read(LARGE + 1)
+    if not _is_text(path, content):
+        return path
+    if len(content) <= LARGE:
+        return _snapshot(folder, path, content)
     if large_texts:
         return path
     raise TooLarge(
-        f"{path} ({size / 1e6:.1f} MB) is not delivered, since secrets are masked in texts of up to 1 MB only; with "
-        "TRACKING_HOOKS_LARGE_TEXTS=on, larger ones are delivered as they are"
+        f"{path} ({path.stat().st_size / 1e6:.1f} MB) is not delivered, since secrets are masked in texts of up to 1 "
+        "MB only; with TRACKING_HOOKS_LARGE_TEXTS=on, larger ones are delivered as they are"
     )
 
 
-def _snapshot(folder: RunFolder, path: Path) -> Path:
+def _is_text(path: Path, content: bytes) -> bool:
+    """Whether a file is a text: by its content, of which this may be the beginning, or since it is called like one."""
+    if path.suffix.lower() in TEXTS:
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
+
+
+def _snapshot(folder: RunFolder, path: Path, content: bytes) -> Path:
     """Return the path of a copy, with secrets masked. A next training overwrites such files before it says a word."""
-    content = path.read_text(encoding="utf-8", errors="surrogateescape")
-    data = redact.text(content).encode("utf-8", errors="surrogateescape")
+    text = content.decode(errors="surrogateescape")
+    data = redact.text(text).encode(errors="surrogateescape")
     folder.files.mkdir(mode=0o700, exist_ok=True)
     copy = folder.files / f"{hashlib.sha256(data).hexdigest()}{path.suffix}"
     if not copy.exists() or copy.stat().st_size != len(data):  # one that is there may just be delivered
@@ -161,7 +180,7 @@ def checkpoint_copy(folder: RunFolder, path: Path) -> Checkpoint:
     size, sha = digest(copy)
     checkpoint = Checkpoint(path=path, kind="periodic", size=size, digest=sha)
     target = copies.place(folder, checkpoint)
-    copy.replace(target)
+    portable.replace(copy, target)
     return structs.replace(checkpoint, path=target)
 
 
@@ -175,7 +194,7 @@ def final_files(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Find what a run that is over has left in ``save_dir``, as (hook, arguments) to record.
 
-    Nothing is found if that folder belongs to another run by now.
+    Nothing is found if that folder belongs to another run by now, and nothing that an earlier run has left there.
 
     :param story: the run, whose plan says what is to be collected
     :param kinds: the checkpoints that are wanted; those of actions always are
@@ -185,19 +204,23 @@ def final_files(
     pointer = read_json(save_dir / POINTER, Pointer)
     if pointer is None or pointer.uid != folder.uid:
         return
+
+    def is_left_out(path: Path) -> bool:
+        return path.stat().st_mtime < story.plan.since or skip(path)
+
     declared = {save_dir / path: kind for kind, path in story.plan.checkpoints.items()} | story.checkpoints
     for path, kind in declared.items():
         if kind != "action" and kind not in kinds:
             continue
         with suppress(FileNotFoundError):
-            if _is_in(save_dir, path) and not skip(path):
+            if _is_in(save_dir, path) and not is_left_out(path):
                 size, sha = digest(path)
                 checkpoint = Checkpoint(path=path, kind=kind, size=size, digest=sha)  # type: ignore[arg-type]
                 yield "on_checkpoint_saved", {"epoch": story.last_epoch, "checkpoint": checkpoint}
     large_texts = story.plan.large_texts
     for path in sorted({path for pattern in story.plan.files for path in _matching(save_dir, pattern)}):
         try:
-            if path.suffix in _KINDS and path.name != POINTER and _is_in(save_dir, path) and not skip(path):
+            if path.suffix in _KINDS and path.name != POINTER and _is_in(save_dir, path) and not is_left_out(path):
                 found = artifact(folder, save_dir, path, story.last_epoch, large_texts=large_texts)
                 yield "on_artifact", {"artifact": found}
         except TooLarge as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tracking_hooks.counts import counted
 from tracking_hooks.events import Metrics
 from tracking_hooks.metricrules import MetricRules
 from tracking_hooks.run import journal, state, story
@@ -74,7 +75,7 @@ class Summary(Struct, frozen=True):
             found = (metrics.get(name, math.nan) for name in names)
             return [value if math.isfinite(value) else None for value in found]
 
-        of = f"of {self.counted} of {len(self.rows)} runs"
+        of = f"of {self.counted} of {counted(len(self.rows), 'run')}"
         rows = [[row.name, row.status, row.uid, *values(row.metrics)] for row in self.rows]
         rows += [["mean", of, "", *values(self.mean)], ["std", of, "", *values(self.std)]]
         return {"columns": ["run", "status", "uid", *names], "data": rows}

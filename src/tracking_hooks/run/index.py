@@ -19,7 +19,8 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from tracking_hooks.events import Run
-from tracking_hooks.run import journal, missing, portable, state, story
+from tracking_hooks.run import glance, journal, missing, portable, state, story
+from tracking_hooks.run.glance import Glance
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.layout import FOLDER, LAUNCHER_INDEX, RunFolder, index_folder, read_json, write_json
 
@@ -33,6 +34,7 @@ class Delivered(Struct, frozen=True, kw_only=True):
     status: str
     events: dict[str, int]
     """Label to the number of events that the tracker has."""
+    glance: Glance | None = None
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -196,7 +198,8 @@ def note_delivered(folder: RunFolder) -> None:
             return
         events = {label: what.delivered for label, what in owed.items()}
         status = "closed" if head.run.addendum else told.status or "never began"
-        what = Delivered(size=size, name=title(head.run), status=status, events=events)
+        seen = glance.at(head, told)
+        what = Delivered(size=size, name=title(head.run), status=status, events=events, glance=seen)
         _write(structs.replace(entry, delivered=what), index_folder() / _DELIVERED)
         file.unlink(missing_ok=True)
         if state.is_running(folder) or state.labels(folder) != [*owed]:  # resumed or replayed before we took it out

@@ -6,12 +6,9 @@ goes on behind a damaged line. The first line is the head: format version, the r
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import threading
-import typing
-import zlib
+import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,22 +18,19 @@ import msgspec
 from msgspec import Struct
 
 from tracking_hooks.events import Destination, Run
-from tracking_hooks.hookspecs import LifecycleSpecs
-from tracking_hooks.run import portable
+from tracking_hooks.run import lines, portable
 from tracking_hooks.run.encoding import encode
+from tracking_hooks.run.lines import COMMON, DAMAGED, EVENTS, Call
+
+__all__ = [
+    "COMMON", "DAMAGED", "EVENTS", "FORMAT", "Call", "Entry", "Head", "Journal", "JournalError", "calls", "read",
+    "read_head",
+]  # fmt: skip
 
 FORMAT = 1
-COMMON = frozenset({"self", "run", "time", "seq", "state", "destination"})
-"""Parameters that every hook offers; the journal does not repeat them in each line."""
 
-EVENTS = frozenset(name for name in dir(LifecycleSpecs) if name.startswith("on_")) - {"on_event"}
-"""The hooks that are recorded."""
-
-DAMAGED = "damaged line"
-"""Of an entry whose checksum does not fit: what was written may not have arrived, on a network file system."""
-
-_CHECKSUM = b',"crc":"%08x"}'
-_CHECKSUM_LENGTH = len(_CHECKSUM % 0)
+_SILENCE = 10.0
+"""Seconds without a write behind which the file system is asked anew: nobody takes for dead who has just written."""
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -53,6 +47,10 @@ class Head(Struct, frozen=True, kw_only=True):
     """``TRACKING_HOOKS_METRICS`` as it was then."""
     thin: bool = True
     """Whether ``TRACKING_HOOKS_THIN`` was on then."""
+    per_class: int | None = None
+    """Of how many classes trackers get curves where there are more, by ``TRACKING_HOOKS_PER_CLASS``. None: of all."""
+    classes: list[str] = []
+    """Which ones, if another journal has told it: of the run's part on another machine; for an addendum, the run's."""
     checkpoints: str = "best,last"
     """``TRACKING_HOOKS_CHECKPOINTS`` as it was then."""
     home: Path | None = None
@@ -67,16 +65,6 @@ class Head(Struct, frozen=True, kw_only=True):
     def root(self) -> Path:
         """The root folder when the run was started."""
         return self.home.parent if self.home else self.run.save_dir.parent
-
-
-class Call(Struct, frozen=True):
-    """One recorded hook call."""
-
-    seq: int
-    time: float
-    hook: str
-    args: dict[str, Any]
-    """The hook's own parameters, typed as its specification says."""
 
 
 class Entry(NamedTuple):
@@ -94,65 +82,6 @@ class JournalError(Exception):
     """A journal that cannot be read at all; the message names the file."""
 
 
-class _Line(Struct):
-    seq: int
-    time: float
-    hook: str
-    args: msgspec.Raw
-
-
-def _decode_other(kind: type, value: Any) -> Any:
-    return Path(value) if kind is Path else value
-
-
-_line_decoder = msgspec.json.Decoder(_Line)
-
-
-@functools.cache
-def _args_decoder(hook: str) -> msgspec.json.Decoder[Any] | None:
-    """Derive a hook's line format from its specification, the one place that says what it receives."""
-    if hook not in EVENTS:
-        return None
-    spec = getattr(LifecycleSpecs, hook)
-    hints = typing.get_type_hints(spec)
-    own = [name for name in inspect.signature(spec).parameters if name not in COMMON]
-    # None by default: a parameter that is added later is missing in the journals of today.
-    struct = msgspec.defstruct(hook, [(name, hints[name] | None, None) for name in own])
-    # Lax, so that "NaN" is read back as a float.
-    return msgspec.json.Decoder(struct, dec_hook=_decode_other, strict=False)
-
-
-def _seal(body: bytes) -> bytes:
-    """Put the checksum behind the last key of a JSON object, and end the line."""
-    body = body[:-1]
-    return body + _CHECKSUM % zlib.crc32(body) + b"\n"
-
-
-def _unseal(line: bytes) -> bytes | None:
-    """Return the JSON object of a line, or None if the line is damaged."""
-    line = line.rstrip(b"\n")
-    body = line[:-_CHECKSUM_LENGTH]
-    return body + b"}" if body and line[-_CHECKSUM_LENGTH:] == _CHECKSUM % zlib.crc32(body) else None
-
-
-def _parse(line: bytes, only: Container[str] | None) -> tuple[Call | None, str]:
-    body = _unseal(line)
-    if body is None:
-        return None, DAMAGED
-    try:
-        raw = _line_decoder.decode(body)
-        decoder = _args_decoder(raw.hook)
-        if decoder is None:
-            args = {} if only is not None else msgspec.json.decode(raw.args, type=dict[str, Any])
-            return Call(raw.seq, raw.time, raw.hook, args), f"unknown hook {raw.hook!r} of a newer tracking-hooks"
-        if only is not None and raw.hook not in only:
-            return Call(raw.seq, raw.time, raw.hook, {}), ""
-        args = decoder.decode(raw.args)
-    except msgspec.MsgspecError as error:
-        return None, f"unreadable line: {error}"
-    return Call(raw.seq, raw.time, raw.hook, {name: getattr(args, name) for name in args.__struct_fields__}), ""
-
-
 def read_head(path: Path) -> tuple[Head, int]:
     """Read the first line.
 
@@ -162,14 +91,14 @@ def read_head(path: Path) -> tuple[Head, int]:
     """
     with path.open("rb") as file:
         line = file.readline()
-    body = _unseal(line)
+    body = lines.unseal(line)
     try:
         if body is None:
             raise JournalError(f"{path} does not begin like a journal: its first line is damaged")
         version = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("format", msgspec.Raw(b"0"))
         if int(bytes(version)) > FORMAT:
             raise JournalError(f"{path} was written by a newer tracking-hooks: upgrade it to read this journal")
-        return msgspec.json.decode(body, type=Head, dec_hook=_decode_other), len(line)
+        return msgspec.json.decode(body, type=Head, dec_hook=lines.decode_other), len(line)
     except (msgspec.MsgspecError, ValueError) as error:
         raise JournalError(f"{path} does not begin like a journal: {error}") from error
 
@@ -196,7 +125,7 @@ def read(
                 return  # still being written, or torn: a later writer ends this line
             start, offset = offset, offset + len(line)
             if line != b"\n":
-                call, damage = _parse(line, only)
+                call, damage = lines.parse(line, only)
                 calls += 1
                 yield Entry(start, offset, call, damage)
             if (max_calls is not None and calls >= max_calls) or (stop is not None and offset >= stop):
@@ -212,7 +141,7 @@ def calls(path: Path, hooks: Container[str]) -> Iterator[Call]:
     return (entry.call for entry in read(path, offset, only=hooks) if entry.call and entry.call.hook in hooks)
 
 
-class _End(NamedTuple):
+class _End(Struct, frozen=True):
     """Where a journal ends, as far as this process knows: one value, which no interrupt divides."""
 
     seq: int
@@ -235,7 +164,8 @@ class Journal:
         self.path = path
         self._lock = threading.RLock()  # a signal handler may come in between
         self._fd = portable.append_to(path)
-        self._end = _End(seq, os.fstat(self._fd).st_size)
+        self._asked = 0.0
+        self._end = _End(seq, self._size())
         self._sent: tuple[bytes, Mapping[str, Any] | None] | None = None  # a line that is being written, and its call
         self._was_ended = False
 
@@ -249,7 +179,7 @@ class Journal:
         if journal._end.size:
             journal.close()
             raise FileExistsError(f"{path} is the journal of another run")
-        journal._write(_seal(encode(head)))
+        journal._write(lines.seal(encode(head)))
         return journal
 
     @classmethod
@@ -270,11 +200,12 @@ class Journal:
 
     @seq.setter
     def seq(self, number: int) -> None:
-        self._end = self._end._replace(seq=number, args=None)
+        self._end = _End(number, self._end.size, self._end.torn)
 
     def has_written(self, args: Mapping[str, Any]) -> bool:
         """Whether the last call was written with these arguments: this very object."""
-        self._settle()
+        if self._sent is not None:
+            self._settle()
         return self._end.args is args
 
     def append(self, hook: str, time: float, args: Mapping[str, Any]) -> int:
@@ -285,13 +216,12 @@ class Journal:
         :raises OSError: if it could not be written
         """
         with self._lock:
-            self._settle()
-            # None is what a parameter that is missing is read back as.
-            given = {name: value for name, value in args.items() if value is not None}
-            self._write(_seal(encode({"seq": self.seq + 1, "time": time, "hook": hook, "args": given})), args)
+            if self._sent is not None:
+                self._settle()
+            self._write(lines.line(self._end.seq + 1, time, hook, args), args)
             if hook == "on_run_start":
                 self._was_ended = False
-            return self.seq
+            return self._end.seq
 
     def was_ended_by_another(self) -> bool:
         """Whether somebody who took this process for dead has written the end of the run meanwhile.
@@ -299,13 +229,22 @@ class Journal:
         Numbering then goes on behind what was written. The answer is yes until a start of the run is appended.
         """
         with self._lock:
-            self._settle()
-            if self._fd >= 0 and os.fstat(self._fd).st_size != self._end.size:
+            if self._sent is not None:
+                self._settle()
+            if self._fd >= 0 and self._size() != self._end.size:
                 calls = [entry.call for entry in read(self.path, self._end.size) if entry.call]
                 self._was_ended = self._was_ended or any(call.hook == "on_run_end" for call in calls)
                 seq = max([self.seq, *(call.seq for call in calls[-1:])])
-                self._end = _End(seq, os.fstat(self._fd).st_size)
+                self._end = _End(seq, self._size())
             return self._was_ended
+
+    def _size(self) -> int:
+        # What is written is appended, so the place is free. lseek() takes a quarter of the time of fstat(), but on NFS
+        # it only tells what this machine remembers, however long ago that was.
+        if abs(time.time() - self._asked) > _SILENCE:
+            self._asked = time.time()
+            return os.fstat(self._fd).st_size
+        return os.lseek(self._fd, 0, os.SEEK_END)
 
     def _write(self, line: bytes, args: Mapping[str, Any] | None = None) -> None:
         if self._fd < 0:
@@ -329,7 +268,7 @@ class Journal:
         line, args = self._sent
         end = self._end
         if written is None:
-            written = min(os.fstat(self._fd).st_size - end.size, end.torn + len(line))
+            written = min(self._size() - end.size, end.torn + len(line))
         of_line = written - end.torn  # the end of a torn line is written before it
         if of_line > 0:
             # A part of a line counts, too; one that lacks nothing but its newline will be read.

@@ -27,7 +27,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -37,6 +37,8 @@ from msgspec import Struct
 
 from tracking_hooks.events import Destination, State
 from tracking_hooks.run import portable
+from tracking_hooks.run.landmarks import Landmarks
+from tracking_hooks.run.within import Within
 
 FOLDER = ".tracking-hooks"
 POINTER = "tracking.json"
@@ -66,6 +68,7 @@ class Cursor(Struct, kw_only=True):
     state: State = {}
     ended: bool = False
     """Whether the last event delivered was the end of the run."""
+    landmarks: Landmarks = Landmarks()
 
 
 class SetAside(Struct, kw_only=True):
@@ -100,6 +103,8 @@ class Health(Struct, kw_only=True):
     error: str = ""
     only_this_run: bool = False
     """Whether what is down is so for this run alone."""
+    is_of_code: bool = False
+    """Whether the plugin has failed, or lacks a module that it needs: another address would not help."""
 
 
 class Replay(Struct, kw_only=True):
@@ -120,6 +125,8 @@ class Pointer(Struct, kw_only=True):
     """The last one that was settled, for a resume where only ``save_dir`` was copied to."""
     links: dict[str, str] = {}
     """Plugin name to the URL of the run."""
+    classes: list[str] = []
+    """Those whose curves the trackers get, where there are many; for the same resume."""
 
 
 def _encode_path(value: object) -> str:
@@ -132,11 +139,17 @@ def _decode_path(kind: type, value: object) -> object:
 
 def write_json(path: Path, value: Struct, *, durable: bool = False) -> None:
     """Replace a file in one step, readable by its owner only; ``durable``: also where the power fails in between."""
+    # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
+    data = json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n"
+    replace_file(path, data, durable=durable)
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace a file in one step; see ``write_json``."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     fd = portable.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(fd, "wb") as file:
-        # Not by msgspec: the standard library also writes, and reads, a path that is no UTF-8.
-        file.write(json.dumps(msgspec.to_builtins(value, enc_hook=_encode_path)).encode() + b"\n")
+        file.write(data)
         if durable:
             file.flush()
             os.fsync(file.fileno())
@@ -154,40 +167,24 @@ def read_json(path: Path, kind: type[_S]) -> _S | None:
 def _load(path: Path, kind: type[_S]) -> _S | None:
     try:
         return msgspec.convert(json.loads(path.read_bytes()), kind, dec_hook=_decode_path)
-    except (FileNotFoundError, ValueError, msgspec.MsgspecError):
+    except (FileNotFoundError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
-
-
-def write_pointer(
-    folder: RunFolder, save_dir: Path, epoch: int, links: Mapping[str, str], *, of_another: bool = False
-) -> None:
-    """Say in ``save_dir``, if it is there, which run it belongs to: that of a trial may be deleted by now.
-
-    :param epoch: the last one that was settled
-    :param links: plugin name to URL
-    :param of_another: whether to take the folder over from another run
-    :raises OSError: if it cannot be written
-    """
-    if not save_dir.is_dir():
-        return
-    found = None if of_another else read_json(save_dir / POINTER, Pointer)
-    if found is None or found.uid == folder.uid:
-        write_json(save_dir / POINTER, Pointer(uid=folder.uid, folder=folder.path, epoch=epoch, links=dict(links)))
 
 
 class RelayFolder:
     """The files of one plugin's relay."""
 
+    cursor = Within("cursor.json")
+    destination = Within("destination.json")
+    heartbeat = Within("heartbeat")
+    health = Within("health.json")
+    inflight = Within("inflight.json")
+    lock = Within("relay.lock")
+    log = Within("relay.log")
+    set_aside = Within("set-aside.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.cursor = path / "cursor.json"
-        self.destination = path / "destination.json"
-        self.heartbeat = path / "heartbeat"
-        self.health = path / "health.json"
-        self.inflight = path / "inflight.json"
-        self.lock = path / "relay.lock"
-        self.log = path / "relay.log"
-        self.set_aside = path / "set-aside.json"
 
     def read_cursor(self) -> Cursor:
         """Return the cursor, or one at the very start.
@@ -210,14 +207,16 @@ class RelayFolder:
 class RunFolder:
     """The files of one run."""
 
+    journal = Within("journal.jsonl")
+    lock = Within("trainer.lock")
+    heartbeat = Within("heartbeat")
+    commands = Within("commands.jsonl")
+    files = Within("files")
+    copier_log = Within("copier.log")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = path / "journal.jsonl"
-        self.lock = path / "trainer.lock"
-        self.heartbeat = path / "heartbeat"
-        self.commands = path / "commands.jsonl"
-        self.files = path / "files"
-        self.copier_log = path / "copier.log"
+        self._relays: dict[str, RelayFolder] = {}  # a training asks for each of them at every epoch
 
     def crash(self, rank: int) -> Path:
         """Return the file in which another process of a distributed training says what ended it."""
@@ -269,7 +268,9 @@ class RunFolder:
 
         :param label: the plugin's name; for a replay, what ``replays`` names it
         """
-        return RelayFolder(self.path / "relays" / re.sub(r"[^\w.@-]", ".", label))
+        if label not in self._relays:
+            self._relays[label] = RelayFolder(self.path / "relays" / re.sub(r"[^\w.@-]", ".", label))
+        return self._relays[label]
 
     def replays(self) -> dict[str, Replay]:
         """Return the additional destinations of this run by label."""

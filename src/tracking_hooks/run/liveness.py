@@ -240,7 +240,7 @@ def request_release(path: Path, patience: float) -> bool:
 def this_boot() -> str:
     """Return what tells this boot of the machine from all others."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return _boot_session() or str(int(psutil.boot_time()))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 
 from tracking_hooks.events import Checkpoint
 from tracking_hooks.run import checkpoints, copies, files, index, receipt, state
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import SILENCE, Heart, Lock
-from tracking_hooks.run.story import read, reopen
+from tracking_hooks.run.story import has_end, read, reopen
 from tracking_hooks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,8 +33,9 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     if not lock.acquire():
         return True  # another relay is just doing it
     try:
+        last_sign = _last_sign(folder)
         Heart(folder.heartbeat).beat()  # for relays on other machines that the lock does not reach
-        has_written, is_kept = write_end(folder)
+        has_written, is_kept = write_end(folder, last_sign)
     finally:
         lock.release()
     if not is_kept:  # after the lock is given back: a resume waits for it
@@ -41,11 +44,14 @@ def end_orphan(folder: RunFolder, silence: float = SILENCE) -> bool:
     return has_written
 
 
-def write_end(folder: RunFolder) -> tuple[bool, bool]:
+def write_end(folder: RunFolder, last_sign: float = math.inf) -> tuple[bool, bool]:
     """Do what ``end_orphan`` does where the run's lock is held.
 
+    :param last_sign: when its process gave the last sign of life; what was written later is of another training
     :returns: whether the journal has to be looked at again, and whether its files are kept: else they are to be copied
     """
+    if has_end(folder.journal):
+        return False, True
     head, story = read(folder.journal)
     if not story.is_open:
         return False, True
@@ -54,7 +60,10 @@ def write_end(folder: RunFolder) -> tuple[bool, bool]:
     try:
         if not story.is_open:
             return True, True  # nothing but its newline was missing to the end
-        left = files.final_files(folder, head.run.save_dir, story, kinds, complain=logger.warning)
+        died = max(last_sign, story.time)
+        left = files.final_files(
+            folder, head.run.save_dir, story, kinds, lambda path: _is_later(path, died), logger.warning
+        )
         known = copies.latest(folder)
         is_kept = True
         for hook, args in chain(left, files.console_log(folder, story.last_epoch)):
@@ -71,6 +80,21 @@ def write_end(folder: RunFolder) -> tuple[bool, bool]:
     finally:
         log.close()
     return True, is_kept
+
+
+def _last_sign(folder: RunFolder) -> float:
+    try:
+        return folder.heartbeat.stat().st_mtime
+    except OSError:  # nobody knows
+        return math.inf
+
+
+def _is_later(path: Path, died: float) -> bool:
+    """Whether a file was written when the process was gone: by a training in the same folder that is not tracked."""
+    if path.stat().st_mtime <= died + SILENCE:
+        return False
+    logger.warning("%s was written when the run was over, and is not delivered", path)
+    return True
 
 
 def secure_files(folder: RunFolder, silence: float = SILENCE) -> None:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 from msgspec import Meta, Struct
 
+from tracking_hooks.run import portable
 from tracking_hooks.run.layout import Replay
 
 FORMAT = 1
@@ -137,7 +138,7 @@ def write(path: Path, manifest: Manifest, sources: Mapping[str, Path]) -> None:
                         raise PackError(f"{sources[name]} was changed while it was packed: try again")
             file.flush()
             os.fsync(file.fileno())  # what it holds counts as delivered
-        draft.replace(path)
+        portable.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 

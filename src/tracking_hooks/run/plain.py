@@ -15,11 +15,12 @@ def check_state(state: State) -> None:
 
     :raises TypeError: naming what would not, and where it stands
     """
-    if not _comes_back_equal(state):
+    if not is_plain(state):
         raise TypeError(f"{_what_does_not(state, 'state')}: state takes JSON values, which come back equal")
 
 
-def _comes_back_equal(value: object) -> bool:
+def is_plain(value: object) -> bool:
+    """Whether JSON gives a value back equal."""
     try:
         return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -30,6 +31,6 @@ def _what_does_not(value: object, where: str) -> str:
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         if isinstance(value, dict) and not isinstance(key, str):
             return f"{where} has the key {key!r}"
-        if not _comes_back_equal(item):
+        if not is_plain(item):
             return _what_does_not(item, f"{where}[{key!r}]")
     return f"{where} is {value!r}"[:_SHOWN]

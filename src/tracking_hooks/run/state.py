@@ -9,8 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tracking_hooks.counts import counted
 from tracking_hooks.events import Error
 from tracking_hooks.run import journal, receipt
+from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import Cursor, RunFolder, SetAside, read_json
 from tracking_hooks.run.liveness import SILENCE, Life, Watch, look, request_release
 from tracking_hooks.run.receipt import Packed
@@ -52,22 +54,24 @@ def first_crash(folder: RunFolder) -> Error | None:
     return next((crash for path in folder.crashes() if (crash := read_json(path, Error))), None)
 
 
-def labels(folder: RunFolder) -> list[str]:
+def labels(folder: RunFolder, head: Head | None = None) -> list[str]:
     """Return the relays that a run has or should have: one for each plugin, one for each replay.
 
+    :param head: that of its journal, if it was read already
     :raises JournalError, OSError: if the journal cannot be read
     """
-    head, _ = journal.read_head(folder.journal)
+    head = head or journal.read_head(folder.journal)[0]
     found = dict.fromkeys([*head.plugins, *folder.replays()])
     return [label for label in found if not is_forgotten(folder, label)]
 
 
-def forgotten(folder: RunFolder) -> list[str]:
+def forgotten(folder: RunFolder, head: Head | None = None) -> list[str]:
     """Return the plugins that the user wants a run not to be delivered to any more, where it was recorded for.
 
+    :param head: that of its journal, if it was read already
     :raises JournalError, OSError: if the journal cannot be read
     """
-    head, _ = journal.read_head(folder.journal)
+    head = head or journal.read_head(folder.journal)[0]
     return [label for label in head.plugins if is_forgotten(folder, label)]
 
 
@@ -123,8 +127,8 @@ class Owed(Struct, frozen=True, kw_only=True):
     def in_words(self) -> str:
         """Say what was delivered, where nothing is pending or set aside."""
         if self.packed:
-            return f"{self.delivered} events delivered, {self.packed} packed"
-        return f"all {self.delivered} events delivered"
+            return f"{counted(self.delivered, 'event')} delivered, {self.packed} packed"
+        return f"{'all ' * (self.delivered != 1)}{counted(self.delivered, 'event')} delivered"
 
 
 def owed(folder: RunFolder, label: str) -> Owed:

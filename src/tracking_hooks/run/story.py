@@ -9,13 +9,17 @@ from typing import Any
 from msgspec import Struct
 
 from tracking_hooks.events import DONE, Plan, SaveCheckpoint, Status
-from tracking_hooks.run import journal
-from tracking_hooks.run.journal import Head, Journal
+from tracking_hooks.run import journal, result
+from tracking_hooks.run.journal import Call, Head, Journal
 from tracking_hooks.run.layout import Cursor, read_json
+from tracking_hooks.run.result import Result
 
-_TOLD_BY = frozenset(
-    {"on_run_start", "on_run_end", "on_epoch_start", "on_epoch_end", "on_checkpoint_saved", "on_action"}
-)
+_TOLD_BY = frozenset({
+    "on_run_start", "on_run_end", "on_epoch_start", "on_epoch_end", "on_final_validation", "on_checkpoint_saved",
+    "on_action",
+})  # fmt: skip
+
+_TAIL = 1 << 16
 
 
 class Story(Struct, kw_only=True):
@@ -35,6 +39,8 @@ class Story(Struct, kw_only=True):
     status: Status | None = None
     """How the run ended; None while it is open, and before it begins."""
     plan: Plan = Plan()
+    result: Result | None = None
+    """The key metric: of the final validation, or of the best epoch so far."""
     checkpoints: dict[Path, str] = {}
     """Weights that were saved and may still be rewritten: path to kind."""
 
@@ -55,6 +61,9 @@ class Story(Struct, kw_only=True):
         elif hook == "on_epoch_end":
             self.last_epoch = args.get("epoch") or self.last_epoch
             self.epoch = max(self.epoch, self.last_epoch)
+            self.result = result.better(self.result, result.of(args.get("metrics")))
+        elif hook == "on_final_validation":
+            self.result = result.of(args.get("metrics")) or self.result
         elif hook == "on_checkpoint_saved" and (checkpoint := args.get("checkpoint")):
             if checkpoint.digest is None and checkpoint.kind != "periodic":  # those are recorded when they are written
                 self.checkpoints = {**self.checkpoints, checkpoint.path: checkpoint.kind}
@@ -99,6 +108,37 @@ def _read_on(path: Path, story: Story) -> None:
         story.time = max(story.time, entry.call.time)
         if entry.call.hook in _TOLD_BY:
             story.add(entry.call.hook, entry.call.args)
+
+
+def last_time(path: Path) -> float:
+    """Return when the last event of a journal was recorded, by its last lines alone; 0.0 if there is none.
+
+    :raises JournalError, OSError: if it cannot be read
+    """
+    return max((call.time for call in _last_calls(path)), default=0.0)
+
+
+def has_end(path: Path) -> bool:
+    """Whether the last event of a journal is the end of the run, by its last lines alone.
+
+    :raises JournalError, OSError: if it cannot be read
+    """
+    return any(call.hook == "on_run_end" for call in _last_calls(path)[-1:])
+
+
+def _last_calls(path: Path) -> list[Call]:
+    """Return some of the last calls of a journal, without their arguments; none if there are none."""
+    _, begin = journal.read_head(path)
+    back, size = _TAIL, path.stat().st_size
+    while True:
+        offset = max(begin, size - back)
+        with path.open("rb") as file:
+            file.seek(offset)
+            line = b"" if offset == begin else file.readline()  # the rest of one
+        calls = [entry.call for entry in journal.read(path, offset + len(line), only=()) if entry.call]
+        if calls or offset == begin:
+            return calls
+        back *= 16
 
 
 def reopen(path: Path, story: Story | None = None) -> tuple[Journal, Story]:

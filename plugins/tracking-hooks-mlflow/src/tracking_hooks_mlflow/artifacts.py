@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 
-from tracking_hooks.events import Rejected
+from tracking_hooks.events import Rejected, is_about_one_file
 from tracking_hooks_mlflow import multipart
-from tracking_hooks_mlflow.errors import gone, told_of_file
+from tracking_hooks_mlflow.errors import gone, reason, told_of_file
+from tracking_hooks_mlflow.places import told_of_place, told_of_place_on_server
 from tracking_hooks_mlflow.run import MLflowRun
 
 
@@ -25,8 +26,8 @@ def upload(run: MLflowRun, path: Path, name: str) -> None:
     if not path.is_file():
         raise gone(path, run.uri, name)
     folder, _, base = name.rpartition("/")
-    with _called(path, base) as file, sending(run, name, path) as client:
-        multipart.upload(lambda: client.log_artifact(run.run_id, str(file), folder or None))
+    with _called(path, base, run.uri) as file, sending(run, name, path) as client, multipart.allowed():
+        client.log_artifact(run.run_id, str(file), folder or None)
 
 
 def write(run: MLflowRun, text: str, name: str) -> None:
@@ -43,7 +44,7 @@ def sending(run: MLflowRun, name: str, path: Path | None = None) -> Iterator[Mlf
     :param path: the user's file
     """
     try:
-        with told_of_file(run.uri, name, path):
+        with told_of_place_on_server(run, name), told_of_file(run.uri, name, path), told_of_place(run, name):
             yield run.client
     except Rejected:
         run.check()  # perhaps it takes nothing at all
@@ -51,15 +52,28 @@ def sending(run: MLflowRun, name: str, path: Path | None = None) -> Iterator[Mlf
 
 
 @contextmanager
-def _called(path: Path, name: str) -> Iterator[Path]:
-    """Provide the file under another name, since MLflow names an artifact after its file."""
+def _called(path: Path, name: str, uri: str) -> Iterator[Path]:
+    """Provide the file under another name, since MLflow names an artifact after its file.
+
+    :param uri: where it is sent
+    :raises Rejected: no file can have that name
+    """
     if path.name == name:
         yield path
         return
     with TemporaryDirectory(prefix="tracking-hooks-") as folder:
         other = Path(folder, name)
         try:
-            os.link(path, other)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(path, other)
+            _link_or_copy(path, other)
+        except OSError as error:
+            if not is_about_one_file(error):
+                raise
+            raise Rejected(f"MLflow at {uri} cannot be sent a file named {name}: {reason(error)}") from error
         yield other
+
+
+def _link_or_copy(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(path, other)

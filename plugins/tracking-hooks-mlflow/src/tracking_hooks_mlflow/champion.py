@@ -11,15 +11,18 @@ import json
 import logging
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from tracking_hooks.direction import lower_is_better
 from tracking_hooks_mlflow import names
+from tracking_hooks_mlflow.errors import despite_others
 from tracking_hooks_mlflow.registration import Registration
 from tracking_hooks_mlflow.registry import recent, tag_name
+from tracking_hooks_mlflow.run import MLflowRun
 
 ALIAS = "tracking_hooks_alias"
 """The tag of a version that has received its alias: a replay does not take it from a newer version."""
@@ -31,7 +34,7 @@ CONTENDS = "tracking_hooks_contends"
 """The tag of a version while it is compared: the numbers of those that had received the alias before."""
 
 DATA = "tracking_hooks_validation_data"
-"""The tag with the digest of the data that a version was validated on, as MLflow shows it under "Datasets used"."""
+"""The tag with the digest of the split that a version was validated on, as MLflow shows it under "Datasets used"."""
 
 _MAX_TAG = 1000
 """Characters of a tag that Unity Catalog takes."""
@@ -39,11 +42,12 @@ _MAX_TAG = 1000
 logger = logging.getLogger(__name__)
 
 
-def give_alias(client: MlflowClient, version: Any, wish: Registration) -> None:
+def give_alias(run: MLflowRun, version: Any, wish: Registration) -> None:
     """Give a version its alias, once, if there is no condition or it meets it."""
+    client = run.client
     if wish.metric is not None:
         metric = re.sub("^best[/_]", "", wish.metric)
-        _Contest(client, wish, metric, tag_name(names.spelled(f"best/{metric}"))).enter(version)
+        _Contest(run, client, wish, metric, tag_name(names.spelled(f"best/{metric}"))).enter(version)
     elif version.tags.get(ALIAS) != wish.alias:
         _set(client, wish, version)
         client.set_model_version_tag(wish.name, version.version, ALIAS, wish.alias)
@@ -55,21 +59,25 @@ class _Contest(NamedTuple):
     ``key`` is the metric as the tags of the versions call it.
     """
 
+    run: MLflowRun
     client: MlflowClient
     wish: Registration
     metric: str
     key: str
 
     def enter(self, version: Any) -> None:
+        last: list[Callable[[], object]] = []
         if COMPARED not in version.tags:
             before = self._contend(version)
             said = self._compete(version, before)
             if not version.description:
                 self.client.update_model_version(self.wish.name, version.version, description=said)
-            self._tag(version, COMPARED, said[:_MAX_TAG])
+            last.append(partial(self._tag, version, COMPARED, said[:_MAX_TAG]))
             logger.info("version %s of %s: %s", version.version, self.wish.name, said)
         if CONTENDS in version.tags:
-            self.client.delete_model_version_tag(self.wish.name, version.version, CONTENDS)
+            delete = self.client.delete_model_version_tag
+            last.append(partial(delete, self.wish.name, version.version, CONTENDS))
+        self.run.at_once(*last)
 
     def _contend(self, version: Any) -> set[str]:
         if CONTENDS not in version.tags:
@@ -160,13 +168,8 @@ class _Contest(NamedTuple):
 
 
 def _set(client: MlflowClient, wish: Registration, version: Any) -> None:
-    try:
-        client.set_registered_model_alias(wish.name, wish.alias, version.version)
-    except MlflowException as error:
-        if "IntegrityError" not in str(error):
-            raise
-        # Somebody else has made the alias at the same moment, and the server wanted to make it, too.
-        client.set_registered_model_alias(wish.name, wish.alias, version.version)
+    # The server makes the alias where it finds none: somebody else may have made it meanwhile.
+    despite_others(lambda: client.set_registered_model_alias(wish.name, wish.alias, version.version))
 
 
 def _different(one: float, other: float) -> tuple[str, str]:

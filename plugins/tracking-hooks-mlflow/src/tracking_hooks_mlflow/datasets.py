@@ -10,6 +10,7 @@ from mlflow.entities import Dataset as Entity
 from mlflow.entities import DatasetInput, InputTag
 
 from tracking_hooks.events import Dataset, Split
+from tracking_hooks_mlflow.errors import despite_others
 from tracking_hooks_mlflow.run import MLflowRun
 from tracking_hooks_mlflow.support import Unsupported, optional
 
@@ -23,21 +24,25 @@ logger = logging.getLogger(__name__)
 
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
-_BOX = {"x": "double", "y": "double", "width": "double", "height": "double"}
+_CLASS = {"class": "string"}
+_BOX = {**_CLASS, "x": "double", "y": "double", "width": "double", "height": "double"}
 _LABELS: dict[str, dict[str, str]] = {
     "detect": _BOX,
-    "segment": {"polygon": "string"},
+    "segment": {**_CLASS, "polygon": "string"},
     "pose": {**_BOX, "keypoints": "string"},
-    "obb": {"corners": "string"},
+    "obb": {**_CLASS, "corners": "string"},
+    "semantic": {"mask": "binary"},
+    "depth": {"depth": "binary"},
 }
-"""What a label holds beside its class, by task, with MLflow's types."""
+"""What a label holds, by task, with MLflow's types."""
 
 
 def log(run: MLflowRun, dataset: Dataset, task: str) -> None:
     """Log the data that a run is trained and validated on. Repeating it changes nothing."""
     try:
         with run.asking() as client, optional(run, "data sets of runs (MLflow 2.4 does)"):
-            client.log_inputs(run.run_id, datasets=inputs(dataset, task))
+            # A server stores what it does not find: of two trainings that start together, one comes second.
+            despite_others(lambda: client.log_inputs(run.run_id, datasets=inputs(dataset, task)))
     except Unsupported as error:
         logger.warning("the data set is recorded in the tags only: %s", error)
 
@@ -48,7 +53,7 @@ def inputs(dataset: Dataset, task: str) -> list[DatasetInput]:
         DatasetInput(
             Entity(
                 name=dataset.name[:MAX_NAME] or "data",
-                digest=digest(dataset.digest, name),
+                digest=digest(dataset, name),
                 source_type="local",
                 source=json.dumps({"uri": str(dataset.yaml or split.path), "split": split.path}),
                 schema=json.dumps({"mlflow_colspec": _columns(task)}),
@@ -60,24 +65,28 @@ def inputs(dataset: Dataset, task: str) -> list[DatasetInput]:
     ]
 
 
-def digest(of_dataset: str, split: str) -> str:
-    """Return the digest of a split, derived from that of the data set; for training it is the beginning of that."""
-    if split != "train":
-        of_dataset = hashlib.sha256(f"{of_dataset} {split}".encode()).hexdigest()
-    return of_dataset[:DIGEST]
+def digest(dataset: Dataset, name: str) -> str:
+    """Return the digest of a split as MLflow shows it; of what older releases have recorded, that of all splits.
+
+    :returns: empty if nothing is known
+    """
+    split = dataset.splits.get(name)
+    found = (split.digest if split else "") or dataset.digest
+    if found and name != "train":  # to validate on the images of the training is another input
+        found = hashlib.sha256(f"{found} {name}".encode()).hexdigest()
+    return found[:DIGEST]
 
 
 def _columns(task: str) -> list[dict[str, object]]:
-    kinds = {"image": "binary", "class": "string", **_LABELS.get(task, {})}
+    kinds = {"image": "binary", **_LABELS.get(task, _CLASS)}
     return [{"type": kind, "name": name, "required": True} for name, kind in kinds.items()]
 
 
 def _profile(dataset: Dataset, split: Split) -> str:
-    """Return the counts of a split; MLflow's page shows each with its name."""
-    totals = {
-        "images": split.images,
-        "instances": sum(split.instances.values()),
-        "classes": len(dataset.classes),
-    }
-    complete = json.dumps({**totals, "instances_per_class": split.instances}, ensure_ascii=False)
+    """Return the counts of a split; MLflow's page shows each with its name. Pixels are not counted."""
+    is_counted = any(one.instances for one in dataset.splits.values())
+    counts = {"instances": sum(split.instances.values())} if is_counted else {}
+    totals = {"images": split.images, **counts, "classes": len(dataset.classes)}
+    by_class = {"instances_per_class": split.instances} if is_counted else {}
+    complete = json.dumps({**totals, **by_class}, ensure_ascii=False)
     return complete if len(complete) <= MAX_PROFILE else json.dumps(totals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import requests
 from mlflow.exceptions import MlflowException
 
 from tracking_hooks.events import Rejected, Unavailable
-from tracking_hooks_mlflow import uris
+from tracking_hooks_mlflow import mistakes, uris
 
 RETRY_AFTER = 3600.0
 """Seconds after which a file that was refused is tried again: a limit may have been raised, a right been given."""
@@ -33,10 +33,14 @@ _ANSWERS = (  # the same, as requests to MLflow and transfers of files word it
 _NO_ANSWER = (
     "Connection refused", "Connection reset by peer", "Remote end closed connection without response", "Read timed out",
     "connect timeout", "Name or service not known", "Temporary failure in name resolution", "No route to host",
-    "Network is unreachable", "certificate verify failed",
+    "Network is unreachable", "certificate verify failed", "wrong version number", "record layer failure",
 )  # fmt: skip
+_TIMES = 4  # others may be faster at each split of a data set
+
 _SQLALCHEMY = re.compile(r"sqlalche\.me/e/\w+/(\w+)")
 _OF_THE_DATA = {"9h9h", "gkpj"}  # SQLAlchemy's codes of DataError and IntegrityError
+_IS_THERE = re.compile(r"((?!\[SQL:).)*?(unique|duplicate).*sqlalche\.me/e/\w+/gkpj", re.IGNORECASE | re.DOTALL)
+"""How an IntegrityError begins, in any database, where somebody else has made the same thing at the same moment."""
 
 
 @contextmanager
@@ -71,11 +75,23 @@ def told_of_file(uri: str, name: str, path: Path | None = None) -> Iterator[None
     except (OSError, ImportError) as error:  # the store is a folder here; its client is not installed
         if path is not None and not path.is_file():
             raise gone(path, uri, name) from None
-        raise _out_of_reach(uri, name, reason(error)) from error
+        raise _out_of_reach(uri, name, error) from error
     except Exception as error:
         if not type(error).__module__.startswith(_CLOUDS):
             raise
-        raise _out_of_reach(uri, name, reason(error)) from error
+        raise _out_of_reach(uri, name, error) from error
+
+
+def despite_others(call: Callable[[], None]) -> None:
+    """Make a call again if it fails because somebody else has made the same thing at the same moment."""
+    for again in reversed(range(_TIMES)):
+        try:
+            call()
+        except MlflowException as error:
+            if not (again and _IS_THERE.match(str(error))):
+                raise
+        else:
+            return
 
 
 def gone(path: Path, uri: str, name: str) -> Rejected:
@@ -111,7 +127,8 @@ def _status(error: MlflowException, uri: str) -> int:
         return 503  # an address where MLflow does not answer, such as a proxy whose server is still starting
     if status == 500 and (found := _IN_WORDS.search(str(error))):
         return int(found[1])
-    if status == 400 and (found := _SQLALCHEMY.search(str(error))) and found[1] not in _OF_THE_DATA:
+    found = _SQLALCHEMY.search(str(error))
+    if status == 400 and found and (found[1] not in _OF_THE_DATA or _IS_THERE.match(str(error))):
         return 503  # MLflow calls nearly all trouble of its database a bad request
     return status
 
@@ -123,29 +140,25 @@ def _meaning(status: int, why: str, uri: str, name: str) -> Exception:
         what = name or "this"
         return Rejected(f"MLflow at {uri} does not take {what}: {why}. {_ONE_FILE[status]}.", retry_after=RETRY_AFTER)
     if status in {401, 403}:
-        return Unavailable(f"MLflow at {uri} refuses access: {why}. {_credentials(uri)}")
+        return Unavailable(f"MLflow at {uri} refuses access: {why}. {mistakes.about_credentials(uri, status)}")
     if 400 <= status < 500 and status not in _FOR_NOW:
         return Rejected(f"MLflow at {uri} refuses this: {why}")
     return _down(uri, why)
 
 
 def _down(uri: str, why: str) -> Unavailable:
-    hint = f". {_credentials(uri)}" if uris.is_databricks(uri) and "credential" in why.lower() else ""
-    return Unavailable(f"MLflow at {uri} is not available: {why}{hint}")
+    is_unknown = uris.is_databricks(uri) and "credential" in why.lower()
+    hint = mistakes.about_credentials(uri) if is_unknown else mistakes.about_connection(uri, why)
+    return Unavailable(f"MLflow at {uri} is not available: {why}{f'. {hint}' if hint else ''}")
 
 
-def _out_of_reach(uri: str, name: str, why: str) -> Unavailable:
+def _out_of_reach(uri: str, name: str, error: Exception) -> Unavailable:
+    needed = "install that module" if isinstance(error, ImportError) else "give this machine access to that place"
     hint = (
-        " Here, clients write there themselves: give this machine access to that place, or start the server with"
-        " --serve-artifacts and use a new experiment."
+        f" Here, clients write there themselves: {needed}, or start the server with --serve-artifacts and use a new"
+        " experiment."
         if uris.is_web(uri)
         else ""
     )
-    # Another experiment may have another store.
-    return Unavailable(f"the artifact store of MLflow at {uri} does not take {name}: {why}.{hint}", only_this_run=True)
-
-
-def _credentials(uri: str) -> str:
-    if uris.is_databricks(uri):
-        return "Set DATABRICKS_HOST and DATABRICKS_TOKEN, or make a profile with `databricks configure`."
-    return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+    why = f"the artifact store of MLflow at {uri} does not take {name}: {reason(error)}."
+    return Unavailable(f"{why}{hint}", only_this_run=True)  # another experiment may have another store

@@ -32,7 +32,6 @@ def upload(run: MLflowRun, artifact: Artifact, step: int, time: int) -> None:
         _convert(artifact.path, large, small)
         artifacts.upload(run, large, f"{name}.png")
         artifacts.upload(run, small, f"{name}+compressed.webp")
-    run.tag({LOGGED: "True"})
 
 
 def _convert(path: Path, large: Path, small: Path) -> None:

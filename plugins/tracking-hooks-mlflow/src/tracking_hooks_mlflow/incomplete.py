@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tracking_hooks.events import Missing, Run, in_words
 from tracking_hooks_mlflow import note
 from tracking_hooks_mlflow.note import DESCRIPTION
-from tracking_hooks_mlflow.run import MAX_TAG, MLflowRun
+from tracking_hooks_mlflow.run import MAX_TAG, MLflowRun, own_tag
 
 TAG = "tracking_hooks.incomplete"
 """The tag of the first part; a run without it has all of its numbers."""
@@ -24,8 +24,7 @@ def say(run: MLflowRun, tag: str, missing: Sequence[Missing], of: Run) -> None:
 
     :param of: an addendum to the run has a tag of its own
     """
-    if of.addendum is not None:
-        tag = f"{tag}.{of.addendum}"
+    tag = own_tag(tag, of)
     if missing:
         run.tag({tag: "\n".join(in_words(missing))})
     else:
@@ -38,14 +37,22 @@ def describe(run: MLflowRun, **parts: str) -> None:
 
     :param parts: what is new of it; the others stay, since a copy of this run may be delivered by another machine
     """
-    for _ in range(0 if run.is_joined else _ROUNDS):  # the relay of the other part may write at the same time
-        tags = run.tags()
-        found = tags.get(DESCRIPTION, "")
-        own = found.partition(_HEADING)[0].rstrip()
-        said = completed(note.whole({**note.parts_of(own), **parts}), tags)[:MAX_TAG]
-        if said == found:
+    for _ in range(_ROUNDS):  # the relay of the other part may write at the same time
+        if not (new := described(run, run.tags(), parts)):
             return
-        run.tag({DESCRIPTION: said})
+        run.tag(new)
+
+
+def described(run: MLflowRun, tags: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the description as a tag to be set; nothing where the run has it, or is the user's own.
+
+    :param tags: those of the run
+    :param parts: what is new of it
+    """
+    found = tags.get(DESCRIPTION, "")
+    own = found.partition(_HEADING)[0].rstrip()
+    said = completed(note.whole({**note.parts_of(own), **parts}), tags)[:MAX_TAG]
+    return {} if run.is_joined or said == found else {DESCRIPTION: said}
 
 
 def completed(description: str, tags: Mapping[str, str]) -> str:

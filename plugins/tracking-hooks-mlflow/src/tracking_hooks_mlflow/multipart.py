@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD as IN_PARTS
 from mlflow.exceptions import MlflowException
@@ -12,21 +13,27 @@ from mlflow.exceptions import MlflowException
 logger = logging.getLogger(__name__)
 
 
+class OutOfReach(Exception):
+    """The artifact store cannot be reached from here: many servers send clients to an address that only they reach."""
+
+
 def allow() -> None:
     """Let MLflow's client upload large files in parts, unless the user has set otherwise."""
     os.environ.setdefault(IN_PARTS.name, "true")
 
 
-def upload(send: Callable[[], None]) -> None:
-    """Upload files; if the artifact store cannot be reached, upload through the server from then on.
-
-    Many servers send clients to the address of a store that only the server reaches.
-    """
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Raise ``OutOfReach`` where an upload fails for being made in parts."""
     try:
-        send()
+        yield
     except MlflowException as error:
         if not (IN_PARTS.get() and "upload at least one part" in str(error)):
             raise
-        logger.warning("the artifact store cannot be reached from here, so files are uploaded through the server")
-        IN_PARTS.set("false")
-        send()
+        raise OutOfReach from None
+
+
+def give_up() -> None:
+    """Upload through the server from now on."""
+    logger.warning("the artifact store cannot be reached from here, so files are uploaded through the server")
+    IN_PARTS.set("false")

@@ -13,6 +13,11 @@ DESCRIPTION = "mlflow.note.content"
 WIDTH = 72
 """Maximum length of a line of code: MLflow's page does not wrap it, and pushes other columns out of sight."""
 
+_SPACE = "&emsp;"
+"""A space that the page keeps, also at the end of a cell: its tables have no gaps."""
+
+_NAME = f"| Name{_SPACE}"
+
 
 def command(environment: Environment) -> str:
     """Describe how the training was started."""
@@ -28,31 +33,34 @@ def command(environment: Environment) -> str:
 def summary(model: Model, dataset: Dataset) -> str:
     """Describe the model and the data set."""
     size = f"{model.parameters / 1e6:.2f} M parameters"
-    gflops = "" if model.gflops is None else f", {model.gflops:.1f} GFLOPs"
+    gflops = "" if model.gflops_640 is None else f", {model.gflops_640:.1f} GFLOPs at 640"
+    classes = len(dataset.classes)
     images = ", ".join(f"{split.images:,} {name}" for name, split in dataset.splits.items())
     return (
         f"**Model:** {model.name} ({size}{gflops})\n\n"
-        f"**Data set:** {dataset.name} ({images} images, {len(dataset.classes)} classes)"
+        f"**Data set:** {dataset.name} ({images} images, {classes} class{'es' * (classes != 1)})"
     )
 
 
-def figure(value: float) -> str:
-    """Return a metric as the table shows it."""
-    return f"{value:.4g}"
+def figures(heading: str, rows: Mapping[str, str]) -> str:
+    """Return a table of figures; nothing where there are none.
+
+    :param heading: what they are of
+    """
+    if not rows:
+        return ""
+    wider = _SPACE * (max(map(len, rows)) // 2)  # a character is about half as wide as this space
+    cells = "\n".join(f"| {_cell(name)} | {_cell(shown)} |" for name, shown in rows.items())
+    return f"{_NAME}{wider} | {heading} |\n| --- | --- |\n{cells}"
 
 
-def result(text: str, epochs: int, figures: Mapping[str, str]) -> str:
-    """Describe how the run ended, with a table of the best checkpoint's metrics."""
-    after = f" after {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""  # a tuning has none
-    said = f"**Result:** {text}{after}"
-    if not figures:
-        return said
-    rows = "\n".join(f"| {name} | {shown} |" for name, shown in figures.items())
-    return f"{said}\n\n| Best checkpoint | |\n| --- | ---: |\n{rows}"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 _OWN = "own"
-_BEGINNINGS = {"command": "```\n", "summary": "**Model:**", "result": "**Result:**"}
+_BEGINNINGS = {"result": "**Result:**", "summary": "**Model:**", "command": "```\n", "figures": _NAME}
+"""The parts, in their order: a list of runs shows the first line, the page of a run the first five."""
 
 
 def parts_of(description: str) -> dict[str, str]:
@@ -66,5 +74,5 @@ def parts_of(description: str) -> dict[str, str]:
 
 
 def whole(parts: Mapping[str, str]) -> str:
-    """Join the parts that are known."""
-    return "\n\n".join(parts[name] for name in (_OWN, *_BEGINNINGS) if name in parts)
+    """Join the parts that are known and not empty."""
+    return "\n\n".join(parts[name] for name in (_OWN, *_BEGINNINGS) if parts.get(name))

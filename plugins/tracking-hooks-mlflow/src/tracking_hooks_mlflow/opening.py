@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import sleep
 from typing import Any
 
 from mlflow import MlflowClient
@@ -10,10 +11,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tracking_hooks.events import Destination, Run, State, Unavailable
-from tracking_hooks_mlflow import refusals, uris
+from tracking_hooks_mlflow import pages, refusals, uris, view
 from tracking_hooks_mlflow.run import BEGAN, RUN_UID, MLflowRun, milliseconds, with_tag
 from tracking_hooks_mlflow.store import connect
 from tracking_hooks_mlflow.trainer import DEFAULT_EXPERIMENT
+
+_MOMENT = 2.0
+"""Seconds in which a machine that has made a run says that it goes on with it."""
 
 
 def find_or_make(run: Run, time: float, state: State, destination: Destination, *, resumed: bool) -> MLflowRun:
@@ -24,6 +28,7 @@ def find_or_make(run: Run, time: float, state: State, destination: Destination, 
     """
     uri = destination["tracking_uri"]
     client = connect(uri)
+    shown = view.of_new(run.task, milliseconds(time)) if destination.get("view") != "off" else {}
     with refusals.waited_for(uri):
         found = _known(client, run, state, destination)
         users = _users_own(client, destination) if found is None else None
@@ -36,12 +41,15 @@ def find_or_make(run: Run, time: float, state: State, destination: Destination, 
             if users is not None:
                 experiment, tags[MLFLOW_PARENT_RUN_ID] = users.info.experiment_id, users.info.run_id
             else:
-                experiment = _experiment(client, destination) or _make_experiment(client, destination)
-            found = _find(client, run.uid, [experiment]) or client.create_run(
-                experiment, start_time=milliseconds(time), tags=tags, run_name=destination.get("run_name", run.name)
-            )
+                experiment = _experiment(client, destination) or _make_experiment(client, destination, shown)
+            found = _find(client, run.uid, [experiment])
+            if found is None:
+                name = destination.get("run_name", run.name)
+                made = client.create_run(experiment, start_time=milliseconds(time), tags=tags, run_name=name)
+                found = _agreed(client, run.uid, made)
         opened = _opened(client, found, destination)
-        state["run_id"] = opened.run_id
+        state["run_id"], state["experiment_id"] = opened.run_id, opened.experiment_id
+        view.note(client, opened.experiment_id, state, shown if destination.get("view") == "on" else {})
         if not opened.is_joined and BEGAN not in found.data.tags:
             client.set_tag(found.info.run_id, BEGAN, str(time))
     return opened
@@ -76,9 +84,8 @@ def find(run: Run, state: State, destination: Destination, *, resumed: bool) -> 
 
 
 def _opened(client: MlflowClient, found: Any, destination: Destination) -> MLflowRun:
-    number = found.info.run_id
-    is_joined = number == destination.get("run_id")
-    return MLflowRun(client, destination["tracking_uri"], number, found.info.experiment_id, is_joined=is_joined)
+    is_joined = found.info.run_id == destination.get("run_id")
+    return MLflowRun(client, destination["tracking_uri"], found, is_joined=is_joined)
 
 
 def _known(client: MlflowClient, run: Run, state: State, destination: Destination) -> Any:
@@ -132,6 +139,23 @@ def _find(client: MlflowClient, uid: str, experiments: Sequence[str]) -> Any:
     return next((run for run in ours if BEGAN in run.data.tags), ours[0] if ours else None)
 
 
+def _agreed(client: MlflowClient, uid: str, made: Any) -> Any:
+    """Return the one run to go on with: a copy of the run folder may be delivered by another machine at this moment.
+
+    Who sees only the run that it has made goes on with it, and says so by ``BEGAN``. Who sees more gives the others
+    the time for that. Then a run that has begun comes first, else the oldest one.
+    """
+    place = [made.info.experiment_id]
+    if len(ours := with_tag(client, place, RUN_UID, uid)) > 1:
+        sleep(_MOMENT)
+        ours = with_tag(client, place, RUN_UID, uid)
+    order = sorted(ours, key=lambda run: (BEGAN not in run.data.tags, run.info.start_time, run.info.run_id)) or [made]
+    for other in order[1:]:
+        if other.info.run_id == made.info.run_id and BEGAN not in other.data.tags:
+            client.delete_run(made.info.run_id)
+    return order[0]
+
+
 def _all_experiments(client: MlflowClient) -> list[str]:
     experiments: list[str] = []
     token = None
@@ -164,9 +188,9 @@ def _experiment(client: MlflowClient, destination: Destination, *, with_run: boo
     return str(found.experiment_id)
 
 
-def _make_experiment(client: MlflowClient, destination: Destination) -> str:
+def _make_experiment(client: MlflowClient, destination: Destination, tags: dict[str, str]) -> str:
     try:
-        return str(client.create_experiment(_name(destination)))
+        return str(client.create_experiment(_name(destination), tags=tags))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -182,4 +206,4 @@ def url(run: MLflowRun) -> str | None:
     """Return the address of the run's page, if the store has pages."""
     if not uris.is_web(run.uri):
         return None
-    return f"{run.uri.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    return f"{run.uri.rstrip('/')}/{pages.of_run(run.experiment_id, run.run_id)}"

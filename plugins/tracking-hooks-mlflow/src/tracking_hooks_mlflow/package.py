@@ -23,18 +23,23 @@ CODE = "yolo_model.py"
 REQUIREMENTS = ("ultralytics", "torch", "torchvision", "opencv-python", "opencv-python-headless", "numpy")
 """Packages to pin to the versions of the training, as far as they are known."""
 
+_LONGS = {"type": "array", "items": {"type": "long"}}
 _NUMBERS = {"type": "array", "items": {"type": "double"}}
 _POINTS = {"type": "array", "items": _NUMBERS}
-_BOX: dict[str, dict[str, Any]] = {name: {"type": "double"} for name in ("x1", "y1", "x2", "y2")}
+_CLASS: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "class_id": {"type": "long"}}
+_FOUND: dict[str, dict[str, Any]] = {**_CLASS, "confidence": {"type": "double"}}
+_BOX = {**_FOUND, **{name: {"type": "double"} for name in ("x1", "y1", "x2", "y2")}}
 
 TASKS: dict[str, dict[str, dict[str, Any]]] = {
     "detect": _BOX,
     "segment": {**_BOX, "mask": _POINTS},
     "pose": {**_BOX, "keypoints": _POINTS},
     "obb": {**_BOX, "xywhr": _NUMBERS, "corners": _POINTS},
-    "classify": {},
+    "classify": _FOUND,
+    "semantic": {**_CLASS, "share": {"type": "double"}, "size": _LONGS, "counts": _LONGS},
+    "depth": {"min": {"type": "double"}, "max": {"type": "double"}, "depth": _POINTS},
 }
-"""The columns of a prediction that depend on the task, with their types in MLflow's spelling."""
+"""The columns of a prediction beside the number of the image, by task, with their types in MLflow's spelling."""
 
 
 class Contents(Struct, frozen=True, kw_only=True):
@@ -111,13 +116,7 @@ def _mlmodel(contents: Contents, size: int) -> dict[str, Any]:
 
 
 def _signature(contents: Contents) -> dict[str, str | None]:
-    columns: dict[str, dict[str, Any]] = {
-        "image": {"type": "long"},
-        "class": {"type": "string"},
-        "class_id": {"type": "long"},
-        "confidence": {"type": "double"},
-        **TASKS[contents.task],
-    }
+    columns = {"image": {"type": "long"}, **TASKS[contents.task]}
     params = {
         "conf": ("double", 0.25),
         "iou": ("double", 0.7),

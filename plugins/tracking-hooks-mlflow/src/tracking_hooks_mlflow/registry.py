@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient
@@ -26,18 +27,21 @@ _MAX_ASKED = 50
 """How many versions, the newest first, are asked for their tags."""
 
 
-def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str, str]) -> Any:
+def prepare(run: MLflowRun, name: str) -> list[Any]:
+    """Make a registered model, unless there is one; return its versions, the newest first."""
+    found: list[Any] = []
+    run.at_once(partial(_make_name, run.client, name), lambda: found.extend(_versions(run.client, name)))
+    return found
+
+
+def register(run: MLflowRun, uid: str, model: Any, tags: Mapping[str, str], name: str, versions: Iterable[Any]) -> Any:
     """Make a version of a model, once, and return it.
 
     :param tags: for the new version
+    :param versions: those that there are
     """
     client = run.client
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
-            raise
-    of_run = (version for version in _versions(client, name) if version.run_id in {run.run_id, "", None})
+    of_run = (version for version in versions if version.run_id in {run.run_id, "", None})
     ours = (version for version in _with_tags(client, of_run) if version.tags.get(UID) == uid)
     version = next(ours, None)
     if version is None:
@@ -52,10 +56,14 @@ def register(run: MLflowRun, uid: str, model: Any, name: str, tags: Mapping[str,
             model_id=model.model_id if is_remote else None,
         )
         (version,) = _with_tags(client, [made])
-    if _VERSIONS not in client.get_logged_model(model.model_id).tags:  # a server has set it
-        note = [{"name": name, "version": version.version}]
-        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(note)})
     return version
+
+
+def note_version(client: MlflowClient, model: Any, version: Any) -> None:
+    """Say of a model which version it became, unless a server has done so."""
+    if _VERSIONS not in client.get_logged_model(model.model_id).tags:
+        note = [{"name": version.name, "version": version.version}]
+        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(note)})
 
 
 def tag_name(name: str) -> str:
@@ -68,12 +76,25 @@ def recent(client: MlflowClient, name: str) -> list[Any]:
     return list(_with_tags(client, _versions(client, name)[:_MAX_ASKED]))
 
 
+def _make_name(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
+            raise
+
+
 def _versions(client: MlflowClient, name: str) -> list[Any]:
-    """Return all versions, the newest first."""
+    """Return all versions, the newest first; none of a name that is not there yet."""
     found: list[Any] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        try:
+            page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                raise
+            return []
         found += page
         token = page.token
         if not token:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,20 +21,28 @@ def connect(uri: str) -> MlflowClient:
     """Return a client.
 
     :param uri: the tracking URI without credentials, which come from this process's MLFLOW_TRACKING_URI
-    :raises Unavailable: whatever the reason, since the user can correct it
+    :raises Unavailable: it cannot be opened; the user can correct that
+    :raises ImportError: a module that it needs is not installed
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the relay waits and retries instead
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it costs a request at the end of a run
     multipart.allow()
-    given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    complete = given if uris.without_credentials(given) == uri else uri
+    complete = uris.complete(uri)
     try:
         if not uris.is_database(uri):
             return MlflowClient(tracking_uri=complete)
         return _open_database(complete)
-    except (MlflowException, ImportError) as error:
+    except ImportError as error:
+        raise ImportError(f"MLflow's store {uri} cannot be opened: {reason(error)}", name=error.name) from error
+    except OSError as error:
+        if (path := uris.local_path(uri)) is None:
+            raise
+        why = f"MLflow's store {path} cannot be written: {error.strerror or error}"
+        raise Unavailable(f"{why}. Set MLFLOW_TRACKING_URI to another place.") from error
+    except MlflowException as error:
         raise Unavailable(f"MLflow's store {uri} cannot be opened: {reason(error)}") from None
 
 
@@ -84,16 +92,36 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
+    """Hold a file that is there only meanwhile; one that another process has just removed is made anew."""
+    is_held = False
+    while not is_held:
+        with path.open("ab") as file:
+            _lock(file.fileno())
+            is_held = _is_at(path, file.fileno())
+            if is_held:
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):  # Windows removes none that is open
+                        path.unlink()
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
 
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        yield
+def _lock(fd: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(fd, msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl
+
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

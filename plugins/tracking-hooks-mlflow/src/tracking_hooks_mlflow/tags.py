@@ -43,7 +43,8 @@ def of_source(environment: Environment) -> dict[str, str]:
     }
     if git := environment.git:
         tags["mlflow.source.git.commit"] = git.commit
-        tags["mlflow.source.git.dirty"] = str(git.dirty).lower()
+        if git.dirty is not None:
+            tags["mlflow.source.git.dirty"] = str(git.dirty).lower()
         if git.branch:
             tags["mlflow.source.git.branch"] = git.branch
         if git.remote:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mlflow.entities import Metric
 
 from tracking_hooks.events import (
@@ -25,16 +27,17 @@ from tracking_hooks.events import (
     Stop,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_mlflow import datasets, incomplete, names, note, opening, tags
-from tracking_hooks_mlflow.run import BEGAN, OURS, STOP, MLflowRun, milliseconds
+from tracking_hooks_mlflow import datasets, incomplete, names, newest, note, opening, outcome, tags
+from tracking_hooks_mlflow.run import BEGAN, MAX_METRICS, OURS, STOP, MLflowRun, began, milliseconds
 
 
 class MLflowTracker:
     """Records one training as one MLflow run. It needs no artifact store: files are those of ``MLflowFiles``.
 
-    ``state`` holds ``run_id`` and ``url``; the time at which this part of the run ``began``; the number of the event
-    that ``ended`` it; the ``keys`` of metrics whose names MLflow refuses; the figures of the ``best`` checkpoint, for
-    the description; and for an addendum the last steps of metrics ``before`` it.
+    ``state`` holds ``run_id``, ``experiment_id`` and ``url``; whether the experiment has our ``view``; the time at
+    which this part of the run ``began``; the number of the event that ``ended`` it; the ``keys`` of metrics whose names
+    MLflow refuses; what the run has come to, for the description (see ``outcome``); and for an addendum the last steps
+    of metrics ``before`` it.
     """
 
     _run: MLflowRun
@@ -64,43 +67,55 @@ class MLflowTracker:
     ) -> None:  # fmt: skip
         """Record params, and the environment as tags."""
         state["began"] = time
-        if self._run.began() > time:
+        known = self._run.known()
+        if began(known) > time:
             return  # it was resumed elsewhere before this was delivered
-        known = tags.of_run(run, environment, destination) | {BEGAN: str(time)}
+        told = tags.of_run(run, environment, destination) | {BEGAN: str(time)}
+        parts = {"command": note.command(environment)}
         if not self._run.is_joined:
-            known |= tags.of_source(environment)
+            told |= tags.of_source(environment)
             if resumed and seq > state.get("ended", 0):  # otherwise this was set aside, and comes behind the end
-                self._run.reopen()
-        self._run.tag(known)
-        self._run.set_params(names.as_params(params))
-        self._run.nest(run, plan.members if plan else [])
-        incomplete.describe(self._run, command=note.command(environment))
+                self._run.reopen(known)
+                parts |= {"result": "", "figures": ""}
+        told |= incomplete.described(self._run, known.tags, parts)
+        self._run.write(known, tags=told, params=names.as_params(params))
+        self._run.at_once(
+            partial(self._run.nest, run, plan.members if plan else []),
+            partial(incomplete.describe, self._run, **parts),
+        )
 
     @hookimpl
     def on_train_start(self, model: Model, dataset: Dataset, run: Run) -> None:
         """Record the size of the network as params, the identity of the data set as tags."""
-        self._run.tag({"dataset.name": dataset.name, "dataset.digest": dataset.digest})
         summary = {
             "name": model.name,
             "parameters": model.parameters,
             "gradients": model.gradients,
             "layers": model.layers,
-            "gflops": model.gflops,
+            "gflops_at_640": model.gflops_640,
         }
-        self._run.set_params(names.as_params({"model": summary}))
-        incomplete.describe(self._run, summary=note.summary(model, dataset))
-        datasets.log(self._run, dataset, run.task)
+        params = names.as_params({"model": {name: value for name, value in summary.items() if value is not None}})
+        parts = {"summary": note.summary(model, dataset)}
+        known = self._run.known()
+        told = {"dataset.name": dataset.name, "dataset.digest": dataset.digest}
+        told |= incomplete.described(self._run, known.tags, parts)
+        self._run.write(known, tags=told, params=params)
+        self._run.at_once(
+            partial(datasets.log, self._run, dataset, run.task),
+            partial(incomplete.describe, self._run, **parts),
+        )
 
     @hookimpl
     def on_batch_end(self, step: int, metrics: Metrics, time: float, state: State) -> None:
-        """Record metrics named ``batch/…``, by batch."""
-        self._record(metrics, step, time, state)
+        """Record metrics named ``train_batch/…``, by batch."""
+        self._record(names.of_batch(metrics), step, time, state)
 
     @hookimpl
     def on_epoch_end(self, epoch: int, metrics: Metrics, per_class: PerClass | None, time: float, state: State) -> None:
-        """Record the curves, by epoch; those of a class are named ``per_class/…``."""
+        """Record the curves, by epoch; those of a class are named ``val_per_class/…``."""
         self._epoch = max(self._epoch, epoch)
         self._record({**metrics, **names.per_class(per_class)}, epoch, time, state)
+        outcome.note_epoch(state, epoch, metrics)
 
     @hookimpl
     def on_system_metrics(self, metrics: Metrics, time: float, seq: int, state: State) -> None:
@@ -109,14 +124,17 @@ class MLflowTracker:
 
     @hookimpl
     def on_log(self, metrics: Metrics, step: int | None, run: Run, time: float, seq: int, state: State) -> None:
-        """Record the user's own metrics."""
+        """Record the user's own metrics, or those of a tuning's trials and a group's runs."""
+        if step is not None and not self._epoch and run.addendum is None:  # else they are of a training's script
+            outcome.note_row(state, run, step, metrics)
+            metrics = names.of_best_trial(metrics)
         is_behind = step is None and run.addendum is not None
         self._record(metrics, seq if step is None else step, time, state, is_behind=is_behind)
 
     @hookimpl
     def on_params(self, params: Params) -> None:
         """Record the user's own params; a tag for one that the run has with another value."""
-        self._run.set_params(names.as_params(params))
+        self._run.write(self._run.known(), params=names.as_params(params))
 
     @hookimpl
     def on_tags(self, tags: dict[str, str]) -> None:
@@ -126,25 +144,24 @@ class MLflowTracker:
             raise Rejected(f"tags that begin with {OURS} are set by tracking-hooks alone: {', '.join(ours)}")
 
     @hookimpl
-    def on_evaluation(
-        self, split: str, metrics: Metrics, per_class: PerClass | None, checkpoint: Checkpoint, time: float,
-        state: State,
-    ) -> None:  # fmt: skip
+    def on_evaluation(self, split: str, metrics: Metrics, checkpoint: Checkpoint, time: float, state: State) -> None:
         """Record the metrics as ``test/…``, and which checkpoint they are of."""
-        self._record(names.below(split, {**metrics, **names.per_class(per_class)}), self._epoch, time, state)
-        self._run.tag({f"{OURS}evaluation.{split}": checkpoint.path.name})
+        self._record(names.below(split, metrics), self._epoch, time, state)
+        if newest.takes(self._run, f"{newest.EVALUATED}{split}", time):
+            self._run.tag({f"{OURS}evaluation.{split}": checkpoint.path.name})
 
     @hookimpl
-    def on_export(self, artifact: Artifact, format: str, checkpoint: Checkpoint) -> None:
+    def on_export(self, artifact: Artifact, format: str, checkpoint: Checkpoint, time: float) -> None:
         """Say in a tag what was exported."""
-        self._run.tag({f"{OURS}export.{format}": f"{artifact.name}, {artifact.size} bytes, of {checkpoint.path.name}"})
+        if newest.takes(self._run, f"{newest.EXPORTED}{artifact.name}", time):
+            about = f"{artifact.name}, {artifact.size} bytes, of {checkpoint.path.name}"
+            self._run.tag({f"{OURS}export.{format}": about})
 
     @hookimpl
-    def on_final_validation(self, metrics: Metrics, per_class: PerClass | None, time: float, state: State) -> None:
+    def on_final_validation(self, metrics: Metrics, time: float, state: State) -> None:
         """Record the metrics of the best checkpoint as ``best/…``: they belong to the model, not to the curves."""
-        self._record(names.below("best", metrics), self._epoch, time, state)
-        self._record(names.below("best", names.per_class(per_class)), self._epoch, time, state)
-        state["best"] = {name: note.figure(value) for name, value in metrics.items()}
+        self._record(names.below("best", metrics), names.OF_ALL, time, state)
+        outcome.note_best(state, metrics)
 
     @hookimpl
     def on_action(self, action: Action, plugin: str, outcome: str, seq: int) -> None:
@@ -159,14 +176,21 @@ class MLflowTracker:
     ) -> None:  # fmt: skip
         """Record the status and the error. A run that was joined is left open."""
         state["ended"] = seq
-        self._send()  # a run that says it is over has all its numbers
+        known = self._run.known()
+        parts = outcome.described(status, error, self._epoch, state)
+        told = incomplete.described(self._run, known.tags, parts)
         if error is not None:
-            self._run.tag({"tracking_hooks.error": f"{error.type}: {error.message}"})
-        incomplete.describe(self._run, result=note.result(status, self._epoch, state.get("best", {})))
-        if not self._run.is_joined and self._run.began() <= state.get("began", time):
-            self._run.drop_others(run.uid)
+            told["tracking_hooks.error"] = f"{error.type}: {error.message}"
+        if len(self._buffer) > MAX_METRICS:
+            self._send()
+        self._run.write(known, tags=told, metrics=self._buffer)  # a run that says it is over has all its numbers
+        self._buffer = []
+        rest = [partial(incomplete.describe, self._run, **parts)]
+        if not self._run.is_joined and began(known) <= state.get("began", time):
+            rest.append(partial(self._run.drop_others, run.uid))
             if status != "finished" or not destination.get("keep_active"):
-                self._run.end(status, time)
+                rest.append(partial(self._run.end, status, time))
+        self._run.at_once(*rest)
 
     @hookimpl
     def report_missing(self, missing: list[Missing], run: Run) -> None:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 _NAMED = {"databricks", "databricks-uc", "uc"}
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -56,6 +56,12 @@ def without_credentials(uri: str) -> str:
     return f"{scheme}://{bare}"
 
 
+def complete(uri: str) -> str:
+    """Return the URI with the credentials that this process's environment has for it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return given if without_credentials(given) == uri else uri
+
+
 def is_database(uri: str) -> bool:
     """Return whether runs are written directly to a database, without a server."""
     return uri.startswith(_DATABASES)
@@ -64,6 +70,25 @@ def is_database(uri: str) -> bool:
 def is_in_process(uri: str) -> bool:
     """Return whether this process itself stores the runs, in a database or in files."""
     return is_database(uri) or uri.startswith("file:")
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the file or the folder that a store is; None if it is elsewhere, or in memory."""
+    if uri.startswith("file:"):
+        from urllib.request import url2pathname  # takes its time, and is asked for behind a training only
+
+        return Path(url2pathname(urlsplit(uri).path))
+    head, mark, path = uri.partition(":///")
+    path = unquote(path.partition("?")[0])
+    return Path(path) if head.startswith("sqlite") and mark and path not in {"", ":memory:"} else None
+
+
+def obstacle(path: Path) -> str:
+    """Return what keeps this user from writing a store here, or from making it; empty if nothing does."""
+    places = (path, *path.parents) if os.access(path, os.F_OK) else path.parents  # a link to no file is replaced
+    there = next((place for place in places if os.path.lexists(place)), Path(os.sep))
+    needed = (there, there.parent) if there.is_file() else (there,)  # a database has a journal of its own beside it
+    return next((f"{place} is not writable for this user" for place in needed if not os.access(place, os.W_OK)), "")
 
 
 def is_databricks(uri: str) -> bool:

@@ -1,4 +1,4 @@
-"""An Ultralytics YOLO model for MLflow: takes images, returns a table of detections.
+"""An Ultralytics YOLO model for MLflow: takes images, returns a table of what is in them.
 
 This file is stored with the model, and MLflow runs it where the model is loaded or served. It needs Ultralytics and
 the dependencies of MLflow.
@@ -21,32 +21,47 @@ from mlflow.pyfunc import PythonModel
 PARAMS: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "imgsz": 640, "max_det": 300}
 """The parameters of a prediction, as Ultralytics names them."""
 
+_FOUND = ("class", "class_id", "confidence")
+_BOX = (*_FOUND, "x1", "y1", "x2", "y2")
+
 COLUMNS = {
-    "detect": ("x1", "y1", "x2", "y2"),
-    "segment": ("x1", "y1", "x2", "y2", "mask"),
-    "pose": ("x1", "y1", "x2", "y2", "keypoints"),
-    "obb": ("x1", "y1", "x2", "y2", "xywhr", "corners"),
-    "classify": (),
+    "detect": _BOX,
+    "segment": (*_BOX, "mask"),
+    "pose": (*_BOX, "keypoints"),
+    "obb": (*_BOX, "xywhr", "corners"),
+    "classify": _FOUND,
+    "semantic": ("class", "class_id", "share", "size", "counts"),
+    "depth": ("min", "max", "depth"),
 }
-"""The columns for a task, beside ``image``, ``class``, ``class_id`` and ``confidence``."""
+"""The columns for a task, beside the number of the image."""
+
+_TYPES = {
+    "image": "int64", "class": "str", "class_id": "int64",
+    **dict.fromkeys(("confidence", "x1", "y1", "x2", "y2", "share", "min", "max"), "float64"),
+}  # fmt: skip
 
 _BATCH = 16
 """Number of images in a batch for the network."""
 
 
 class YoloModel(PythonModel):  # type: ignore[misc]
-    """Detects the objects that the network was trained to detect."""
+    """Finds in images what the network was trained to find."""
 
     def load_context(self, context: Any) -> None:
         """Load the weights."""
         from ultralytics import YOLO
 
         self._yolo = YOLO(context.artifacts["weights"])
+        if "RTDETR" in type(self._yolo.model.model[-1]).__name__:  # older releases take it for a YOLO
+            from ultralytics import RTDETR
+
+            if not isinstance(self._yolo, RTDETR):
+                self._yolo = RTDETR(context.artifacts["weights"])
         self._one_at_a_time = threading.Lock()  # a server calls from several threads
 
     # MLflow enforces the annotation where it can; a table is the only input of ours for which it does not.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a table with one row for each detection.
+        """Return a table with one row for each thing that was found.
 
         :param model_input: one image or many, in a list or in a table's column ``image``. An image is the path of a
             file, text in base64 or the bytes of one, or an array as OpenCV reads it (height, width, blue-green-red)
@@ -61,12 +76,8 @@ class YoloModel(PythonModel):  # type: ignore[misc]
                 results = self._yolo.predict(images[start : start + _BATCH], save=False, verbose=False, **options)
             for index, result in enumerate(results, start):
                 rows += [{"image": index, **row} for row in _rows(result, options["max_det"])]
-        columns = ("class", "class_id", "confidence", *COLUMNS[self._yolo.task])
-        table = pd.DataFrame(rows, columns=["image", *columns])
-        numbers = {name: "float64" for name in columns if name in {"confidence", "x1", "y1", "x2", "y2"}}
-        return table.astype(
-            {"image": "int64", "class": "str", "class_id": "int64", **numbers}
-        )  # also of an empty table
+        table = pd.DataFrame(rows, columns=["image", *COLUMNS[self._yolo.task]])
+        return table.astype({name: kind for name, kind in _TYPES.items() if name in table})  # also of an empty one
 
 
 def read_images(data: Any) -> Iterator[np.ndarray]:
@@ -136,19 +147,26 @@ def _is_numeric(data: Any) -> bool:
 
 
 def _rows(result: Any, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield the detections in one image, the most confident first."""
+    """Yield what was found in one image, the most confident first."""
     if result.probs is not None:
         scores = result.probs.data.tolist()
         for index in sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:limit]:
             yield {"class": result.names[index], "class_id": index, "confidence": scores[index]}
         return
-    found = result.boxes if result.obb is None else result.obb
+    if getattr(result, "semantic_mask", None) is not None:  # older releases know neither of these two
+        yield from _regions(np.asarray(result.semantic_mask.cpu().data), result.names)
+        return
+    if getattr(result, "depth", None) is not None:
+        yield _depths(np.asarray(result.depth.cpu().data, dtype=float))
+        return
+    obb = getattr(result, "obb", None)  # older releases have none
+    found = result.boxes if obb is None else obb
     more: dict[str, list[Any]] = {}
     if result.masks is not None:
         more["mask"] = [outline.tolist() for outline in result.masks.xy]
     if result.keypoints is not None:
         more["keypoints"] = result.keypoints.data.tolist()
-    if result.obb is not None:
+    if obb is not None:
         more = {"xywhr": found.xywhr.tolist(), "corners": found.xyxyxyxy.tolist()}
     for index, (box, confidence, number) in enumerate(
         zip(found.xyxy.tolist(), found.conf.tolist(), found.cls.tolist())
@@ -160,6 +178,32 @@ def _rows(result: Any, limit: int) -> Iterator[dict[str, Any]]:
             **dict(zip(("x1", "y1", "x2", "y2"), box)),
             **{name: values[index] for name, values in more.items()},
         }
+
+
+def _regions(classes: np.ndarray, names: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+    """Yield the region of each class, the largest first, with its mask as COCO has it: run lengths down the columns."""
+    if len(names) == 1:  # of a single class, 1 is what belongs to it
+        classes = np.where(classes == 1, 0, -1)
+    found, pixels = np.unique(classes, return_counts=True)
+    for index in np.argsort(-pixels, kind="stable"):
+        number = int(found[index])
+        if number in names:  # else it is left open
+            mask = (classes == number).ravel(order="F")
+            ends = np.flatnonzero(np.diff(mask, prepend=False))
+            yield {
+                "class": names[number],
+                "class_id": number,
+                "share": pixels[index] / classes.size,
+                "size": list(classes.shape),
+                "counts": np.diff(ends, prepend=0, append=mask.size).tolist(),
+            }
+
+
+def _depths(depth: np.ndarray) -> dict[str, Any]:
+    """Return the depths of an image in metres, in rows of pixels, to the millimetre; 0 is unknown."""
+    known = depth[depth > 0]
+    span = {"min": known.min(), "max": known.max()} if known.size else {"min": np.nan, "max": np.nan}
+    return {**span, "depth": depth.round(3).tolist()}
 
 
 set_model(YoloModel())

@@ -48,7 +48,9 @@ def _pr_curve(tag: str, precision: list[float], recall: list[float], instances: 
     thresholds = len(precision)
     content = b"".join(struct.pack(f"<{thresholds}f", *row) for row in rows)
     shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in (len(rows), thresholds)])
-    description = f"of {round(of)} objects" if instances else "counts are in per cent of the objects"
+    description = (
+        f"of {round(of)} object{'s' * (round(of) != 1)}" if instances else "counts are in per cent of the objects"
+    )
     return Summary.Value(
         tag=tag,
         metadata=create_summary_metadata(display_name="", description=description, num_thresholds=thresholds),

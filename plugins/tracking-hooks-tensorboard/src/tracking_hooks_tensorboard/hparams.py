@@ -12,6 +12,9 @@ import math
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams.api_pb2 import (
     DATA_TYPE_BOOL,
     DATA_TYPE_FLOAT64,
@@ -22,27 +25,22 @@ from tensorboard.plugins.hparams.api_pb2 import (
     MetricInfo,
     MetricName,
 )
-from tensorboard.plugins.hparams.metadata import (
-    EXPERIMENT_TAG,
-    NULL_TENSOR,
-    PLUGIN_DATA_VERSION,
-    PLUGIN_NAME,
-    SESSION_END_INFO_TAG,
-    SESSION_START_INFO_TAG,
-)
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from tracking_hooks.events import Params
+from tracking_hooks_tensorboard import names
+
+# Those of `tensorboard.plugins.hparams.metadata`, whose import brings cloud clients along and takes half a second.
+PLUGIN_NAME, PLUGIN_DATA_VERSION = "hparams", 0
+EXPERIMENT_TAG = "_hparams_/experiment"
+SESSION_START_INFO_TAG = "_hparams_/session_start_info"
+SESSION_END_INFO_TAG = "_hparams_/session_end_info"
+NULL_TENSOR = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
 
 _COMPARED = frozenset({
     "batch", "epochs", "imgsz", "lr0", "model", "momentum", "mosaic", "optimizer", "pretrained", "seed", "weight_decay",
 })  # fmt: skip
 """Arguments that people vary. Of a hundred columns the tab shows five, starting with those marked as different."""
-
-_HEADS = {"detect": "B", "obb": "B", "segment": "BM", "pose": "BP"}
-"""The letters by which Ultralytics marks metrics of boxes, masks and poses."""
-
-_OF_A_HEAD = ("mAP50-95", "mAP50", "precision", "recall")
 
 
 def start(params: Params, task: str, time: float) -> list[Summary.Value]:
@@ -77,10 +75,8 @@ def success(time: float) -> Summary.Value:
 
 def _metrics(task: str) -> list[str]:
     """Return the tags of the table's metrics: of the best checkpoint, then of the last epoch."""
-    names = [f"metrics/{name}({head})" for head in _HEADS.get(task, "") for name in _OF_A_HEAD]
-    if task == "classify":
-        names = ["metrics/accuracy_top1", "metrics/accuracy_top5"]
-    return [*(f"best/{name}" for name in names), "fitness", *names]
+    of_task = names.of_task(task)
+    return [*(names.of_validation(names.BEST) + name for name in of_task), names.FITNESS, *of_task]
 
 
 def _typed(value: Any) -> bool | float | str | None:

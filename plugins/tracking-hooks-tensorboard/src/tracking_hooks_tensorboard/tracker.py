@@ -1,13 +1,16 @@
 """The relay side: writes the events of a run to the event file.
 
 ``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``second`` (the last
-step of the system metrics) and ``layout`` (whether the layout of the custom scalars is written).
+step of the system metrics), ``layout`` (whether the layout of the custom scalars is written), ``pins`` (the curves that
+a link shows on top), ``result`` (what the run has come to) and ``incomplete`` (a checksum of what was said to be
+missing).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,10 +39,10 @@ from tracking_hooks.events import (
     in_words,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_tensorboard import hparams, tables, texts
+from tracking_hooks_tensorboard import hparams, names, pins, tables, texts
 from tracking_hooks_tensorboard.curves import pr_curves
-from tracking_hooks_tensorboard.dashboard import copies, layout, without_brackets
-from tracking_hooks_tensorboard.eventfile import EventFile, files
+from tracking_hooks_tensorboard.dashboard import copies, layout
+from tracking_hooks_tensorboard.eventfile import EventFile, files, place
 from tracking_hooks_tensorboard.markdown import code, table
 from tracking_hooks_tensorboard.network import graph, histograms
 from tracking_hooks_tensorboard.values import image, scalars, text
@@ -48,6 +51,8 @@ _PICTURES = {".png", ".jpg", ".jpeg"}
 _GRAPH = "graph.json"
 _HISTOGRAMS = re.compile(r"histograms/epoch\d+\.json")
 _CONSOLE = "console.log"
+_RESULT = "Result"
+"""The first text in the tab, which sorts capitals before the small letters of the others."""
 _MOST_LABELS = 100
 """Maximum number of classes for a confusion matrix that is readable as a table."""
 
@@ -63,12 +68,14 @@ class TensorBoardTracker:
     """When the run started: the zero of the system metrics."""
     _epoch: int
     """The last one that was settled."""
+    _charts: Collection[str] = ()
+    """The names of that epoch's metrics."""
 
     @hookimpl
     def open(self, run: Run, epoch: int, time: float, state: State, destination: Destination) -> None:
         """Make the event file, or find the one that was written so far. An addendum has a file of its own."""
         self._started, self._epoch = time, epoch
-        logdir, uid = Path(destination["logdir"]), run.addendum or run.uid
+        logdir, uid = place(Path(destination["logdir"]), run.uid), run.addendum or run.uid
         if run.addendum and not files(logdir, run.uid):
             raise Unavailable(f"{logdir} has no event file of the run {run.uid}", only_this_run=True)
         if "file" not in state:
@@ -82,10 +89,8 @@ class TensorBoardTracker:
         self._file = EventFile(logdir / name, state["size"])
 
     @hookimpl
-    def on_run_start(self, params: Params, environment: Environment, resumed: bool, run: Run, time: float) -> None:
+    def on_run_start(self, params: Params, environment: Environment, run: Run, time: float) -> None:
         """Write the parameters and the environment."""
-        if not resumed:  # epochs are settled once, so there is nothing to drop
-            self._file.start_session(time, 0)  # an earlier run in the same folder (exist_ok) is overwritten
         values = [
             text("params", table(["parameter", "value"], params.items())),
             text("environment", texts.environment(run, environment)),
@@ -101,19 +106,27 @@ class TensorBoardTracker:
     @hookimpl
     def on_batch_end(self, step: int, metrics: Metrics, time: float) -> None:
         """Write the running means of the losses, over batches."""
-        self._file.append(time, step, scalars(metrics))
+        self._file.append(time, step, scalars(names.of_batch(metrics)))
 
     @hookimpl
-    def on_epoch_end(self, epoch: int, metrics: Metrics, per_class: PerClass | None, time: float, state: State) -> None:
+    def on_epoch_end(
+        self, epoch: int, metrics: Metrics, per_class: PerClass | None, run: Run, time: float, state: State
+    ) -> None:
         """Write the curves over epochs; with the first ones, the layout of the charts."""
+        metrics = names.of_epoch(metrics)
         values = scalars(metrics | copies(metrics))
         for label, of_class in (per_class or {}).items():
-            values += scalars(without_brackets(of_class), f"per_class/{label}/")
+            plain = {names.without_brackets(name): value for name, value in of_class.items()}
+            values += scalars(plain, f"per_class/{label}/")
         self._file.append(time, epoch, values)
-        if "layout" not in state and (charts := layout(metrics, per_class)):
+        if "layout" not in state and (charts := layout(metrics, per_class, run.task)):
             self._file.append(time, 0, [charts])
             state["layout"] = True
+        if metrics.keys() != self._charts:  # not every epoch is validated
+            state["pins"] = pins.of(dict.fromkeys([*state.get("pins", []), *metrics]))
+            self._charts = metrics.keys()
         self._epoch = max(self._epoch, epoch)
+        state["result"] = texts.figures(f"epoch {epoch}", metrics)
 
     @hookimpl
     def on_artifact(self, artifact: Artifact, time: float) -> None:
@@ -182,12 +195,13 @@ class TensorBoardTracker:
     @hookimpl
     def on_final_validation(
         self, metrics: Metrics, per_class: PerClass | None, curves: list[Curve],
-        confusion_matrix: ConfusionMatrix | None, time: float,
+        confusion_matrix: ConfusionMatrix | None, checkpoint: Checkpoint, time: float, state: State,
     ) -> None:  # fmt: skip
         """Write the metrics of the best checkpoint apart from the curves, and its PR curves."""
-        values = _validation("best", metrics, per_class, confusion_matrix)
+        values = _validation(names.BEST, metrics, per_class, confusion_matrix)
         values += pr_curves(curves, confusion_matrix)
         self._file.append(time, self._epoch, values)
+        state["result"] = texts.figures(checkpoint.path.name, names.of_epoch(metrics))
 
     @hookimpl
     def on_evaluation(
@@ -206,9 +220,10 @@ class TensorBoardTracker:
         self._file.append(time, seq, [text("exports", texts.exported(artifact, format, checkpoint))])
 
     @hookimpl
-    def on_run_end(self, status: Status, error: Error | None, time: float) -> None:
-        """Write how the run ended."""
-        values = [text("status", status)]
+    def on_run_end(self, status: Status, error: Error | None, time: float, state: State) -> None:
+        """Write how the run ended, and what it came to."""
+        result = texts.result(status, error, self._epoch, state.get("result", {}))
+        values = [text(_RESULT, result), text("status", status)]
         if error:
             values.append(text("error", code(f"{error.type}: {error.message}\n\n{error.traceback}")))
         if status == "finished":
@@ -216,11 +231,15 @@ class TensorBoardTracker:
         self._file.append(time, self._epoch, values)
 
     @hookimpl
-    def report_missing(self, missing: list[Missing], time: float) -> None:
+    def report_missing(self, missing: list[Missing], time: float, state: State) -> None:
         """Write what is missing here, or, behind such a text, that nothing is any more."""
         lines = [[line] for line in in_words(missing)]
         shown = table(["not in this event file"], lines) if lines else "Complete: what was missing was delivered later."
+        if state.get("incomplete") == (digest := zlib.crc32(shown.encode())):
+            return  # a text stands for ever, and this is the last one
+        state["incomplete"] = digest
         self._file.append(time, self._epoch, [text("incomplete", shown)])
+        self._file.write()
 
     @hookimpl
     def flush(self, state: State) -> None:
@@ -232,7 +251,7 @@ class TensorBoardTracker:
 def _validation(
     name: str, metrics: Metrics, per_class: PerClass | None, confusion_matrix: ConfusionMatrix | None
 ) -> list[Summary.Value]:
-    values = scalars(metrics, f"{name}/")
+    values = scalars(metrics, names.of_validation(name))
     if per_class:
         values.append(text(f"{name}/per_class", texts.per_class(per_class)))
     if confusion_matrix and len(confusion_matrix.labels) <= _MOST_LABELS:

@@ -13,19 +13,18 @@ import wandb
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import State, Unavailable
-from tracking_hooks_wandb import process, translog
+from tracking_hooks_wandb import translog
 from tracking_hooks_wandb.client import Start
-from tracking_hooks_wandb.errors import told_to_relay
 from tracking_hooks_wandb.offline import OfflineClient, folders
 from tracking_hooks_wandb.online import OnlineClient, SharedClient, bind
-from tracking_hooks_wandb.service import Found, find
-from tracking_hooks_wandb.steps import ADDENDA, with_step
+from tracking_hooks_wandb.service import Found
+from tracking_hooks_wandb.steps import EVENT
 
 
 class OnlineAddendum(OnlineClient):
     """An addendum to a run of the service. Its rows come behind those that the run has, whoever wrote these.
 
-    So the number of an event is not its step: a row that the run has is recognised by its time.
+    So the number of an event is not its step: a row names its event.
     """
 
     def open(self, start: Start, state: State) -> None:
@@ -33,52 +32,60 @@ class OnlineAddendum(OnlineClient):
 
         :raises Unavailable: if it is not there, or somebody is writing to it
         """
-        self._may_be_open = "exit" in state  # by a process of ours that has died
-        if not self._may_be_open:
+        self._start = start
+        self._known_exit_code: int | None = state.get("exit")
+        if "exit" not in state:
             found = self._find()
             state |= {"exit": found.exit_code, "first_step": found.step + 1}
         super().open(start._replace(exit_code=state["exit"]), {**state, "url": ""})
 
     def _find(self) -> Found:
-        process.point_to(self.destination)
-        with told_to_relay(self.where):
-            found = find(self.destination)
+        found = self._found_run()
         if found is None:
             raise Unavailable(f"{self.where} does not have the run that this is an addendum to", only_this_run=True)
-        if found.exit_code is None and not self._may_be_open:
+        exit_code = found.exit_code
+        if exit_code is None and found.addenda.open_by == self._start.run.addendum:
+            exit_code = self._known_exit_code  # the process has died that had opened it for us
+        if found.is_written or exit_code is None:
             reason = f"{self.where} has the run as one that has not ended, and W&B allows one writer at a time"
             raise Unavailable(reason, only_this_run=True)
-        self._may_be_open = False
-        return found
+        return found._replace(exit_code=exit_code)
 
-    def _connect(self) -> wandb.Run:
-        found = self._find()
-        self._about = found.about
-        if found.exit_code is not None:
-            self.exit_code = found.exit_code  # another one where the training was resumed since we have asked
-        return super()._connect()
+    def _look_before(self) -> None:
+        self._before = self._find()
+        self.exit_code = self._before.exit_code  # another one where the training was resumed since we have asked
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
-        return super()._init({**settings, **self._about}, **more)
+        # Sent with the request that opens the run: from then on a training waits.
+        self._addenda = self._before.addenda._replace(open_by=self._start.run.addendum or "")
+        return super()._init({**settings, **self._before.about}, config=self._addenda.config(), **more)
 
     def _look_at(self, run: wandb.Run) -> None:
-        super()._look_at(run)
+        self._ask(run)
         self._end_step = int(run.starting_step) - 1
-        self._there = self._service.times(self._first_step or 0, self._end_step)
+        self._there = self._added(self._first_step or 0)
+        self._addenda = self._addenda.with_steps(*self._there.values())  # a process that died may not have said so
+        run.define_metric(EVENT, hidden=True, summary="none")
 
     def log(self, row: Mapping[str, Any], seq: int, time: float) -> None:
         """Add the row of an event to the run's history, unless it is there."""
         if not self.memory.is_new("row", seq):
             return
+        event = f"{self._start.run.addendum}/{seq}"
         with self._client() as run:
-            if time in self._there:
-                bind(row, run, self._there[time])
+            if event in self._there:
+                bind(row, run, self._there[event])
             else:
                 step = self._end_step + 1
-                run.config.update({ADDENDA: with_step(run.config.get(ADDENDA) or (), step)}, allow_val_change=True)
-                run.log({**row, "_timestamp": time}, step=step, commit=True)
+                self._addenda = self._addenda.with_steps(step)
+                run.config.update(self._addenda.config(), allow_val_change=True)
+                run.log({**row, EVENT: event, "_timestamp": time}, step=step, commit=True)
                 self._end_step = step
         self._gave("row", seq)
+
+    def _end(self, exit_code: int) -> None:
+        self._configure(self._addenda._replace(open_by="").config())
+        super()._end(exit_code)
 
     def is_late(self, seq: int) -> bool:  # noqa: ARG002
         """No row is late."""
@@ -96,10 +103,8 @@ class SharedAddendum(SharedClient):
 
         :raises Unavailable: if it is not
         """
-        process.point_to(self.destination)
-        with told_to_relay(self.where):
-            if find(self.destination) is None:
-                raise Unavailable(f"{self.where} does not have the run that this is an addendum to", only_this_run=True)
+        if self._found_run() is None:
+            raise Unavailable(f"{self.where} does not have the run that this is an addendum to", only_this_run=True)
         super().open(start._replace(exit_code=0), state)
 
 

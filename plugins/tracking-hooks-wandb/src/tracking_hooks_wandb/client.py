@@ -73,9 +73,10 @@ class Client:
 
     def start(self, params: Params, environment: Environment, seq: int) -> None:
         """Take in that the training starts, or goes on."""
+        is_late = seq < self.memory.seq  # it was set aside, and a run that has ended since stays so
         if self.memory.is_new("start", seq):
             self._start = self._start._replace(params=params, environment=environment)
-            self.exit_code = None
+            self.exit_code = self.exit_code if is_late else None
             # As in Ultralytics' own integration: config values of the user's run or of a sweep stay.
             self._configure(params, missing_only=bool(self.destination.get("joined")))
             self._gave("start", seq)

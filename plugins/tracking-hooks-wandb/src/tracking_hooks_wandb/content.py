@@ -26,9 +26,12 @@ from tracking_hooks.events import (
 )
 from tracking_hooks_wandb import names
 
+_MOST_CONFUSIONS = 1000
+"""Pairs of classes in a table, the most frequent first."""
+
 X_AXES = {
     "epoch": ("train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "per_class/*", "fitness"),
-    "global_step": ("batch/*",),
+    "global_step": ("train_batch/*",),
     "seconds": ("system/*",),
 }
 """Metric to those whose charts are drawn over it."""
@@ -90,9 +93,10 @@ def picture(path: Path) -> wandb.Image:
 
 
 def curve(data: Curve) -> CustomChart:
-    """Return the curves of all classes and their mean, in the chart that Ultralytics' own integration uses."""
-    rows = [("mean", _mean(values), x) for x, values in zip(data.x, zip(*data.y.values()))] if data.y else []
-    rows += [(name, value, x) for name, values in data.y.items() for x, value in zip(data.x, values)]
+    """Return the curves of classes and the mean of all, in the chart that Ultralytics' own integration uses."""
+    mean = data.mean or [_mean(values) for values in zip(*data.y.values())]
+    lines = [("mean", mean), *data.y.items()]
+    rows = [(name, value, x) for name, values in lines for x, value in zip(data.x, values)]
     table = wandb.Table(columns=["class", "y", "x"], data=[[name, round(y, 3), round(x, 5)] for name, y, x in rows])
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
@@ -102,20 +106,33 @@ def curve(data: Curve) -> CustomChart:
     )
 
 
-def confusion(data: ConfusionMatrix) -> CustomChart:
-    """Return a confusion matrix as W&B's own chart."""
+def confusion(data: ConfusionMatrix) -> CustomChart | wandb.Table:
+    """Return a confusion matrix as W&B's own chart; of more classes than that has room for, a table of confusions."""
+    columns = ["Actual", "Predicted", "nPredictions"]
+    if len(data.labels) ** 2 > wandb.Table.MAX_ROWS:
+        return wandb.Table(columns=columns, data=_confusions(data)[:_MOST_CONFUSIONS])
     rows = [
         [true, predicted, float(data.matrix[i][j])]
         for j, true in enumerate(data.labels)
         for i, predicted in enumerate(data.labels)
     ]
-    columns = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(
         "wandb/confusion_matrix/v1",
         wandb.Table(columns=columns, data=rows),
         fields={name: name for name in columns},
         string_fields={"title": "Confusion matrix"},
     )
+
+
+def _confusions(data: ConfusionMatrix) -> list[list[Any]]:
+    """Return what was taken for something else, the most frequent first."""
+    confused = [
+        [data.labels[j], data.labels[i], float(count)]
+        for i, counts in enumerate(data.matrix)
+        for j, count in enumerate(counts)
+        if count and i != j
+    ]
+    return sorted(confused, key=lambda row: -row[2])
 
 
 def per_class(data: PerClass) -> wandb.Table:
@@ -137,53 +154,21 @@ def table(path: Path) -> wandb.Table:
         raise Rejected(f"{path} cannot be shown in W&B as a table: {error}") from error
 
 
-def export(run: Run, run_id: str, artifact: Artifact, format: str, checkpoint: Checkpoint) -> wandb.Artifact:
-    """Return a version of the run's exported models.
+def model(
+    run: Run, collection: str, file: Artifact | Checkpoint, name: str, metadata: Mapping[str, Any]
+) -> wandb.Artifact:
+    """Return a version of a model: weights, or what was exported.
 
+    :param name: of the file in it
     :raises Rejected: if the file is gone
     """
-    if not artifact.path.is_file():
-        raise Rejected(f"{artifact.path} is gone, so {artifact.name} cannot be added to W&B")
-    exported = wandb.Artifact(
-        names.artifact(f"run_{run_id}_export"),
-        type="model",
-        metadata={
-            "format": format,
-            "checkpoint": checkpoint.path.name,
-            "checkpoint_sha256": checkpoint.digest,
-            "task": run.task,
-            "run_uid": run.uid,
-            "bytes": artifact.size,
-            "sha256": artifact.digest,
-        },
-    )
-    exported.add_file(str(artifact.path), name=Path(artifact.name).name, policy="immutable", skip_cache=True)
-    return exported
-
-
-def weights(run: Run, run_id: str, name: str, checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> wandb.Artifact:
-    """Return a version of the run's model.
-
-    :param name: name of the file in it
-    :raises Rejected: if the file is gone
-    """
-    if not checkpoint.path.is_file():
-        raise Rejected(f"{checkpoint.path} is gone, so {name} cannot be added to W&B")
-    artifact = wandb.Artifact(
-        names.artifact(f"run_{run_id}_model"),
-        type="model",
-        metadata={
-            **metadata,
-            "kind": checkpoint.kind,
-            "task": run.task,
-            "run_uid": run.uid,
-            "bytes": checkpoint.size,
-            "sha256": checkpoint.digest,
-        },
-    )
+    if not file.path.is_file():
+        raise Rejected(f"{file.path} is gone, so {name} cannot be added to W&B")
+    own = {"task": run.task, "run_uid": run.uid, "bytes": file.size, "sha256": file.digest}
+    version = wandb.Artifact(names.artifact(collection), type="model", metadata={**metadata, **own})
     # Read in place: otherwise the client makes two copies, and keeps one.
-    artifact.add_file(str(checkpoint.path), name=name, policy="immutable", skip_cache=True)
-    return artifact
+    version.add_file(str(file.path), name=name, policy="immutable", skip_cache=True)
+    return version
 
 
 def dataset(data: Dataset) -> wandb.Artifact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from wandb.errors import AuthenticationError, Error, UsageError
 
@@ -40,21 +41,31 @@ def told_to_relay(where: str) -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
+        if _is_failed_request(error.__cause__):  # to look at the key, which may be right
+            raise Unavailable(_not_available(where, error.__cause__)) from None
         raise Unavailable(f"{where} refuses access: {reason(error)}. Check WANDB_API_KEY, or `wandb login`.") from None
     except UsageError as error:
         if "API key" not in str(error):
             raise
         raise Unavailable(f"{where}: {reason(error)} Or set WANDB_API_KEY in the environment that delivers.") from None
     except Error as error:
-        raise Unavailable(f"{where} is not available: {reason(error)}{_advice(str(error))}") from None
+        raise Unavailable(_not_available(where, error)) from None
     except ConnectionError as error:
         raise ClientDied(f"W&B's own process has ended: {reason(error)}") from None
     except Exception as error:
-        if type(error).__name__ == "WandbApiFailedError":
-            raise Unavailable(f"{where} is not available: {reason(error)}") from None
+        if _is_failed_request(error):
+            raise Unavailable(_not_available(where, error)) from None
         if type(error).__name__ in _PROCESS_IS_GONE:
             raise ClientDied(f"W&B's own process does not answer: {reason(error)}") from None
         raise
+
+
+def _is_failed_request(error: object) -> TypeGuard[Exception]:
+    return type(error).__name__ == "WandbApiFailedError"
+
+
+def _not_available(where: str, error: Exception) -> str:
+    return f"{where} is not available: {reason(error)}{_advice(str(error))}"
 
 
 def _advice(text: str) -> str:

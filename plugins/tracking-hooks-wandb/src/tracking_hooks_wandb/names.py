@@ -35,6 +35,11 @@ def metric(name: str) -> str:
     return f"user{name}" if name.startswith("_") else name or "value"
 
 
+def of_batch(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the running means of a batch, ``train_batch/box_loss``: W&B sorts by name, and curves come first."""
+    return {f"train_{name}" if name.startswith("batch/") else name: value for name, value in metrics.items()}
+
+
 def tags(given: Iterable[str], new: Mapping[str, str]) -> tuple[str, ...]:
     """Return a run's tags, which are texts in W&B, with new ones in place of those of the same names."""
     kept = [text for text in given if text.partition("=")[0] not in new]

@@ -43,7 +43,6 @@ class OfflineClient(Client):
         """Prepare; see ``open``."""
         super().__init__(destination, journal)
         self._folder: OfflineFolder | None = None
-        self._is_finished = False
         self._safe = 0  # the last event in the folder, and …
         self._last_safe = 0  # … the last row
 
@@ -73,7 +72,6 @@ class OfflineClient(Client):
         )
         self._log = Path(run.settings.sync_file)
         self._read = self._flushes = 0
-        self._is_finished = False
         return run
 
     def _use(self, run: wandb.Run, artifact: wandb.Artifact) -> None:
@@ -97,10 +95,12 @@ class OfflineClient(Client):
 
     def finish(self, exit_code: int) -> None:
         """End the run in its folder."""
-        if not self._is_finished:
-            self._end(exit_code)
-            self._is_finished = True
-        self._move()
+        self._end(exit_code)
+        try:
+            self._move()
+        except BaseException:  # the client takes nothing more: all that is not in the folder is given again
+            self.close()
+            raise
         self._close_ended(exit_code)
 
     def close(self) -> None:
@@ -125,10 +125,11 @@ class OfflineClient(Client):
             for end, raw in translog.read(self._log, at):
                 at = end
                 record = pb.Record.FromString(raw)
-                barrier = _barrier(record)
+                kind = record.WhichOneof("record_type")
+                barrier = _barrier(record) if kind == "config" else None
                 if barrier is None:
                     records.append(record)
-                if barrier == self._flushes or record.HasField("exit"):
+                if kind == "exit" or (kind == "config" and barrier == self._flushes):
                     return records, end
             if time.monotonic() > deadline:
                 raise Unavailable(f"W&B's client does not write to {self._log}")
@@ -188,11 +189,13 @@ class OfflineFolder:
         count, size = self._records, self.size or len(translog.HEAD)
         data, end = bytearray(), None
         for record in body if self._records else [*self._head, *body]:
-            if record.HasField("exit"):
+            kind = record.WhichOneof("record_type")
+            if kind == "exit":
                 end = size + len(data)  # the records of a resumed training replace the end of the earlier part
-            if record.HasField("run") and self.part > 1:
+            elif kind == "run" and self.part > 1:
                 record.run.resume = True
-            self._bring(record, files)
+            elif kind in {"files", "artifact"}:
+                self._bring(record, files)
             count += 1
             record.num = count
             data += translog.framed(record.SerializeToString(), size + len(data))

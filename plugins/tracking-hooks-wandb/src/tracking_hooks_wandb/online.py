@@ -18,11 +18,11 @@ from wandb.plot.custom_chart import CustomChart
 from wandb.proto import wandb_internal_pb2 as pb
 
 from tracking_hooks.events import Destination, State, Unavailable
-from tracking_hooks_wandb import content
+from tracking_hooks_wandb import content, process
 from tracking_hooks_wandb.client import Client, Start
 from tracking_hooks_wandb.errors import told_to_relay
-from tracking_hooks_wandb.service import Inquiry, Received, Service
-from tracking_hooks_wandb.steps import ADDENDA, Steps
+from tracking_hooks_wandb.service import Found, Inquiry, Received, Service, find
+from tracking_hooks_wandb.steps import EVENT, Addenda, Steps
 from tracking_hooks_wandb.uploads import Uploads
 
 logger = logging.getLogger("tracking_hooks.wandb")
@@ -66,6 +66,30 @@ class OnlineClient(Client):
         if self._first_step is not None:
             state["first_step"] = self._first_step
 
+    def _connect(self) -> wandb.Run:
+        self._look_before()
+        return super()._connect()
+
+    def _look_before(self) -> None:
+        """See whether the run can be opened.
+
+        :raises Unavailable: if another process of ours has it open, since W&B allows one writer at a time
+        """
+        if not (self._is_known or self._start.is_joined):
+            return
+        found = self._found_run()
+        if found is None or not found.is_written:
+            return
+        own = self._start.run.uid
+        if other := found.addenda.open_by or (found.uid if found.uid != own else ""):
+            reason = f"{self.where} has the run as one that {other} is writing to"
+            raise Unavailable(f"{reason}, and W&B allows one writer at a time", only_this_run=True)
+
+    def _found_run(self) -> Found | None:
+        process.point_to(self.destination)
+        with told_to_relay(self.where):
+            return find(self.destination)
+
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         return super()._init(
             # The journal replaces the client's own log, whose records would be duplicates.
@@ -82,10 +106,22 @@ class OnlineClient(Client):
             found = run.config.get("tracking_hooks") or {}
             is_known = (found.get("run_uid"), found.get("started")) == (self._start.run.uid, self._start.time)
             self._first_step = found.get("first_step", 0) if is_known else next_step
-        self.steps = Steps(self._first_step or 0, run.config.get(ADDENDA) or ())
+        self._ask(run)
+        addenda = Addenda.of(run.config)
+        if addenda.open_by:  # by a process that has died, perhaps before it said which steps it took
+            addenda = addenda._replace(open_by="").with_steps(*self._added(0).values())
+            run.config.update(addenda.config(), allow_val_change=True)
+        self.steps = Steps(self._first_step or 0, addenda.steps)
         self.last = self._found = self.steps.event(next_step - 1)
+
+    def _ask(self, run: wandb.Run) -> None:
         self._service = Service(run.entity, run.project, run.id)
         self._inquiry = Inquiry(self._service)
+
+    def _added(self, first: int) -> dict[str, int]:
+        """Return the events of addenda whose rows the run has from a step on, with these steps."""
+        with told_to_relay(self.where):
+            return self._service.values(EVENT, first)
 
     # -- writing ----------------------------------------------------------------------------------------------
 
@@ -255,17 +291,22 @@ class SharedClient(OnlineClient):
     """A run that the user's process has opened in shared mode, in which several processes may write.
 
     The service numbers the rows, so it cannot be asked about ours: what was sent without trouble counts as safe, and
-    what is sent again is there twice. A late row is no problem. We do not end the run.
+    what is sent again is there twice. A late row is no problem. We do not end the run, unless the user's process has
+    ended it before we open it.
     """
 
     mode = "shared"
+
+    def _look_before(self) -> None:
+        found = self._found_run()
+        self._ended_with = None if found is None or found.is_written else found.exit_code
 
     def _init(self, settings: Mapping[str, Any], **more: Any) -> wandb.Run:
         settings = {
             **settings,
             "x_label": "tracking-hooks",
             "x_primary": False,
-            "x_update_finish_state": False,
+            "x_update_finish_state": self._ended_with is not None,
             "x_file_stream_transmit_interval": _INTERVAL,
         }
         return Client._init(self, settings, **more)
@@ -297,5 +338,5 @@ class SharedClient(OnlineClient):
         return self.memory.safe()
 
     def finish(self, exit_code: int) -> None:
-        """Leave the run open: the user's process ends it."""
-        Client.finish(self, exit_code)
+        """Leave the run to the user's process, which ends it; if it has, end it again as it had ended."""
+        Client.finish(self, exit_code if self._ended_with is None else self._ended_with)

@@ -17,6 +17,9 @@ import wandb
 
 from tracking_hooks.events import Destination
 
+if not hasattr(wandb.Settings, "model_fields"):  # as old are those that end a run when another one begins
+    raise ImportError(f"wandb {wandb.__version__} cannot have several runs in a process")
+
 # These would replace the destination that was recorded when the training started.
 _NOTED_DOWN = [
     "WANDB_DIR", "WANDB_ENTITY", "WANDB_JOB_TYPE", "WANDB_MODE", "WANDB_NAME", "WANDB_NOTES", "WANDB_PROJECT",

@@ -13,16 +13,20 @@ from typing import Any, NamedTuple
 import wandb
 
 from tracking_hooks.events import Destination
+from tracking_hooks_wandb.steps import Addenda
 
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 255, "killed": 255}
 """A run's status to the exit code with which it is ended."""
+
+_OVER = {"finished", "failed", "killed", "crashed"}
+"""States of a run that nobody writes to. It has crashed when its writer has been silent for some minutes."""
 
 logger = logging.getLogger("tracking_hooks.wandb")
 
 EVERY = 15.0
 """Seconds between two questions. W&B's client sends rows as often."""
 
-_TIMEOUT = 20
+_TIMEOUT = 15
 
 
 class Received(NamedTuple):
@@ -39,8 +43,13 @@ class Found(NamedTuple):
 
     step: int
     """The last row. -1: none."""
+    is_written: bool
+    """Whether its writer has given a sign of life in the last minutes, and has not ended it."""
     exit_code: int | None
-    """None: it has not ended."""
+    """None: it has not ended, or nobody says how."""
+    addenda: Addenda
+    uid: str
+    """That of the last training of ours that has opened it; empty: none."""
     about: dict[str, str]
     """Where it was started, as settings of the client, which would otherwise say where this process was."""
 
@@ -59,7 +68,9 @@ def find(destination: Destination) -> Found | None:
     ours = run.config.get("tracking_hooks") or {}
     about = {"host": ours.get("host"), "program": next(iter(shlex.split(ours.get("command", ""))), None)}
     known = {name: value for name, value in about.items() if value}
-    return Found(int(step), _exit_code(run.state, run.summary.get("status")), known)
+    exit_code = _exit_code(run.state, run.summary.get("status"))
+    is_written = run.state not in _OVER
+    return Found(int(step), is_written, exit_code, Addenda.of(run.config), ours.get("run_uid", ""), known)
 
 
 def _exit_code(state: str, status: str | None) -> int | None:
@@ -111,12 +122,11 @@ class Service:
             self._read_from = step
         return step in self._steps or last not in self._steps
 
-    def times(self, first: int, last: int) -> dict[float, int]:
-        """Return the times of the rows from one step to another, with their steps."""
-        if last < first:
-            return {}
-        rows = self._load(True).scan_history(keys=["_step", "_timestamp"], min_step=first)
-        return {float(row["_timestamp"]): int(row["_step"]) for row in rows}
+    def values(self, name: str, first: int) -> dict[Any, int]:
+        """Return the values of a metric from a step on, with their steps."""
+        run = self._load(True)
+        rows = run.scan_history(keys=["_step", name], min_step=first) if first <= run.lastHistoryStep else ()
+        return {row[name]: int(row["_step"]) for row in rows}
 
     def _load(self, anew: bool) -> Any:
         if self._run is None or anew:

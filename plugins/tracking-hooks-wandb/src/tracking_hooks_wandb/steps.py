@@ -6,10 +6,42 @@ have put in between two parts of a training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-ADDENDA = "tracking_hooks_addenda"
-"""The config value that says which steps are those of addenda: pairs of the first and the last."""
+_ADDENDA = "tracking_hooks_addenda"
+
+EVENT = "_tracking_hooks_event"
+"""In the row of an addendum: whose row it is, and of which event."""
+
+
+class Addenda(NamedTuple):
+    """What the config of a run says of its addenda."""
+
+    steps: list[list[int]]
+    """The steps that are theirs: pairs of the first and the last."""
+    open_by: str
+    """The uid of the one that has opened the run and not ended it; empty: none."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Addenda:
+        """Read it from the config."""
+        found = config.get(_ADDENDA) or {}
+        return cls([list(pair) for pair in found.get("steps", ())], found.get("open_by", ""))
+
+    def config(self) -> dict[str, Any]:
+        """Return it as the config's values: all of them, since the client merges a dict into the one that is there."""
+        return {_ADDENDA: self._asdict()}
+
+    def with_steps(self, *steps: int) -> Addenda:
+        """Return it with more steps."""
+        stretches: list[list[int]] = []
+        for step in sorted({*steps, *(step for first, last in self.steps for step in range(first, last + 1))}):
+            if stretches and stretches[-1][1] == step - 1:
+                stretches[-1][1] = step
+            else:
+                stretches.append([step, step])
+        return self._replace(steps=stretches)
 
 
 class Steps:
@@ -37,13 +69,3 @@ class Steps:
             if step >= first:
                 step = max(step - (last - first + 1), first - 1)
         return max(step - self.base, 0)
-
-
-def with_step(taken: Iterable[Sequence[int]], step: int) -> list[list[int]]:
-    """Return the steps of addenda with one more, the last."""
-    known = [list(pair) for pair in taken]
-    if known and known[-1][1] == step - 1:
-        known[-1][1] = step
-    else:
-        known.append([step, step])
-    return known

@@ -91,6 +91,8 @@ class WandbTracker:
         self._client.start(params, environment, seq)
         if resumed:
             self._client.print("The training is resumed.", seq)
+            if self._client.exit_code is None:
+                self._client.replace_summary("status", "")  # of the part before
 
     @hookimpl
     def on_train_start(self, model: Model, dataset: Dataset, time: float, seq: int) -> None:
@@ -101,13 +103,14 @@ class WandbTracker:
             "model/gradients": model.gradients,
             "model/layers": model.layers,
             "model/GFLOPs": model.gflops,
+            "model/GFLOPs at 640": model.gflops_640,
         }
         self._client.log({name: value for name, value in size.items() if value is not None}, seq, time)
 
     @hookimpl
     def on_batch_end(self, step: int, metrics: Metrics, time: float, seq: int) -> None:
-        """Record metrics named ``batch/…``, over batches."""
-        self._client.log({**metrics, "global_step": step}, seq, time)
+        """Record metrics named ``train_batch/…``, over batches."""
+        self._client.log({**names.of_batch(metrics), "global_step": step}, seq, time)
 
     @hookimpl
     def on_epoch_end(self, epoch: int, metrics: Metrics, per_class: PerClass | None, time: float, seq: int) -> None:
@@ -176,8 +179,9 @@ class WandbTracker:
         self, artifact: Artifact, format: str, checkpoint: Checkpoint, run: Run, seq: int, destination: Destination
     ) -> None:
         """Upload an exported model as a version, with its format as alias."""
-        run_id = destination.get("id", run.uid)
-        exported = content.export(run, run_id, artifact, format, checkpoint)
+        collection = f"run_{destination.get('id', run.uid)}_export"
+        source = {"format": format, "checkpoint": checkpoint.path.name, "checkpoint_sha256": checkpoint.digest}
+        exported = content.model(run, collection, artifact, Path(artifact.name).name, source)
         self._client.add(exported, [names.artifact(format)], seq)
 
     @hookimpl
@@ -214,13 +218,15 @@ class WandbTracker:
             if checkpoint.kind == "best":
                 best["epoch"] = epoch  # by the time it is final, the training may be some epochs further
             return
-        metadata: dict[str, Any] = {"epoch": epoch, **(best if checkpoint.kind == "best" else {})}
+        metadata = {"kind": checkpoint.kind, "epoch": epoch, **(best if checkpoint.kind == "best" else {})}
         name = checkpoint.name(epoch)
         aliases = [] if checkpoint.kind == "periodic" else [names.artifact(Path(name).stem)]
-        if checkpoint.kind != "last" or epoch != best.get("epoch"):
+        if not metadata["epoch"]:
+            del metadata["epoch"]  # of a tuning: its best weights are those of a trial
+        elif checkpoint.kind != "last" or epoch != best.get("epoch"):
             aliases.append(f"epoch_{metadata['epoch']}")
-        run_id = destination.get("id", run.uid)
-        self._client.add(content.weights(run, run_id, name, checkpoint, metadata), aliases, seq)
+        collection = f"run_{destination.get('id', run.uid)}_model"
+        self._client.add(content.model(run, collection, checkpoint, name, metadata), aliases, seq)
 
     @hookimpl
     def on_action(self, action: Action, plugin: str, outcome: str, run: Run, seq: int) -> None:
@@ -303,6 +309,12 @@ def _client(start: Start, destination: Destination) -> Client:
         return found
     if found is not None:
         found.close()
-    kinds = _ADDENDA if start.run.addendum else _KINDS
-    client = _clients[key(destination)] = kinds[destination["mode"]](destination, start.journal)
+    kind = (_ADDENDA if start.run.addendum else _KINDS)[destination["mode"]]
+    with_id = {"id": names.run_id(start.run.uid), **destination}  # a run that was switched off at first has none
+    client = _clients[key(destination)] = kind(with_id, start.journal)
     return client
+
+
+def forget() -> None:
+    """Know of no client any more, as in a process that has just begun."""
+    _clients.clear()

@@ -12,8 +12,9 @@ from configparser import ConfigParser, Error
 from pathlib import Path
 from typing import Any
 
-from tracking_hooks.events import Capture, Destination, Run
+from tracking_hooks.events import Capture, Destination, Run, State
 from tracking_hooks.markers import hookimpl
+from tracking_hooks.pages import Page
 from tracking_hooks_wandb import names
 
 _MODES = {"": "online", "online": "online", "run": "online", "shared": "online"}
@@ -24,33 +25,74 @@ _DEFAULT_SERVICE = "https://api.wandb.ai"
 BESIDE = "TRACKING_HOOKS_WANDB_BESIDE"
 """``off``: a training in a run that the script has opened is left to that run."""
 
+settings = {BESIDE: "whether a training in a run that the script has opened has a run of its own beside it"}
+"""The variables of this plugin's own."""
+
 
 @hookimpl
 def capture(run: Run, parent: Destination | None) -> Capture:
     """Return where W&B would record this run: by its variables, its settings files, or the user's open run.
 
-    A trial is recorded beside its tuning, in its group. It does not join the run that the tuning has joined.
+    A trial is recorded beside its tuning, in its group, and so is a run of a group.
     """
-    destination = _beside(parent, run) if parent else _destination(run)
+    theirs = _open_run()
+    destination = _below(parent, run, theirs) if parent else _destination(run, theirs)
     if destination["mode"] == "offline":
         parent_folder = Path(parent["folder"]).parent if parent and "folder" in parent else _folder(run)
         destination["folder"] = str(parent_folder / _folder_name(run, destination["id"]))
+    summary, place = _where_to_look(destination), _place(destination)
+    if destination["mode"] == "disabled":
+        del destination["id"]  # there is no such run
     is_theirs = "beside" in destination
     return Capture(
         destination=destination,
         disables=None if is_theirs else "wb",
         guards="wb" if is_theirs else None,
-        summary=_where_to_look(destination),
-        place=_place(destination),
-        is_held=(parent is None or run.group is not None) and _open_run() is not None,  # behind a trial comes another
+        summary=summary,
+        place=place,
+        is_held=theirs is not None and not run.is_trial,  # behind a trial comes another
     )
+
+
+@hookimpl
+def probe(destination: Destination, timeout: float) -> str:
+    """Return what answers, and as whom."""
+    if destination["mode"] == "disabled":
+        return _where_to_look(destination)
+    if destination["mode"] == "offline":
+        return f"offline: runs are kept in {Path(destination['folder']).parent}"
+    from tracking_hooks_wandb.probe import probe
+
+    return probe(destination["base_url"] or _DEFAULT_SERVICE, timeout)
+
+
+@hookimpl
+def page(state: State, overview: bool) -> Page | None:
+    """Return the page of the run, or that of its project."""
+    url: str = state.get("url", "")
+    return Page(url=url.rpartition("/runs/")[0] if overview and "/runs/" in url else url) if url else None
+
+
+def _below(parent: Destination, run: Run, theirs: Any) -> Destination:
+    """Return where a run below another one goes, which the script may have opened a run for.
+
+    :param theirs: the run that the script has open; it may be that of the parent
+    """
+    destination = _beside(parent, run)
+    is_parents = theirs is not None and parent.get("joined") and theirs.id == parent.get("id")
+    if theirs is None or is_parents or (run.is_trial and _is_shared(theirs)):
+        return destination  # a trial joins no run
+    return destination | _with_theirs(theirs, destination["mode"])
 
 
 def _beside(parent: Destination, run: Run) -> Destination:
     same = ("base_url", "entity", "project", "notes", "tags")
+    mode = parent["mode"]
+    if "beside" in parent and mode == "disabled":
+        mode = _mode(_settings_files())  # the script's run stands for the parent, not for what is below it
     return {
         **{name: parent[name] for name in same},
-        "mode": "online" if parent["mode"] == "shared" else parent["mode"],
+        "mode": "online" if mode == "shared" else mode,
         "id": names.run_id(run.uid),
         "name": run.name,
         "group": parent["group"] or _group(run),
@@ -63,13 +105,12 @@ def _group(run: Run) -> str:
     return run.group or run.parent or (run.name if run.task == "group" else "")
 
 
-def _destination(run: Run) -> Destination:
+def _destination(run: Run, theirs: Any) -> Destination:
     files = _settings_files()
     mode = _mode(files)
-    theirs = _open_run()
     destination: Destination = {
         "mode": mode,
-        "base_url": _without_user(os.environ.get("WANDB_BASE_URL") or files.get("base_url", "")),
+        "base_url": _without_user(_checked(os.environ.get("WANDB_BASE_URL") or files.get("base_url", ""))),
         "entity": os.environ.get("WANDB_ENTITY") or files.get("entity", ""),
         "project": os.environ.get("WANDB_PROJECT") or files.get("project") or names.project(run.project),
         "id": names.run_id(run.uid),
@@ -135,7 +176,7 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
         "base_url": _without_user(theirs.settings.base_url),
         "sweep": "",
     }
-    if theirs.settings.mode == "shared" and mode == "online":
+    if _is_shared(theirs) and mode == "online":
         return {**place, "mode": "shared", "id": theirs.id, "joined": True}
     mode = mode if _is_wanted_beside() else "disabled"
     beside = {"beside": "/".join(part for part in (place["entity"], place["project"], theirs.id) if part)}
@@ -143,6 +184,10 @@ def _with_theirs(theirs: Any, mode: str) -> dict[str, Any]:
         beside["group"] = theirs.group
     is_offline = mode != "disabled" and theirs.settings.mode in {"offline", "dryrun"}
     return {**place, **beside, "mode": "offline" if is_offline else mode}
+
+
+def _is_shared(theirs: Any) -> bool:
+    return bool(theirs.settings.mode == "shared")
 
 
 def _is_wanted_beside() -> bool:
@@ -195,6 +240,14 @@ def _place(destination: Mapping[str, Any]) -> str:
     if destination["mode"] == "offline":
         return Path(destination["folder"]).parent.as_uri()
     return destination["base_url"] or _DEFAULT_SERVICE
+
+
+def _checked(url: str) -> str:
+    url = url.strip()
+    if url and not re.match("https?://", url):
+        bare = _without_user(f"https://{url}")
+        raise ValueError(f"W&B's address has no scheme. As in: WANDB_BASE_URL={bare}")
+    return url
 
 
 def _without_user(url: str) -> str:

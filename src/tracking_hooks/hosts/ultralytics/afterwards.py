@@ -15,15 +15,14 @@ from weakref import WeakValueDictionary
 from msgspec import structs
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks import projectfile
-from tracking_hooks.hosts.ultralytics import data, exported
+from tracking_hooks.hosts.ultralytics import callbacks, exported, validation
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import wait_until_drawn
-from tracking_hooks.recording import addenda
+from tracking_hooks.recording import addenda, configuration
 from tracking_hooks.recording.addenda import Addendum
 from tracking_hooks.run import checkpoints, journal, portable
 from tracking_hooks.run.checkpoints import Found
-from tracking_hooks.settings import is_off, read_settings
+from tracking_hooks.settings import is_off
 
 _PLOTTING_TIMEOUT = 10.0
 _GENERIC = ("data", "dataset")
@@ -37,10 +36,14 @@ _in_benchmark: ContextVar[bool] = ContextVar("in_benchmark", default=False)
 def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs: Any) -> Any:
     """Validate (``BaseValidator.__call__``), and add what came of it to the run."""
     trainer, model = [*args, None, None][:2]
-    if kwargs.get("trainer", trainer) is not None:
+    trainer = kwargs.get("trainer", trainer)
+    if trainer is not None:
         _of_trainings[id(validator)] = validator
     metrics = original(validator, *args, **kwargs)
-    if _of_trainings.get(id(validator)) is not validator:
+    if trainer is not None:
+        with guard("recording the validation"):
+            callbacks.validated(trainer, validator)
+    elif _of_trainings.get(id(validator)) is not validator:
         with guard("adding the validation to its run"):
             if added := _run_of(kwargs.get("model", model), validator.args):
                 _record_evaluation(*added, validator, metrics)
@@ -88,7 +91,7 @@ def _run_of(model: Any, args: Any = None) -> tuple[Addendum, Found] | None:
     """
     if RANK > 0 or _in_benchmark.get():
         return None
-    settings = read_settings(project=projectfile.read(portable.working_folder()))
+    settings = configuration.read_all_settings()
     if is_off(settings.selection) or settings.evaluations == "off":
         return None
     path = model if isinstance(model, (str, Path)) else getattr(model, "pt_path", None) or getattr(args, "model", None)
@@ -99,13 +102,13 @@ def _run_of(model: Any, args: Any = None) -> tuple[Addendum, Found] | None:
 
 def _record_evaluation(addendum: Addendum, found: Found, validator: Any, metrics: Any) -> None:
     split = _name(found, validator.args)
-    parts: dict[str, Any] = {"per_class": None, "curves": [], "confusion_matrix": None}
-    for part in parts:
-        with guard(f"recording the {part} of a validation"):
-            parts[part] = getattr(data, part)(validator)
     speed = {f"speed/{stage}_ms": value for stage, value in validator.speed.items() if stage != "loss"}
     addendum.record(
-        "on_evaluation", split=split, metrics={**(metrics or {}), **speed}, **parts, checkpoint=found.checkpoint
+        "on_evaluation",
+        split=split,
+        metrics={**(metrics or {}), **speed},
+        **validation.parts(validator),
+        checkpoint=found.checkpoint,
     )
     wait_until_drawn(_PLOTTING_TIMEOUT)
     for path in map(Path, validator.plots):

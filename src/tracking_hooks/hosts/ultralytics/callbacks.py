@@ -7,18 +7,19 @@ to a trainer is found again in each process.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from tracking_hooks.hosts.ultralytics import data, integrations, wandbrun
-from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.hosts.ultralytics import bars, data, early, integrations, releases, wandbrun
+from tracking_hooks.hosts.ultralytics.guard import guard, say_left_out
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
 from tracking_hooks.recording.errors import raise_alone
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.settings import ConfigurationError
 
 _sessions: weakref.WeakKeyDictionary[BaseTrainer, Session] = weakref.WeakKeyDictionary()
@@ -40,37 +41,70 @@ What is added to the trainer itself later on (``trainer.add_callback``) comes be
 """
 
 
+def construct(original: Callable[..., None], trainer: Any, *args: Any, **kwargs: Any) -> None:
+    """Construct a trainer (``BaseTrainer.__init__``), as ``early`` does.
+
+    It is here since with this module everything is imported that a trainer is tracked with. A release of Ultralytics
+    that lacks something which that needs is met before the constructor prints anything.
+    """
+    early.construct(original, trainer, *args, **kwargs)
+
+
 def add_integration_callbacks(original: Callable[[Any], None], instance: Any) -> None:
-    """Stand in for the function by which every trainer adds its integrations: it adds us, too."""
-    original(instance)
-    attach_to(instance)
+    """Stand in for the function by which every trainer adds its integrations: it adds us, too.
 
-
-def attach_to(trainer: object) -> None:
-    """Track this trainer, if it is one and if ``TRACKING_HOOKS`` names a tracker.
+    The plugins are asked first, so that no integration is imported that one of them stands in for.
 
     :raises ConfigurationError: if the configuration is at fault; nothing else of ours stops a training
     """
-    if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0) or _only_launches_workers(trainer):
-        return
+    tracking = _tracking_of(instance)
+    replaced = [capture.disables for capture in tracking.captures.values() if capture.disables] if tracking else []
+    with integrations.kept_out(replaced) as kept_out:
+        original(instance)
+    if tracking and not _attach(instance, tracking, kept_out):
+        original(instance)  # it adds what is not there: theirs, since ours cannot be
+
+
+def _tracking_of(trainer: object) -> Tracking | None:
+    """Say how this trainer is tracked, if it is one and if ``TRACKING_HOOKS`` names a tracker."""
+    if not isinstance(trainer, BaseTrainer) or RANK not in (-1, 0):
+        return None
     try:
-        tracking = track_trainer(trainer, data.devices(trainer))
-        if tracking is None:
-            return
+        return None if releases.only_launches_workers(trainer) else track_trainer(trainer, data.devices(trainer))
+    except ConfigurationError as error:
+        raise_alone(error)
+    except Exception as error:  # noqa: BLE001 nothing of ours may end a training
+        _say_why_not(error)
+    return None
+
+
+def _attach(trainer: BaseTrainer, tracking: Tracking, kept_out: Sequence[str]) -> bool:
+    """Start recording, and add our callbacks; return whether that was possible.
+
+    :param kept_out: Ultralytics' own integrations that were not added
+    """
+    try:
         session = Session(trainer, tracking)
-        session.disabled = integrations.take_off(trainer, session.recorder.disabled)
+        session.disabled = [*kept_out, *integrations.take_off(trainer, session.recorder.disabled)]
         captures = session.recorder.supervisor.captures.values()
         integrations.keep_from_ending(trainer, [capture.guards for capture in captures if capture.guards])
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
-        LOGGER.warning(f"tracking-hooks: not active ({type(error).__name__}: {error})")
-        return
+        _say_why_not(error)
+        return False
+    integrations.say_if_none_is_added(trainer)
+    bars.keep_lines_apart()
     _sessions[trainer] = session
     for event, callback in _CALLBACKS.items():
         listeners = trainer.callbacks[event]
         if callback not in listeners:
             listeners.insert(0 if event in _FIRST else _first_of_their_own(listeners), callback)
+    return True
+
+
+def _say_why_not(error: Exception) -> None:
+    LOGGER.warning(f"tracking-hooks: not active ({type(error).__name__}: {error})")
 
 
 def recorder_of(trainer: BaseTrainer) -> Recorder | None:
@@ -87,18 +121,15 @@ def _first_of_their_own(listeners: list[Any]) -> int:
     return next(theirs, len(listeners))
 
 
-def _only_launches_workers(trainer: BaseTrainer) -> bool:
-    world_size = getattr(trainer, "world_size", 1)
-    return bool(getattr(trainer, "ddp", RANK == -1 and isinstance(world_size, int) and world_size > 1))
-
-
 def _callback(event: str, tell: Callable[[Session, BaseTrainer], None]) -> Callable[[Any], None]:
     """Make the function for an event, which lets nothing out."""
 
     def callback(trainer: Any) -> None:
         if session := _sessions.get(trainer):
-            with guard(event):
+            try:  # not `guard`, which takes as long as the rest of what is done for a batch
                 tell(session, trainer)
+            except Exception as error:  # noqa: BLE001 whatever it is
+                say_left_out(event, error)
 
     callback.__name__ = callback.__qualname__ = event  # by this name it is pickled
     return callback
@@ -119,8 +150,19 @@ def on_pretrain_routine_end(trainer: BaseTrainer) -> None:
             _wandb_users.add(trainer)
 
 
+def on_train_start(trainer: BaseTrainer) -> None:
+    """Record the start, and look once more whether every plugin can be used: the first batch comes next."""
+    session = _sessions.get(trainer)
+    faults: list[str] = []
+    with guard("on_train_start"):
+        if session:
+            session.train_started(trainer)
+            faults += session.recorder.supervisor.faults()
+    if faults:
+        raise_alone(ConfigurationError(faults[0]))
+
+
 _begin = _callback("_begin", Session.set_up)
-on_train_start = _callback("on_train_start", Session.train_started)
 on_train_epoch_start = _callback("on_train_epoch_start", Session.epoch_started)
 on_train_batch_end = _callback("on_train_batch_end", Session.batch_trained)
 on_train_epoch_end = _callback("on_train_epoch_end", Session.batches_done)
@@ -148,6 +190,14 @@ def on_val_end(validator: Any) -> None:
     for trainer in list(_sessions):
         if getattr(trainer, "validator", None) is validator:
             _validate(trainer)
+
+
+def validated(trainer: BaseTrainer, validator: Any) -> None:
+    """Record a validation of a trainer, for releases whose validators do not have the trainer's callbacks."""
+    session = _sessions.get(trainer)
+    is_its_own = getattr(trainer, "validator", None) is validator  # a callback may validate on other images, too
+    if session and is_its_own and not session.epoch.validated:
+        _validate(trainer)
 
 
 _CALLBACKS: dict[str, Callable[[Any], None]] = {

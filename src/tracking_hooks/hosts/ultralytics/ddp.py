@@ -7,37 +7,46 @@ start; a rank above 0 that fails takes rank 0 with it, which then cannot say why
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
+from tracking_hooks.hosts.ultralytics import early, summary
 from tracking_hooks.hosts.ultralytics.run import describe_run, track
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.errors import describe_error, raise_alone
 from tracking_hooks.recording.folders import secure_older
-from tracking_hooks.recording.tracking import LAUNCHED, Launch
+from tracking_hooks.recording.tracking import LAUNCHED, Launch, Tracking
 from tracking_hooks.run import layout
 from tracking_hooks.run.layout import RunFolder, write_json
 from tracking_hooks.settings import ConfigurationError
 
+launched: weakref.WeakKeyDictionary[BaseTrainer, Tracking] = weakref.WeakKeyDictionary()
+"""What the workers of a trainer record, while they do."""
 
-def generate_ddp_command(original: Callable[..., Any], trainer: BaseTrainer) -> Any:
+
+def generate_ddp_command(original: Callable[..., Any], *args: Any) -> Any:
     """Note down what the workers need to know, and save an older run's files from being deleted."""
+    trainer: BaseTrainer = args[-1]  # older releases give the number of workers before it
     try:
-        tracking = track(describe_run(trainer), [])
+        tracking = track(describe_run(trainer), [], configured=early.configuration_of(trainer))
         if tracking is not None:
             if not trainer.resume:
                 secure_older(Path(trainer.save_dir), Complaints(LOGGER))
-            tracking.launch().hand_on()
+            launched[trainer] = tracking
+            gflops = summary.gflops_640(trainer.model)
+            structs.replace(tracking.launch(), gflops_640=gflops).hand_on()
     except ConfigurationError as error:
         raise_alone(error)
     except Exception as error:  # noqa: BLE001 nothing of ours may end a training
         LOGGER.warning(f"tracking-hooks: {type(error).__name__} before the workers start: {error}")
-    return original(trainer)
+    return original(*args)
 
 
 def ddp_cleanup(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

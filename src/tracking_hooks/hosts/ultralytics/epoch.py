@@ -61,7 +61,8 @@ class Epoch:
             if trainer.epoch_time is not None:
                 metrics["time/epoch"] = trainer.epoch_time
             metrics["time/total"] = time.time() - trainer.train_time_start
-            metrics["time/images_per_s"] = self.batches * trainer.batch_size / max(self.seconds, 1e-9)
+            if self.batches:  # with time=, an epoch may end in its first batch
+                metrics["time/images_per_s"] = self.batches * trainer.batch_size / max(self.seconds, 1e-9)
         return metrics
 
     def per_class(self, trainer: BaseTrainer) -> Any:
@@ -109,6 +110,14 @@ def training_metrics(trainer: BaseTrainer) -> dict[str, Any]:
     """Read the mean losses of the epoch so far, and the learning rates."""
     losses = trainer.label_loss_items(trainer.tloss, prefix="train") if trainer.tloss is not None else {}
     return {**losses, **trainer.lr}
+
+
+def without_placeholders(trainer: BaseTrainer, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of an epoch before a resume: with ``val=False``, none but the last one is validated."""
+    is_validated = getattr(trainer.args, "val", True)
+    # The losses of a validation have no names in `trainer.metrics` before the first batch.
+    unknown = () if is_validated else (*trainer.metrics, *(name for name in metrics if name.startswith("val/")))
+    return {name: value for name, value in metrics.items() if value is not None and name not in unknown}
 
 
 def _size(path: Path) -> int:

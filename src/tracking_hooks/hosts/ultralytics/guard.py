@@ -19,4 +19,9 @@ def guard(job: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 whatever it is
-        LOGGER.warning(f"tracking-hooks: {job} failed and is left out: {describe(error)}")
+        say_left_out(job, error)
+
+
+def say_left_out(job: str, error: Exception) -> None:
+    """Say that a job has failed."""
+    LOGGER.warning(f"tracking-hooks: {job} failed and is left out: {describe(error)}")

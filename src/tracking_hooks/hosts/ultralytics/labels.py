@@ -24,23 +24,27 @@ _READERS = 8
 
 
 def count(images: Any, classes: dict[int, str]) -> dict[str, int]:
-    """Return the number of labelled objects by class, in the order of the classes."""
+    """Return the number of labelled objects by class, in the order of the classes.
+
+    Objects that an image has phrases of its own for belong to no class.
+    """
     labelled: list[Any] = [[]]
     for part in _parts(images):
-        labelled += [np.ravel(label["cls"]) for label in getattr(part, "labels", ())]
+        of_images = [label for label in getattr(part, "labels", ()) if "texts" not in label]
+        labelled.append(_joined([label["cls"] for label in of_images]))
         labelled.append([int(sample[1]) for sample in getattr(part, "samples", ())])  # classification: (file, class, …)
     indices, counts = np.unique(np.concatenate(labelled).astype(int), return_counts=True)
     return {classes.get(index, str(index)): number for index, number in zip(indices.tolist(), counts.tolist())}
 
 
-def digest(images: Any) -> bytes:
-    """Return what is equal for the same images with the same labels, wherever they are, and differs for others.
+def digest(images: Any, classes: dict[int, str]) -> bytes:
+    """Return what is equal for the same images, labels and class names, wherever they are, and differs for others.
 
     Of labels that are files of pixels (masks, depths), size and end are compared.
 
     :raises ValueError: if nothing is known of the labels
     """
-    sha, known = hashlib.sha256(), False
+    sha, known = hashlib.sha256(repr(sorted(classes.items())).encode()), False
     for part in _parts(images):
         # Their order is another one with rect=True.
         if labels := sorted(getattr(part, "labels", ()), key=lambda label: str(label["im_file"])):
@@ -80,13 +84,24 @@ def _add_labels(sha: Any, labels: list[dict[str, Any]]) -> None:
     polygons = [label.get("segments") or () for label in labels]
     _add(sha, [np.array([len(of_image) for of_image in polygons])])
     _add(sha, list(chain.from_iterable(polygons)))
+    sha.update("".join(repr(label["texts"]) for label in labels if "texts" in label).encode())
 
 
 def _add(sha: Any, arrays: list[Any]) -> None:
-    flat = [np.asarray(array).ravel() for array in arrays if array is not None]
+    given = [array for array in arrays if array is not None]
     sha.update(np.array([0 if array is None else len(array) for array in arrays]))
-    if flat:
-        sha.update(np.concatenate(flat))
+    if given:
+        sha.update(_joined(given))
+
+
+def _joined(arrays: list[Any]) -> Any:
+    """Join arrays to one of a single dimension."""
+    if not arrays:
+        return np.array([])
+    try:
+        return np.concatenate(arrays).ravel()  # as they nearly always are: equal but for their length
+    except ValueError:
+        return np.concatenate([np.ravel(array) for array in arrays])
 
 
 def _add_files(sha: Any, part: Any, labels: list[dict[str, Any]]) -> None:

@@ -13,7 +13,9 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.events import Origin, Plan, Run
+from tracking_hooks.hosts.ultralytics import early, overwritten, releases
 from tracking_hooks.recording import lineage, parents
+from tracking_hooks.recording.configuration import Configuration
 from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.parents import Parent
 from tracking_hooks.recording.tracking import Launch, Tracking
@@ -35,13 +37,17 @@ def track_trainer(trainer: BaseTrainer, devices: list[str]) -> Tracking | None:
 
     :raises ConfigurationError: if it is at fault
     """
-    return track(describe_run(trainer), devices, _places(trainer) if trainer.resume else ())
+    places = _places(trainer) if trainer.resume else ()
+    return track(describe_run(trainer), devices, places, early.configuration_of(trainer))
 
 
-def track(run: Run, devices: list[str], resumed_from: Sequence[Path] = ()) -> Tracking | None:
+def track(
+    run: Run, devices: list[str], resumed_from: Sequence[Path] = (), configured: Configuration | None = None
+) -> Tracking | None:
     """Read the configuration for a run.
 
     :param resumed_from: the folders where the run may be that this one goes on with
+    :param configured: what was read earlier
     :raises ConfigurationError: if it is at fault
     """
     return Tracking.of(
@@ -52,6 +58,7 @@ def track(run: Run, devices: list[str], resumed_from: Sequence[Path] = ()) -> Tr
         resumed_from=resumed_from,
         parent=_parent(),
         launch=Launch.read() if RANK == 0 else None,
+        configured=configured,
     )
 
 
@@ -70,13 +77,11 @@ def describe_run(trainer: BaseTrainer) -> Run:
     """Describe a trainer's run as a new one."""
     save_dir = Path(trainer.save_dir)
     run = new_run(trainer.args, save_dir, str(trainer.args.name or save_dir.name))
-    return structs.replace(run, started_from=_origin(trainer.args))
+    return run if trainer.resume else structs.replace(run, started_from=_origin(trainer.args))
 
 
 def _origin(args: SimpleNamespace) -> Origin | None:
     """Return the run whose weights a new training starts from: those of ``model=``, or else of ``pretrained=``."""
-    if args.resume:
-        return None
     given = (getattr(args, name, None) for name in ("model", "pretrained"))
     found = (lineage.origin(Path(weights)) for weights in given if isinstance(weights, (str, Path)))
     return next((one for one in found if one), None)
@@ -84,7 +89,15 @@ def _origin(args: SimpleNamespace) -> Origin | None:
 
 def plan(trainer: BaseTrainer) -> Plan:
     """Say what a trainer is going to leave in its folder."""
-    return Plan(host=NAME, epochs=int(trainer.epochs), checkpoints=WEIGHTS, files=FILES)
+    epochs = None if getattr(trainer.args, "time", None) else int(trainer.epochs)  # with time=, nobody knows
+    return Plan(host=NAME, epochs=epochs, checkpoints=WEIGHTS, files=FILES, since=_since(trainer))
+
+
+def _since(trainer: BaseTrainer) -> float:
+    """Return when the training began in a folder that may hold another one, by the clock of that file system."""
+    is_used_again = getattr(trainer.args, "exist_ok", False) and not trainer.resume
+    first = Path(trainer.save_dir) / "args.yaml"  # of all its files
+    return first.stat().st_mtime if is_used_again and first.is_file() else 0.0
 
 
 def ray_experiment() -> Path | None:
@@ -96,7 +109,8 @@ def ray_experiment() -> Path | None:
 
 def _places(trainer: BaseTrainer) -> tuple[Path, ...]:
     # The second if the folder was copied to another place: Ultralytics goes on in the old one, if not told otherwise.
-    return Path(trainer.save_dir).absolute(), Path(trainer.args.resume).absolute().parent.parent
+    places = Path(trainer.save_dir).absolute(), releases.resumed_from(trainer).absolute().parent.parent
+    return tuple(place for place in dict.fromkeys(places) if not overwritten.holds_another(place))
 
 
 def _parent() -> Parent | None:

@@ -19,11 +19,12 @@ from ultralytics.utils import LOGGER
 
 from tracking_hooks.control.control import PAST, Control
 from tracking_hooks.events import Checkpoint, Dataset, Params, Progress
-from tracking_hooks.hosts.ultralytics import data, weights
+from tracking_hooks.hosts.ultralytics import checkpoints, data, validation, weights
 from tracking_hooks.hosts.ultralytics.actions import Agenda, end_epoch_as_it_is, restore_learning_rate
-from tracking_hooks.hosts.ultralytics.epoch import Batches, Epoch, training_metrics
+from tracking_hooks.hosts.ultralytics.epoch import Batches, Epoch, training_metrics, without_placeholders
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import Plots, wait_until_drawn
+from tracking_hooks.hosts.ultralytics.releases import resumed_from
 from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment
 from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
@@ -68,6 +69,8 @@ class Session:
         with guard("naming the GPU"):
             gpus = data.gpus(trainer)
         self.recorder.begin(params=_params(trainer), environment=self.environment, gpus=gpus)
+        with guard("looking at what is saved"):
+            checkpoints.warn(self.recorder, trainer)
         if trainer.start_epoch:
             self._settle_the_past(trainer)
 
@@ -78,12 +81,13 @@ class Session:
         tracked so far.
         """
         missing = range(self.recorder.epoch + 1, trainer.start_epoch + 1)
-        if not missing:
+        if not missing or not trainer.resume:  # older releases count on, too, from weights that they start with
             return
-        past = data.past_epochs(Path(trainer.csv), Path(trainer.args.resume), trainer.start_epoch)
+        past = data.past_epochs(Path(trainer.csv), resumed_from(trainer), trainer.start_epoch)
         for epoch in (epoch for epoch in missing if epoch in past):
             step = epoch * len(trainer.train_loader)
-            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=past[epoch], per_class=None)
+            metrics = without_placeholders(trainer, past[epoch])
+            self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=None)
 
     def train_started(self, trainer: BaseTrainer) -> None:
         """Record model and data set."""
@@ -92,7 +96,8 @@ class Session:
                 restore_learning_rate(trainer, self.recorder.calls("on_epoch_end", "on_action"))
             if self.control:
                 with guard("telling the rules what was"):
-                    deque(self.control.past(self.recorder.run, self.recorder.calls(*PAST)), maxlen=0)
+                    calls = self.recorder.calls(*PAST)
+                    deque(self.control.past(self.recorder.run, calls, int(trainer.epochs)), maxlen=0)
         dataset: Dataset | None = None
         with guard("recording model and data set"):
             dataset = data.dataset(trainer)
@@ -106,7 +111,7 @@ class Session:
                 self.recorder.record("on_artifact", artifact=artifact)
         if self.recorder.settings.graph == "on":
             with guard("recording the graph"):
-                if graph := weights.graph(self.recorder.folder, trainer.model):
+                if graph := weights.graph(self.recorder.folder, trainer.model, self.recorder.complain):
                     self.recorder.record("on_artifact", artifact=graph)
 
     def epoch_started(self, trainer: BaseTrainer) -> None:
@@ -167,30 +172,9 @@ class Session:
         )
 
     def model_saved(self, trainer: BaseTrainer) -> None:
-        """Record checkpoints; ``last`` and ``best`` are final only at the end."""
+        """Record checkpoints."""
         self.epoch.saved = True
-        with guard("recording last.pt"):
-            self._record_checkpoint(Checkpoint(path=Path(trainer.last).absolute(), kind="last"))
-        with guard("recording best.pt"):
-            if trainer.best_fitness == trainer.fitness:
-                self._record_checkpoint(Checkpoint(path=Path(trainer.best).absolute(), kind="best"))
-        with guard(f"recording the weights of epoch {self.epoch.number}"):
-            self._record_periodic(trainer)
-
-    def _record_periodic(self, trainer: BaseTrainer) -> None:
-        """Record this epoch's weights: the file of ``save_period`` or, where there is none, a copy for ``every:N``."""
-        rule = self.recorder.settings.checkpoint_rule()
-        is_wanted = rule.every is not None and self.epoch.number % rule.every == 0
-        path = Path(trainer.wdir).absolute() / f"epoch{trainer.epoch}.pt"
-        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and path.is_file():
-            is_final = is_wanted or "periodic" in rule.kinds  # it is never rewritten
-            size, digest = files.digest(path) if is_final else (None, None)
-            self._record_checkpoint(Checkpoint(path=path, kind="periodic", size=size, digest=digest))
-        elif is_wanted:
-            self._record_checkpoint(files.checkpoint_copy(self.recorder.folder, Path(trainer.last)))
-
-    def _record_checkpoint(self, checkpoint: Checkpoint) -> None:
-        self.recorder.record("on_checkpoint_saved", epoch=self.epoch.number, checkpoint=checkpoint)
+        checkpoints.record(self.recorder, trainer, self.epoch.number)
 
     def fit_epoch_ended(self, trainer: BaseTrainer) -> None:
         """Do what an epoch's end brings, or record the final validation, which Ultralytics announces by the same event.
@@ -215,7 +199,7 @@ class Session:
             self.recorder.look_after_relays()
         if self.recorder.settings.histograms == "on":
             with guard(f"recording the histograms of epoch {epoch}"):
-                artifact = weights.histograms(self.recorder.folder, trainer.model, epoch)
+                artifact = weights.histograms(self.recorder.folder, trainer.model, epoch, self.recorder.complain)
                 self.recorder.record("on_artifact", artifact=artifact)
 
     def _settle_epoch(self, trainer: BaseTrainer) -> dict[str, Any]:
@@ -225,7 +209,6 @@ class Session:
         with guard(f"recording the end of epoch {epoch}"):
             step, per_class = self.epoch.step(trainer), self.epoch.per_class(trainer)
             self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=per_class)
-            self.recorder.write_pointer()
             if self.is_ray_trial and epoch >= trainer.epochs:
                 self.recorder.status_at_exit = "finished"
         return metrics
@@ -234,9 +217,7 @@ class Session:
         self.recorder.record(
             "on_final_validation",
             metrics=dict(trainer.metrics),
-            per_class=data.per_class(trainer.validator),
-            curves=data.curves(trainer.validator),
-            confusion_matrix=data.confusion_matrix(trainer.validator),
+            **validation.parts(trainer.validator),
             checkpoint=Checkpoint(path=Path(trainer.best).absolute(), kind="best"),
         )
 

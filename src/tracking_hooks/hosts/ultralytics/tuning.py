@@ -7,7 +7,6 @@ none of this by events.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,10 +20,14 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 from ultralytics.utils import tuner as ray_tuner
 
 from tracking_hooks.events import Params, Plan
+from tracking_hooks.hosts.ultralytics import releases
 from tracking_hooks.hosts.ultralytics.run import FILES, NAME, WEIGHTS, new_run, track
 from tracking_hooks.recording import parents
 from tracking_hooks.recording.parents import TRIAL
 from tracking_hooks.recording.recorder import Recorder
+
+_OF_ALL = 0
+"""The step of what all trials together have come to; theirs are 1, 2, …"""
 
 
 class _Tuning(NamedTuple):
@@ -42,12 +45,12 @@ def tune(original: Callable[..., Any], tuner: Any, *args: Any, **kwargs: Any) ->
     def describe() -> _Tuning:
         space = {name: list(limits) for name, limits in tuner.space.items()}
         params = {**vars(tuner.args), **kwargs, "space": space}
-        return _Tuning(tuner.args, Path(tuner.tune_dir), params, resumed=Path(tuner.tune_file).exists())
+        return _Tuning(tuner.args, Path(tuner.tune_dir), params, resumed=releases.table_of_trials(tuner).exists())
 
     with _parent_run(describe) as recorder:
         if recorder is None:
             return original(tuner, *args, **kwargs)
-        rows = _Rows(recorder, Path(tuner.tune_file), several=_several(tuner.args.data))
+        rows = _Rows(recorder, releases.table_of_trials(tuner), several=_several(tuner.args.data))
         rows.skip()  # those of a tuning that is gone on with
         if mutate := getattr(tuner, "_mutate", None):  # what the tuner calls at the start of each trial
 
@@ -80,7 +83,7 @@ def train_each(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs:
             with _harmless("what the trainings came to"):
                 for number, (label, values) in enumerate(metrics.items(), 1):
                     _record(recorder, number, {f"{label}/{metric}": value for metric, value in (values or {}).items()})
-                _record(recorder, len(metrics), {f"mean/{metric}": v for metric, v in trainer.mean_metrics.items()})
+                _record(recorder, _OF_ALL, {f"mean/{metric}": v for metric, v in trainer.mean_metrics.items()})
         return metrics
 
 
@@ -196,7 +199,7 @@ class _Rows:
                 best = self._best(len(self._rows))
                 metrics = {"best/trial": best["iteration"], "best/fitness": best["fitness"]}
                 metrics |= {f"best/{name}": value for name, value in best["hyperparameters"].items()}
-                _record(self._recorder, len(self._rows), metrics)
+                _record(self._recorder, _OF_ALL, metrics)
 
     def _metrics(self, row: Any) -> dict[str, Any]:
         metrics = {"tune/fitness": row["fitness"], "tune/best_fitness": self._best(row["iteration"])["fitness"]}
@@ -209,7 +212,7 @@ class _Rows:
         """Return the rows that are new."""
         if not self._table.exists():
             return []
-        rows = [json.loads(line) for line in self._table.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = releases.trials(self._table)
         new, self._rows = rows[len(self._rows) :], rows
         return new
 
@@ -230,4 +233,4 @@ def _record_ray(recorder: Recorder, results: Sequence[Any], metric: str) -> None
             best = {"best/trial": number, f"best/{metric}": reached.get(metric, 0.0)}
             best |= {f"best/{name}": value for name, value in tried.items()}
     if best:
-        _record(recorder, len(results), best)
+        _record(recorder, _OF_ALL, best)

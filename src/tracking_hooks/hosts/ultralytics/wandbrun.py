@@ -1,18 +1,21 @@
 """What a callback of the user's finds as ``wandb.run`` where Ultralytics' own integration would have opened a run.
 
 Scripts call ``wandb.log()`` in a callback and rely on that run. It is not opened where a plugin records the training,
-so for that time numbers go to ``tracking_hooks.log``. W&B is not imported for it: whoever calls it has.
+so for that time numbers go to ``tracking_hooks.log``. W&B is not imported for it: whoever calls it does so, perhaps
+only in the callback.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from ultralytics.utils import LOGGER
 
 import tracking_hooks
+from tracking_hooks.autoload import when_imported
 from tracking_hooks.events import Run
 
 _FUNCTIONS = ("alert", "define_metric", "log", "log_artifact", "log_model", "save", "unwatch", "use_artifact", "watch")
@@ -21,25 +24,32 @@ _FUNCTIONS = ("alert", "define_metric", "log", "log_artifact", "log_model", "sav
 
 _originals: dict[str, tuple[Any, Any]] = {}  # what was there, and what stands in for it
 _trainings = 0
+_give_up: Callable[[], None] = lambda: None  # noqa: E731 to wait for W&B to be imported
 # Module state, since `wandb` is one for the process, in which several trainings may run.
 
 
 def put_in(run: Run, params: Mapping[str, Any]) -> bool:
     """Begin to stand in for a run of the user's, if there is none; return whether this has to be taken back."""
-    global _trainings  # noqa: PLW0603
+    global _trainings, _give_up  # noqa: PLW0603
     wandb = sys.modules.get("wandb")
     current = getattr(wandb, "run", None)
-    if wandb is None or not (current is None or isinstance(current, StandIn)):
+    if not (current is None or isinstance(current, StandIn)):
         return False
     _trainings += 1
-    if current is None:
-        stand_in = StandIn(run, params)
-        _originals.clear()
-        for name in ("run", "config", "summary", *_FUNCTIONS):
-            if hasattr(wandb, name):
-                _originals[name] = getattr(wandb, name), (stand_in if name == "run" else getattr(stand_in, name))
-                setattr(wandb, name, _originals[name][1])
+    if wandb is None and _trainings == 1:
+        _give_up = when_imported("wandb", lambda module: _put_in(module, run, params))
+    elif wandb is not None and current is None:
+        _put_in(wandb, run, params)
     return True
+
+
+def _put_in(wandb: ModuleType, run: Run, params: Mapping[str, Any]) -> None:
+    stand_in = StandIn(run, params)
+    _originals.clear()
+    for name in ("run", "config", "summary", *_FUNCTIONS):
+        if hasattr(wandb, name):
+            _originals[name] = getattr(wandb, name), (stand_in if name == "run" else getattr(stand_in, name))
+            setattr(wandb, name, _originals[name][1])
 
 
 def take_back() -> None:
@@ -47,6 +57,7 @@ def take_back() -> None:
     global _trainings  # noqa: PLW0603
     _trainings -= 1
     if not _trainings:
+        _give_up()
         for name, (original, ours) in _originals.items():
             if getattr(sys.modules["wandb"], name, None) is ours:
                 setattr(sys.modules["wandb"], name, original)
