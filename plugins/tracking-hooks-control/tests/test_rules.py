@@ -120,6 +120,22 @@ def test_a_budget_is_not_exceeded(options, stops_at, tmp_path):
     assert list(asked) == ([stops_at] if stops_at else [])
 
 
+@pytest.mark.parametrize(
+    ("rule", "values", "reason"),
+    [
+        ("budget(epochs=1)", [0.1], "the budget of 1 epoch is used up"),
+        (
+            "early_stop('metrics/mAP50(B)', patience=1)",
+            [0.5, 0.1],
+            "has not improved for 1 epoch (best 0.5 at epoch 1)",
+        ),
+    ],
+)
+def test_a_reason_speaks_of_one_epoch_in_the_singular(rule, values, reason, tmp_path):
+    (action,) = play(rule, values, tmp_path).values()
+    assert action.reason.endswith(reason)
+
+
 def test_the_learning_rate_is_lowered_on_a_plateau_again_and_again(tmp_path):
     # best at 1; 2 and 3 are no better: lowered at 3; 4 and 5 are no better: lowered at 5
     asked = play("reduce_lr_on_plateau('metrics/mAP50(B)', factor=0.5, patience=2)", [0.3] * 6, tmp_path)

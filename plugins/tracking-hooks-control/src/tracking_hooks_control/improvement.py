@@ -73,7 +73,7 @@ class Plateau:
         """Say in a few words for how long the metric has not improved."""
         best = "it was never a number" if self.best is None else f"best {self.best:.5g} at epoch {self.best_epoch}"
         by = f" by more than {self._min_delta:g}" if self._min_delta else ""
-        return f"{self.metric} has not improved{by} for {self.waited} epochs ({best})"
+        return f"{self.metric} has not improved{by} for {self.waited} epoch{'s' * (self.waited != 1)} ({best})"
 
     def _is_better(self, value: float) -> bool:
         if not math.isfinite(value):

@@ -99,7 +99,7 @@ class NanGuard:
         self._count = self._count + 1 if bad else 0
         if self._count < self._limit:
             return None
-        return Stop(reason=f"{', '.join(bad)} not finite, {self._count} times in a row")
+        return Stop(reason=f"{', '.join(bad)} not finite, {self._count} time{'s' * (self._count != 1)} in a row")
 
 
 class Budget:
@@ -126,8 +126,8 @@ class Budget:
         """Stop when another epoch like the last one would exceed the budget."""
         last, self._seconds = progress.seconds - self._seconds, progress.seconds
         if self._epochs is not None and epoch >= self._epochs:
-            return Stop(reason=f"the budget of {self._epochs} epochs is used up")
+            return Stop(reason=f"the budget of {self._epochs} epoch{'s' * (self._epochs != 1)} is used up")
         if self._hours is not None and progress.seconds + last > self._hours * 3600:
             used = progress.seconds / 3600
-            return Stop(reason=f"{used:.2f} of {self._hours:g} hours are used, another epoch takes {last:.0f} s")
+            return Stop(reason=f"{used:.2f} of {self._hours:g} h are used, another epoch takes {last:.0f} s")
         return None

@@ -1,0 +1,1 @@
+"""ClearML plugin of tracking-hooks."""

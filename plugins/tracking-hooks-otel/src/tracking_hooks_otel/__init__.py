@@ -1,0 +1,1 @@
+"""Shows YOLO trainings as OpenTelemetry metrics, and as a text file for Prometheus' node_exporter."""

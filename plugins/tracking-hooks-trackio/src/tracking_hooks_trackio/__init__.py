@@ -1,0 +1,1 @@
+"""Track every Ultralytics YOLO training in Trackio: a plugin of tracking-hooks."""

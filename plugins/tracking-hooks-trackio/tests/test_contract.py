@@ -1,0 +1,5 @@
+from tracking_hooks.testing.contract import Contract
+
+
+class TestContract(Contract):
+    plugin = "trackio"
