@@ -24,7 +24,6 @@ from mlflow import MlflowClient
 from tests.faults.reference import Reference, made_up, record_training
 from tests.support import forking, postgres
 from tests.support.mlflow import MLflowServer
-from tests.support.runs import as_recorded
 from tracking_hooks.delivery.spawn import start_relay
 from tracking_hooks.events import Run
 from tracking_hooks.run import state
@@ -32,6 +31,7 @@ from tracking_hooks.run.journal import FORMAT, Call, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
+from tracking_hooks.testing.writing import as_recorded
 
 EXPERIMENT = "many"
 CURVE = "train/box_loss"

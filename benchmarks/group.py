@@ -1,0 +1,100 @@
+"""What every group of benchmarks has in common: its options, its rounds, and where its samples go."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks import samples
+from benchmarks.samples import RESULTS, Sample
+
+ROOT = Path(__file__).parents[1]
+_QUICK = ROOT / "build/bench/quick"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+    device: str
+    results: Path
+
+
+def parser(prog: str, text: str) -> argparse.ArgumentParser:
+    """Return a parser of the options; see ``options``."""
+    made = argparse.ArgumentParser(prog=prog, description=text.splitlines()[0])
+    made.add_argument("--rounds", type=int, default=3, help="rounds, each with every variant")
+    made.add_argument("--seconds", type=float, default=15.0, help="length of a training's loop")
+    made.add_argument("--device", default="cpu", help="of the trainings: cpu, or the number of a GPU")
+    made.add_argument("--quick", action="store_true", help="one small round: that it works, not what it costs")
+    made.add_argument("--results", type=Path, help="the folder of the samples; of a quick round, one in build/")
+    return made
+
+
+def options(given: argparse.Namespace) -> Options:
+    results = given.results or (_QUICK if given.quick else RESULTS)
+    rounds, seconds = (1, 1.0) if given.quick else (given.rounds, given.seconds)
+    return Options(rounds, seconds, given.quick, given.device, results.resolve())
+
+
+class Group:
+    """One run of a group of benchmarks: takes the samples, in a folder that is gone afterwards."""
+
+    def __init__(self, chosen: Options, folder: Path) -> None:
+        self.options = chosen
+        self.folder = folder
+        self.taken: list[Sample] = []
+        self._round = self._rounds = 0
+
+    def rounds(self, most: int | None = None) -> Iterator[int]:
+        """Count the rounds, the first one as 0."""
+        self._rounds = min(self.options.rounds, most or self.options.rounds)
+        for number in range(self._rounds):
+            self._round = number
+            yield number
+
+    def scaled(self, full: int, quick: int) -> int:
+        """Return how many there are of something."""
+        return quick if self.options.quick else full
+
+    def mixed(self, things: Sequence[_T]) -> list[_T]:
+        """Return them in an order of this round, so that what the machine does beside meets all of them."""
+        return random.Random(self._round).sample(things, len(things))
+
+    def add(self, benchmark: str, variant: str, value: float, unit: str) -> None:
+        """Take a sample, of the current round."""
+        self.taken.append(Sample(benchmark, variant, unit, float(f"{value:.6g}"), self._round))
+        number = f"round {self._round + 1} of {self._rounds}"
+        print(f"{number}: {benchmark}, {variant}: {value:.4g} {unit}", file=sys.stderr, flush=True)
+
+
+def main(name: str, text: str, measure: Callable[[Group], None]) -> None:
+    """Run a group as a command; its samples replace those of the last time when all of them are there."""
+    chosen = options(parser(f"python -m benchmarks.{name}", text).parse_args())
+    command = f"python -m benchmarks.{name} " + (
+        "--quick" if chosen.quick else f"--rounds {chosen.rounds} --seconds {chosen.seconds:g}"
+    )
+    label = name
+    if chosen.device != "cpu":
+        command, label = f"{command} --device {chosen.device}", f"{name}-gpu"
+    first = samples.head(label, command, chosen.device)
+    for variable in [key for key in os.environ if key.startswith(("TRACKING_HOOKS", "MLFLOW_", "WANDB_"))]:
+        del os.environ[variable]
+    with tempfile.TemporaryDirectory(prefix="tracking-hooks-bench-") as folder:
+        os.environ.update(XDG_STATE_HOME=f"{folder}/state", XDG_CACHE_HOME=f"{folder}/cache")
+        os.environ.setdefault("MPLCONFIGDIR", f"{folder}/matplotlib")  # fonts are looked for once, in the warm-up
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", WANDB_MODE="offline", WANDB_SILENT="true")
+        group = Group(chosen, Path(folder))
+        measure(group)
+    samples.write(chosen.results / f"{label}.jsonl", first, group.taken)
