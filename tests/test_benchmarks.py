@@ -1,82 +1,225 @@
-"""Each benchmark works, in its short form, and what it compares is within bounds that hold on a busy machine."""
+"""The benchmarks work, in their short form, what they compare is within bounds that hold on a busy machine, and the
+page of the repository shows what its samples say.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shlex
+import statistics
+import subprocess
 import sys
 
+import psutil
 import pytest
 
-from tests.makefile import ROOT, commands, run
+from benchmarks import page, samples
+from benchmarks.__main__ import GROUPS
+from benchmarks.line import longest_chain
+from benchmarks.processes import peak_memory
+from benchmarks.samples import Head, Sample
+from tests.makefile import commands, run
+from tests.support.home import BIN
+from tests.support.processes import wait_for
 
-pytestmark = pytest.mark.e2e
-
-MODULES = {name: ["-m", f"benchmarks.{name}"] for name in ("many_runs", "many_trainings", "mlflow_delivery", "week")}
-"""Those that are called as a module, since they import from the tests."""
-
-
-def quick(name, home):
-    """Run a benchmark and return what it prints."""
-    words = MODULES.get(name, [f"benchmarks/{name}.py"])
-    return run([sys.executable, *words, "--quick"], home=home)
+e2e = pytest.mark.e2e
 
 
-def number(pattern, output):
-    """The number that a pattern finds in an output."""
-    found = re.search(pattern, output)
-    assert found, output
-    return float(found[1])
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The folder of the samples of ``make bench``, in its short form."""
+    return tmp_path_factory.mktemp("results")
 
 
-def test_every_benchmark_of_make_bench_is_one_of_these():
-    (*scripts,) = [shlex.split(command)[1:] for command in commands("bench", "--quick")]
-    assert scripts
-    names = {re.fullmatch(r"(?:benchmarks/(\w+)\.py|-m benchmarks\.(\w+)) --quick", " ".join(s)) for s in scripts}
-    assert None not in names
-    tests = set(re.findall(r'quick\("(\w+)"', (ROOT / "tests/test_benchmarks.py").read_text()))
-    assert tests == {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+@pytest.fixture(scope="module")
+def measured(results, tmp_path_factory):
+    """A function that returns what a group has measured, by benchmark and variant."""
+
+    @functools.cache
+    def measured(group):
+        (command,) = [
+            shlex.split(line)[1:] for line in commands("bench", f"--quick --only {group} --results {results}")
+        ]
+        run([sys.executable, *command], home=tmp_path_factory.mktemp("home"))
+        _, taken = samples.read(results / f"{group}.jsonl")
+        return {(sample.benchmark, sample.variant): sample.value for sample in taken}
+
+    return measured
 
 
-def test_an_event_of_an_epoch_costs_a_few_times_a_bare_write(tmp_path):
-    output = quick("overhead", tmp_path)
-    assert number(r"recording an event .* ratio ([\d.]+) ", output) < 20, output
-    assert number(r"variable unset: .* cost ([\d.]+) ms more", output) >= 0
-    assert "imported: tracking_hooks, tracking_hooks.autoload\n" in output, "nothing else while it is off"
+def test_the_page_shows_what_the_samples_say():
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(samples.RESULTS), "python -m benchmarks.page writes it"
 
 
-def test_a_server_that_never_answers_does_not_slow_the_loop(tmp_path):
-    output = quick("hanging_server", tmp_path)
-    assert number(r"never answers: ([\d.]+) of bare", output) < 20, "a client in the loop waits for minutes: " + output
-    assert "epochs recorded by each: {5}" in output
+def test_samples_name_no_machine_and_no_folder():
+    for path in samples.RESULTS.glob("*.jsonl"):
+        first, _ = samples.read(path)
+        assert not re.search(r"[/\\]", f"{first.command} {first.system}"), path
+        assert "--quick" not in first.command, f"{path} has figures that say nothing"
 
 
-def test_mlflow_behind_a_slow_line_does_not_slow_the_loop(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    output = quick("mlflow_delivery", tmp_path)
-    assert number(r"the training loop, s +│ [\d.]+ +│ [\d.]+ \(([\d.]+)\)", output) < 10, output
-    assert number(r"and a relay +│ [\d,]+ +│ [\d,]+ \(([\d.]+)\)", output) > 0.01, output
+def test_a_gpu_is_measured_by_the_same_loop():
+    (command,) = commands("gpu-bench")
+    assert command.endswith("-m benchmarks --only loop --device 0 ")
 
 
+@e2e
+def test_an_event_of_an_epoch_costs_a_few_times_a_bare_write(measured):
+    of = measured("recording")
+    epoch = "an epoch, 20 metrics"
+    assert of["an event", epoch] < 20 * of["an event", f"{epoch}: a bare write() of these bytes"]
+
+
+@e2e
+def test_what_is_added_to_an_import_while_tracking_is_off_is_measured(measured):
+    ((_, milliseconds),) = [(key, value) for key, value in measured("start_end").items() if key[0] == "import"]
+    assert milliseconds >= 0
+
+
+@e2e
+def test_a_server_that_stops_answering_does_not_slow_the_loop(measured):
+    of = measured("loop")
+    silent = of["loop", "ours, mlflow, server silent from epoch 3 on"]
+    assert silent < 20 * of["loop", "bare"], "a client in the loop waits for minutes"
+
+
+@e2e
+def test_mlflow_behind_a_slow_line_is_asked_and_the_training_ends(measured):
+    of = measured("start_end")
+    for variant in ("ours, mlflow, server 100 ms away", "Ultralytics' mlflow, server 100 ms away"):
+        assert 0 < of["of these one after the other", variant] <= of["requests behind the last epoch", variant]
+        assert of["command to first batch", variant] > 0
+
+
+@e2e
+def test_a_backlog_is_delivered_at_about_the_rate_of_the_client(measured):
+    of = measured("delivery")
+    assert of["backlog", "mlflow, a relay"] > 0.01 * of["backlog", "mlflow: log_batch of 1,000 in 8 threads"]
+    assert of["backlog", "tensorboard, a relay"] > 0.5 * of["backlog", "tensorboard: SummaryWriter of PyTorch"]
+
+
+@e2e
+def test_a_relay_needs_no_more_memory_for_a_long_run(measured):
+    values = [value for (benchmark, _), value in measured("memory").items() if "tensorboard" in benchmark]
+    assert max(values) < 1.5 * min(values)
+
+
+@pytest.fixture(scope="module")
+def _profiler():
+    """Skip where processes may not be looked into, as in many containers."""
+    command = ["py-spy", "dump", "--pid", str(os.getpid())]
+    done = subprocess.run([BIN / command[0], *command[1:]], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(done.stderr.strip())
+
+
+@e2e
+@pytest.mark.usefixtures("_profiler")
+def test_where_the_time_goes_is_measured(measured):
+    of = measured("profiles")
+    relays = [f"relay of {plugin}" for plugin in ("mlflow", "tensorboard", "wandb")]
+    assert {benchmark for benchmark, _ in of} == {"recorder", *relays}
+    assert sum(value for (benchmark, _), value in of.items() if benchmark == "recorder") > 50
+
+
+@e2e
+@pytest.mark.usefixtures("_profiler")
+def test_each_table_is_filled(results, measured):
+    assert all(measured(group) for group in GROUPS)
+    text = (results / "benchmarks.md").read_text()
+    tables = [table.what for section in page.SECTIONS for table in section.tables]
+    missing = [what for what in tables if f"\n| {what} | " not in text]
+    assert missing == ["Relay of mlflow"], "which takes too long for a test"
+    assert "There are no samples" not in text
+
+
+@e2e
 def test_many_trainings_are_all_delivered(tmp_path):
-    output = quick("many_trainings", tmp_path)
+    output = run([sys.executable, "-m", "benchmarks.many_trainings", "--quick"], home=tmp_path)
     assert re.search(r"3 trainings, \d+ events, \d+ points, files of all: all delivered", output), output
     assert "lag of an event: median" in output
 
 
-def test_a_sync_of_many_runs_costs_each_of_them_a_fraction_of_a_process(tmp_path):
-    output = quick("many_runs", tmp_path)
-    assert number(r"of CPU ([\d.]+)$", output.strip()) < 0.7, output
+# -- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_a_long_training_is_delivered_with_fewer_points_than_it_has(tmp_path):
-    output = quick("week", tmp_path)
-    assert "18,708 points in a journal" in output
-    for plugin in ("mlflow", "tensorboard"):
-        assert f"{plugin}: 18,092 points, at most 10,616 of a metric, delivered in " in output, output
+@pytest.fixture
+def render(tmp_path):
+    """A function that renders the loop's times: for each variant, one of each round."""
+
+    def render(**rounds):
+        first = Head("loop", "python -m benchmarks.loop", "2026-01-01", 2, "A CPU", "Linux", "3.12", {"torch": "2.9"})
+        taken = [
+            Sample("loop", variant, "s", value, number)
+            for variant, values in rounds.items()
+            for number, value in enumerate(values)
+        ]
+        samples.write(tmp_path / "loop.jsonl", first, taken)
+        return page.render(tmp_path)
+
+    return render
 
 
-def test_a_scalar_of_tensorboard_costs_less_than_with_summary_writer(tmp_path):
-    output = quick("tensorboard_writer", tmp_path)
-    assert number(r"\nratio +([\d.]+) ", output) < 2, output
-    assert number(r"import of the plugin: ([\d.]+) s", output) > 0
+OURS = "ours, tensorboard"
+
+
+def row(text, variant):
+    (line,) = re.findall(rf"^\| {re.escape(variant)} \| (.*) \|$", text, re.MULTILINE)
+    return line
+
+
+def test_a_figure_is_the_median_and_a_ratio_is_taken_within_a_round(render):
+    text = render(**{"bare": [10, 20, 40], "bare, again": [10, 20, 40], OURS: [11, 20, 60]})
+    assert row(text, "bare") == "20 (10 to 40) | "
+    assert row(text, OURS) == "20 (11 to 60) | 1.100 (1.000 to 1.500)"
+    assert statistics.median([1.1, 1.0, 1.5]) == 1.1
+
+
+def test_what_differs_no_more_than_bare_from_itself_is_a_tie(render):
+    text = render(**{"bare": [10, 10, 10], "bare, again": [10, 9, 10.5], OURS: [10.4, 10.2, 10.5]})
+    assert row(text, OURS).endswith("1.040 (1.020 to 1.050), a tie")
+    assert "tie" not in row(text, "bare, again")
+    text = render(**{"bare": [10, 10, 10], "bare, again": [10, 9.9, 10.1], OURS: [10.4, 10.2, 10.5]})
+    assert row(text, OURS).endswith("1.040 (1.020 to 1.050)")
+
+
+def test_what_is_to_hold_is_compared_with_the_medians(render):
+    all_three = "ours, all three, MLflow 100 ms away"
+    text = render(bare=[10, 10, 10], **{all_three: [10.3, 10.1, 10.5]})
+    assert row(text, "loop with all three trackers, times bare") == "at most 1.02 | 1.030 | **no**"
+    text = render(bare=[10, 10, 10], **{all_three: [10, 10.1, 10.5]})
+    assert row(text, "loop with all three trackers, times bare") == "at most 1.02 | 1.010 | yes"
+
+
+def test_each_bound_is_of_something_that_is_measured():
+    rows = {row for section in page.SECTIONS for table in section.tables for row in table.rows}
+    columns = {column for section in page.SECTIONS for table in section.tables for column in table.columns}
+    for bound in page.BOUNDS:
+        assert bound.group.removesuffix("-gpu") in GROUPS
+        assert {bound.variant, bound.to or "bare"} <= rows, bound
+        assert bound.benchmark in columns, bound
+
+
+def test_a_group_that_was_not_measured_says_how_it_is(render):
+    assert "`python -m benchmarks.growth` takes them" in render(bare=[1.0])
+
+
+def test_the_machine_is_described_below_the_figures(render):
+    line = "`python -m benchmarks.loop` on 2026-01-01: 2 cores of A CPU, Linux; Python 3.12, torch 2.9."
+    assert line in render(bare=[1.0])
+
+
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_who_has_started_it():
+    own = psutil.Process().memory_info().rss
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    with peak_memory(child.pid) as peak:
+        wait_for(lambda: len(peak) > 1)
+        child.communicate(b"\n")
+    assert 0 < max(peak) < own / 2
+
+
+def test_requests_that_overlap_are_no_chain():
+    assert longest_chain([[0, 1], [0.5, 1.5], [1, 2], [1.2, 2.2], [3, 4]]) == 3
+    assert longest_chain([]) == 0

@@ -6,6 +6,7 @@ import ast
 import copy
 import importlib.util
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -21,15 +22,16 @@ from msgspec import Struct, structs
 import tracking_hooks
 from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, plugins
 from tracking_hooks.cli import main
-from tracking_hooks.delivery import disk, instance, patience, relay, spawn, worker
+from tracking_hooks.delivery import batches, disk, instance, patience, relay, spawn, worker
 from tracking_hooks.delivery.batches import TRIES, Batches
 from tracking_hooks.hookspecs import LifecycleSpecs
-from tracking_hooks.markers import PROJECT, RULES_GROUP, TRAINER_GROUP
+from tracking_hooks.markers import PROJECT, READER_GROUP, RULES_GROUP, TRAINER_GROUP
 from tracking_hooks.recording import given, supervisor
 from tracking_hooks.run.journal import COMMON, FORMAT, Head, Journal, read, read_head
 from tracking_hooks.secretshapes import SHAPES
 from tracking_hooks.settings import describe
-from tracking_hooks.testing import play, recorded_run, sample_run
+from tracking_hooks.testing import KINDS, play, recorded_addendum, recorded_run, sample_addendum, sample_run
+from tracking_hooks.testing.contract import Contract
 from tracking_hooks.trainerspecs import TrainerSpecs
 from tracking_hooks.userspecs import UserSpecs
 
@@ -278,13 +280,19 @@ class Acme(types.ModuleType):
 
             def create(self, uid, name, params):
                 number = len(acme.runs) + 1
-                acme.runs[number] = {"uid": uid, "name": name, "params": params, "points": set(), "files": {}}
+                acme.runs[number] = {"uid": uid, "name": name, "params": params, "points": {}, "files": {}}
                 return number
 
             def update(self, number, points, status):
                 acme.fail("update")
-                acme.runs[number]["points"] |= set(points)
+                acme.runs[number]["points"] |= {(name, step, time): value for name, step, value, time in points}
                 acme.runs[number] |= {"status": status} if status else {}
+
+            def runs(self):
+                return [
+                    {**run, "points": [[*point, value] for point, value in sorted(run["points"].items())]}
+                    for run in acme.runs.values()
+                ]
 
             def upload(self, number, name, path):
                 acme.fail("upload")
@@ -324,11 +332,44 @@ def test_the_tracker_in_the_guide_has_a_run_once_that_is_delivered_twice(acme, t
     epochs = [call.args for call in calls if call.hook == "on_epoch_end"]
     assert len(found["points"]) == sum(len(epoch["metrics"]) for epoch in epochs)
     assert (found["uid"], found["params"], found["status"]) == (run.uid, calls[0].args["params"], "finished")
-    assert state == {"id": 1, "url": "http://acme/runs/1"}
+    assert state == {"id": 1, "url": "http://acme/runs/1", "ended": calls[-1].seq}
     play(acme.AcmeTracker(), calls, run, destination=ACME)
     assert list(acme.runs) == [1]
-    play(acme.AcmeTracker(), calls[:1], run, destination=ACME, state=state, before=calls)
+    resumed = structs.replace(calls[0], seq=len(calls) + 1)
+    play(acme.AcmeTracker(), [resumed], run, destination=ACME, state=state, before=calls)
     assert acme.runs[1]["status"] == "running"
+
+
+def test_the_tracker_in_the_guide_keeps_the_contract_as_the_guide_tests_it(acme, monkeypatch, tmp_path):
+    (block,) = [block for block in blocks("docs/writing-a-plugin.md", "python") if "(Contract)" in block]
+    scope = {"acme": acme}
+    exec(block, scope)
+    contract = scope["TestContract"]()
+    monkeypatch.setattr(contract, "plugin", "acme:AcmeTracker", raising=False)
+    monkeypatch.setattr(contract, "destination", lambda folder: acme.runs.clear() or ACME)
+    for kind in KINDS:
+        contract.test_a_run_is_one_run_and_twice_is_once(kind, tmp_path / kind)
+    contract.test_every_epoch_is_there("everything", tmp_path / "epochs")
+    contract.test_restarted_and_killed_at_every_event(tmp_path / "killed")
+    contract.test_killed_while_it_opens(tmp_path / "opens")
+    contract.test_batches_make_no_difference(7, tmp_path / "batches")
+    contract.test_an_outage_doubles_nothing(tmp_path / "outages")
+    contract.test_the_start_may_be_set_aside(tmp_path / "start")
+    contract.test_an_addendum_makes_no_run(tmp_path / "addendum")
+
+
+def test_the_tests_in_the_guide_are_those_of_the_suite():
+    rows = table("docs/writing-a-plugin.md", "| Test | What it does |")
+    rules = [name for part in Contract.__mro__ for name in vars(part) if name.startswith("test_")]
+    assert [row[0].strip("`") for row in rows] == rules
+
+
+def test_the_tracker_in_the_guide_makes_no_run_of_what_comes_after_its_end(acme, tmp_path):
+    recorded_run(tmp_path)
+    with pytest.raises(Unavailable, match="is not in http://acme") as caught:
+        play(acme.AcmeTracker(), recorded_addendum(tmp_path), sample_addendum(tmp_path), destination=ACME)
+    assert caught.value.only_this_run
+    assert acme.runs == {}
 
 
 def test_the_files_in_the_guide_find_the_run_and_do_not_make_it(acme, tmp_path):
@@ -369,6 +410,28 @@ def test_the_plugin_in_the_guide_says_what_it_says_of_a_mistake_in_the_configura
     assert f"`{caught.value}`" in shown
 
 
+def test_of_two_chats_in_the_guide_the_one_that_works_gets_a_message_once(monkeypatch, tmp_path):
+    (block,) = [block for block in blocks("docs/writing-a-plugin.md", "python") if "class Chats" in block]
+    exec(block, scope := {})
+    received, down = [], {"http://two"}
+
+    def urlopen(request, timeout):
+        if request.full_url in down:
+            raise ConnectionRefusedError(request.full_url)
+        received.append(request.full_url)
+        return io.BytesIO()
+
+    monkeypatch.setitem(scope, "urlopen", urlopen)
+    monkeypatch.setenv("CHAT_URLS", "http://one http://two")
+    calls, run, state = recorded_run(tmp_path), sample_run(tmp_path), {}
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            play(scope["Chats"](), calls, run, state=state)
+    down.clear()
+    play(scope["Chats"](), calls, run, state=state)
+    assert received == ["http://one", "http://two"]
+
+
 def test_the_tests_of_the_package_in_the_guide_pass(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, WEBHOOK / "tests"]
     environment = {**os.environ, "PYTHONPATH": str(WEBHOOK / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -390,7 +453,9 @@ def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypa
 def test_the_groups_of_entry_points_are_those_of_the_code():
     for document in ("docs/hooks.md", "docs/writing-a-plugin.md"):
         (header,) = re.findall(r"^\| Group \|.*\|$", text(document), re.MULTILINE)
-        assert [row[0] for row in table(document, header)] == [f"`{g}`" for g in (PROJECT, TRAINER_GROUP, RULES_GROUP)]
+        assert [row[0] for row in table(document, header)] == [
+            f"`{g}`" for g in (PROJECT, TRAINER_GROUP, RULES_GROUP, READER_GROUP)
+        ]
 
 
 def test_the_code_for_scripts_runs_and_is_silent_without_a_run(tmp_path):
@@ -415,6 +480,17 @@ def test_the_calls_for_scripts_are_those_of_the_handle():
 def test_the_public_names_are_those_of_the_package():
     (row,) = [row for row in table("docs/hooks.md", "| Public | What it is |") if row[0] == "`tracking_hooks.__all__`"]
     assert sorted(re.findall(r"`(\w+)`", row[1])) == sorted(tracking_hooks.__all__)
+
+
+# -- docs/plugins.md ------------------------------------------------------------------------------------------
+
+
+def test_the_directory_of_plugins_is_what_their_packages_say():
+    command = [sys.executable, ROOT / "docs/plugins.py"]
+    written = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    assert text("docs/plugins.md") == written, "write it: python docs/plugins.py > docs/plugins.md"
+    for folder in (ROOT / "plugins").iterdir():
+        assert folder.name in written, f"{folder.name} is not in docs/plugins.toml"
 
 
 # -- docs/journal.md ------------------------------------------------------------------------------------------
@@ -451,7 +527,8 @@ def test_the_exit_codes_of_a_relay_are_those_of_the_code():
     ("document", "sentence", "is_true"),
     [
         ("design", "up to 2,000 events or 4 MB", (Batches(None).bounds(0)[0], disk._BATCH_BYTES) == (2000, 4 << 20)),
-        ("design", "and ten more for each megabyte of its file", instance._BYTES_PER_SECOND * 10 == 1e6),
+        ("design", "up to 16 MB of files", batches._BYTES == 16 << 20),
+        ("design", "and ten more for each megabyte of its files", instance._BYTES_PER_SECOND * 10 == 1e6),
         ("settings", "and ten seconds more for each megabyte of the file", instance._BYTES_PER_SECOND * 10 == 1e6),
         ("design", "asked again every three seconds", relay._FLUSH_EVERY == 3),
         ("design", "If a minute brings no progress", relay._CONFIRMATION == 60),
@@ -464,7 +541,7 @@ def test_the_exit_codes_of_a_relay_are_those_of_the_code():
         ("design", "also after ten seconds without anything to do", relay._IDLE == 10),
         ("design", "rest after thirty seconds without anything to do", relay._IDLE_OF_ADDENDUM == 30),
         ("your-script", "Up to 1 GB a file is copied", given.MOST == 1e9),
-        ("design", "The process is replaced after 50 runs", worker.RUNS == 50),
+        ("design", "The process is replaced when it has grown by 200 MB", worker.GROWTH == 200e6),
     ],
 )
 def test_the_figures_of_delivery_are_those_of_the_code(document, sentence, is_true):

@@ -9,14 +9,19 @@ import subprocess
 
 import pytest
 
+from tests import one_training
 from tests.makefile import ROOT, TARGETS, commands, make
+from tests.support.systems import posix
 from tracking_hooks.run import layout, state
 
 TESTED_IN = {
     "demo": "tests/test_makefile.py",
     "faults": "tests/faults/test_command.py",
     "stack": "tests/test_stack_files.py",
+    "compat": "tests/test_compat.py",
     "bench": "tests/test_benchmarks.py",
+    "gpu-bench": "tests/test_benchmarks.py",
+    "gpu": "tests/gpu/test_rehearsal.py",
     "lint": "tests/test_makefile.py",
     "format": "tests/test_makefile.py",
     "clean": "tests/test_makefile.py",
@@ -47,6 +52,7 @@ def test_the_demo_is_tracked_in_mlflow_and_tensorboard(tmp_path):
     assert tracked.info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(tracked.info.run_id, "train/box_loss")] == [1]
     assert list((folder / "runs/demo").glob("*tfevents*"))
+    assert one_training.compare(folder) > 0, "what hosted CI looks at on other systems"
     assert f"sqlite:///{folder / 'mlflow.db'}" in output, "it says how to look at it"
 
 
@@ -75,6 +81,7 @@ def test_clean_removes_what_was_made_here_and_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"src", "runs"}
 
 
+@posix("shell")
 def test_system_packages_that_cannot_be_installed_are_named_and_no_error(tmp_path):
     (command,) = commands("system-packages")
     for name, line in {"dpkg": "exit 1", "id": "echo 1000"}.items():

@@ -30,7 +30,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     """Ultralytics' settings file with its own integrations switched off that import a lot in each training."""
     home = Home(tmp_path_factory.mktemp("settings"), shapes)
     runs = f"runs_dir={home.work / 'runs'}"  # else what is validated goes to the repository that this is run in
-    home.run([str(BIN / "yolo"), "settings", "mlflow=False", "raytune=False", runs])
+    home.run([str(BIN / "yolo"), "settings", "mlflow=False", "clearml=False", "raytune=False", runs])
     return home.folder / "yolo"
 
 
@@ -51,6 +51,7 @@ def home(tmp_path: Path, shapes: Path, settings: Path, database: Path) -> Iterat
 def fresh_home(tmp_path: Path, shapes: Path) -> Iterator[Home]:
     """A machine as Ultralytics sets it up: its own MLflow integration is on where mlflow is installed; no store."""
     home = Home(tmp_path / "fresh home ü", shapes)
+    home.take_the_real_network()
     home.forks = False  # what happens when Python starts is a part of it
     yield home
     home.close()

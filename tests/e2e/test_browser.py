@@ -17,11 +17,13 @@ from tests.support.runs import write_run
 from tracking_hooks.delivery.spawn import DELIVERED, start_relay
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
+from tracking_hooks_mlflow import pages
 
 DEMO_EPOCHS = 12  # enough for curves that are nice to look at
 DEMO, TUNING = "tracking-hooks demo", "tuning"  # the names of their experiments
 FAILED = "broken"  # the name of a run
 SIZE = {"width": 1600, "height": 1200}  # pixels of a page
+SMALL = {"width": 1280, "height": 800}  # of a laptop
 PICTURES = next(parent for parent in Path(__file__).parents if (parent / "LICENSE").is_file()) / "build"
 pytestmark = [pytest.mark.e2e, browser.needed]
 
@@ -33,6 +35,15 @@ name => [...document.querySelectorAll('.js-plotly-plot')]
     .map(trace => ({x: [...trace.x], y: [...trace.y]}))[0]
 """
 
+BAR = """
+() => {
+    const bars = [...document.querySelectorAll('.js-plotly-plot')]
+        .flatMap(plot => plot.data || []).filter(trace => trace.type === 'bar');
+    return bars.length === 1 && [...bars[0].x];
+}
+"""
+"""The values of the only bar chart, if there is one."""
+
 
 def deliver_failed(folder: Path, uri: str) -> None:
     """Record a run that fails, without a trainer, and deliver it by a real relay."""
@@ -43,6 +54,11 @@ def deliver_failed(folder: Path, uri: str) -> None:
     code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 
+
+LINES = """
+() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => (plot.data || []).map(line => line.metricKey))
+"""
+"""The metrics of each chart that is drawn."""
 
 TUNE = """
 from ultralytics import YOLO
@@ -156,6 +172,38 @@ def test_the_demos_charts_have_its_points(server, reader, page, picture):
         assert drawn["y"] == pytest.approx([value for _, value in history]), name
     picture("mlflow-charts", height=1050)
 
+    page.get_by_placeholder("Search metric charts").fill("^best/metrics/mAP50-95B$")
+    assert page.wait_for_function(BAR).json_value() == [runs["demo"].data.metrics["best/metrics/mAP50-95B"]]
+
+
+def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validation_in_one_chart(
+    server, reader, page, picture
+):
+    experiment_id, _ = runs_of(reader, DEMO)
+    page.set_viewport_size(SMALL)
+    try:
+        page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
+        page.wait_for_function(f"({LINES})()[0]?.includes('metrics/mAP50-95B')")
+        picture("mlflow-view", height=SMALL["height"])
+        page.locator(".js-plotly-plot").first.hover()
+        page.mouse.wheel(0, 500)
+        page.wait_for_function(
+            f"({LINES})().some(keys => ['train', 'val'].every(of => keys.includes(of + '/box_loss')))"
+        )
+    finally:
+        page.set_viewport_size(SIZE)
+
+
+def test_all_runs_are_listed_by_their_best_map(server, reader, page):
+    experiment_id, _ = runs_of(reader, DEMO)
+    page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True).replace('=CHART', '=TABLE')}")
+    page.get_by_role("columnheader", name="best/metrics/mAP50-95B").first.wait_for()
+    for column in ("epochs", "model.name", "Dataset", "Duration"):
+        page.get_by_role("columnheader", name=column).first.wait_for()
+    listed = page.get_by_role("link", name=re.compile(f"^(demo|{FAILED})$"))
+    listed.nth(1).wait_for()
+    assert listed.all_text_contents() == ["demo", FAILED], "the one without a result is the last"
+
 
 @pytest.mark.parametrize("name", ["results.png", "confusion_matrix.png"])
 def test_a_plot_of_the_demo_is_shown(name, server, reader, page, picture):
@@ -181,13 +229,14 @@ def test_the_description_says_what_was_trained_and_how_it_ended(server, reader, 
     value = runs["demo"].data.metrics["best/metrics/mAP50-95B"]
     row = best.get_by_role("row").filter(has_text=re.compile(r"metrics/mAP50-95"))
     assert f"{value:.4g}" in row.text_content()
-    for label, text in {
-        "Model:": "yolo26n",
-        "Data set:": "3 classes",
-        "Result:": f"after {DEMO_EPOCHS} epochs",
+    for label, texts in {
+        "Model:": ["yolo26n", "GFLOPs at 640"],
+        "Data set:": ["3 classes"],
+        "Result:": [f"mAP50-95(B) {value:.4g}", f"after {DEMO_EPOCHS} epochs"],
     }.items():
         paragraph = page.get_by_role("paragraph").filter(has=page.get_by_text(label, exact=True))
-        assert text in paragraph.first.text_content()
+        for text in texts:
+            assert text in paragraph.first.text_content()
     assert "model=yolo26n.yaml" in page.get_by_text("model=yolo26n.yaml").first.text_content()
     picture("mlflow-description")
     browser.expect(page.get_by_text("About this run")).to_be_in_viewport()

@@ -22,27 +22,31 @@ class CannotBeMade:
 """
 
 
-def refused(home, command, trackers, **env):
+def refused(home, command, trackers, *, early=False, **env):
+    """Train, and return the sentence; ``early``: nothing was made or printed before it."""
     output = home.run(command, trackers, code=1, **env)
     assert "Traceback" not in output
     assert "Starting training" not in output
     assert home.runs() == []
     assert not list(home.folder.rglob("tracking.json"))
+    if early:
+        assert "engine/trainer: " not in output
+        assert not list(home.folder.rglob("args.yaml"))
     return output[output.index("tracking-hooks: ") :]
 
 
 def test_a_misspelt_tracker(home):
     home.forks = False  # the user's whole command, from its start to its exit code
-    message = refused(home, home.yolo(), "mlfow")
+    message = refused(home, home.yolo(), "mlfow", early=True)
     assert message.splitlines() == [
         "tracking-hooks: no tracker 'mlfow' is installed.",
         "  Did you mean 'mlflow'?",
-        "  Installed: mlflow, tensorboard, wandb",
+        "  Installed: clearml, mlflow, notify, otel, tensorboard, trackio, wandb",
     ]
 
 
 def test_a_malformed_setting(home):
-    message = refused(home, home.yolo(), "tensorboard", TRACKING_HOOKS_LINGER="soon")
+    message = refused(home, home.yolo(), "tensorboard", early=True, TRACKING_HOOKS_LINGER="soon")
     assert message.startswith("tracking-hooks: TRACKING_HOOKS_LINGER='soon'")
 
 

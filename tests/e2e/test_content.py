@@ -1,5 +1,6 @@
 """What a training leaves in the trackers beyond its curves."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,20 @@ pytestmark = pytest.mark.e2e
 
 def test_classes_log_data_set_and_weights_are_recorded(home):
     rules = {"TRACKING_HOOKS_CHECKPOINTS": "best,every:2", "TRACKING_HOOKS_METRICS": "-lr/*, train/*=loss/*"}
-    home.run(home.yolo(epochs=3, plots=True), "mlflow", **rules)
+    output = home.run(home.yolo(epochs=3, plots=True), "mlflow", **rules)
     reader = home.reader()
     run = reader.only_run()
 
+    size = {name: float(run.data.params[f"model.{name}"]) for name in ("parameters", "gradients", "gflops_at_640")}
+    assert (
+        "{parameters:,.0f} parameters, {gradients:,.0f} gradients, {gflops_at_640:.1f} GFLOPs".format(**size) in output
+    )
     rows = home.results()
     expected = [(epoch, pytest.approx(row["train/box_loss"], rel=1e-4)) for epoch, row in rows.items()]
     assert reader.history(run, "loss/box_loss") == expected, "renamed"
     assert not [key for key in run.data.metrics if key.startswith(("lr/", "train/"))], "dropped, and renamed"
     for name in ("square", "circle", "triangle"):
-        steps = [step for step, _ in reader.history(run, f"per_class/{name}/metrics/mAP50B")]
+        steps = [step for step, _ in reader.history(run, f"val_per_class/{name}/metrics/mAP50B")]
         assert steps == list(rows)
     assert [step for step, _ in reader.history(run, "time/images_per_s")] == list(rows)
 
@@ -31,7 +36,8 @@ def test_classes_log_data_set_and_weights_are_recorded(home):
     assert "names:" in reader.text(run, "dataset/data.yaml")
     lines = [line for call in home.calls() if call.hook == "on_console" for line in call.args["lines"]]
     assert any("Starting training for 3 epochs" in line for line in lines)
-    assert "**Result:** finished after 3 epochs" in run.data.tags["mlflow.note.content"]
+    first = run.data.tags["mlflow.note.content"].splitlines()[0]
+    assert re.fullmatch(r"\*\*Result:\*\* mAP50-95\(B\) \S+, mAP50\(B\) \S+, finished after 3 epochs", first)
 
 
 def test_every_other_epochs_weights_are_uploaded_beside_ultralytics_own_save_period(home):

@@ -111,7 +111,7 @@ def test_early_stop_ends_a_training_at_the_epoch_that_its_table_says_and_keep_be
 
 def test_a_lowered_learning_rate_stays_lowered_also_when_the_training_is_killed_right_after(home):
     shutil.copy(EXAMPLES / "my_rules.py", home.work)
-    rule = {"PYTHONPATH": str(home.work), "TRACKING_HOOKS_CONTROL": "my_rules.DropLearningRate(at=2)"}
+    rule = {"TRACKING_HOOKS_CONTROL": "my_rules.DropLearningRate(at=2)"}
     options = {"epochs": 5, "optimizer": "SGD", "warmup_epochs": 0}
     home.run(home.script(NOTE_RATES, **options))
     plain = noted(home, "rates.jsonl")

@@ -95,7 +95,6 @@ def script(home, text="", train="{train}", **arguments):
 
 @pytest.fixture
 def home(home):
-    home.forks = False  # Ultralytics and torchrun start the workers anew from what the first process is
     shutil.copy(Path(__file__).with_name("cpu_ddp.py"), home.work)
     yield home
     for process in home.processes:  # torchrun gives its workers sessions of their own
@@ -131,6 +130,7 @@ def digests(file_of):
 
 
 def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_untracked(home, scalars):
+    home.forks = False  # Ultralytics and torchrun start the workers anew from what the first process is
     afterwards = "{train}\nprint('left behind:', [name for name in os.environ if name.startswith('TRACKING_HOOKS_')])"
     output = home.run(script(home, LOG_RANK, afterwards, epochs=3), "mlflow,tensorboard")
 
@@ -149,6 +149,7 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
         assert output.count(f"tracking-hooks: {plugin}: all ") == 1
 
     tracked = weights_of_ranks(output)
+    home.forks = True
     untracked = weights_of_ranks(home.run(script(home, epochs=3, name="untracked")))
     assert set(tracked) == {"0", "1"}
     assert tracked["0"] == tracked["1"]
@@ -219,10 +220,18 @@ def test_a_new_training_into_the_same_folder_leaves_the_older_run_its_own_files(
         assert delivered == on_disk[seed]
 
 
-def test_the_users_own_mlflow_run_is_joined(home):
+def test_the_users_own_mlflow_run_is_joined_and_its_next_line_finds_the_numbers(home):
     (home.work / "mlflow.db").unlink()  # or nobody could tell that none is made
-    home.run(script(home, OWN_STORE, OWN_RUN), "mlflow")
+    next_line = """
+    run = mlflow.get_run(mlflow.active_run().info.run_id)
+    print("mAP50:", run.data.metrics["metrics/mAP50B"])
+    print("uid:", run.data.tags["tracking_hooks.run_uid"])
+    """
+    output = home.run(script(home, OWN_STORE, OWN_RUN.rstrip() + next_line), "mlflow")
 
+    (found,) = [line for line in output.splitlines() if line.startswith("mAP50:")]
+    assert float(found.split()[1]) == pytest.approx(home.results()[2]["metrics/mAP50(B)"], abs=1e-5)
+    assert f"uid: {home.run_folder().uid}" in output
     reader = home.reader(f"sqlite:///{home.work / 'mine.db'}")
     run = check_mlflow(reader, home.results())
     assert run.info.run_name == "mine"
@@ -241,20 +250,8 @@ def test_the_store_that_the_users_script_sets_is_where_the_run_goes(home):
     assert not (home.work / "mlflow.db").exists()
 
 
-def test_the_next_line_of_the_script_that_launched_the_processes_finds_the_run(home):
-    next_line = """
-    run = mlflow.get_run(mlflow.active_run().info.run_id)
-    print("mAP50:", run.data.metrics["metrics/mAP50B"])
-    print("uid:", run.data.tags["tracking_hooks.run_uid"])
-    """
-    output = home.run(script(home, OWN_STORE, OWN_RUN.rstrip() + next_line), "mlflow")
-
-    (found,) = [line for line in output.splitlines() if line.startswith("mAP50:")]
-    assert float(found.split()[1]) == pytest.approx(home.results()[2]["metrics/mAP50(B)"], abs=1e-5)
-    assert f"uid: {home.run_folder().uid}" in output
-
-
 def test_a_killed_training_that_is_resumed_is_one_run(home, await_):
+    home.forks = False  # a forked torchrun is not in the group that is killed
     process = home.start(script(home, WAIT_IN_EPOCH_2, epochs=3), "mlflow")
     waiting = [home.work / f"waiting-{rank}" for rank in (0, 1)]
     workers = [int(await_(lambda file=file: file.exists() and file.read_text(), "epoch 2")) for file in waiting]
@@ -263,6 +260,7 @@ def test_a_killed_training_that_is_resumed_is_one_run(home, await_):
         os.kill(worker, signal.SIGKILL)
     home.wait_for_call("on_run_end", status="killed")
 
+    home.forks = True
     home.run(script(home, model="runs/train/weights/last.pt", resume=True, epochs=3), "mlflow")
     assert [call.args["epoch"] for call in home.calls() if call.hook == "on_epoch_end"] == [1, 2, 3]
     rows = home.results()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import Gate
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -68,7 +69,7 @@ def test_ctrl_c_is_killed_in_mlflow_and_says_what_was_delivered(home, await_):
         process = home.start(home.script(WAIT_IN_EPOCH_2), trackers)
         await_((home.work / "waiting").exists, "epoch 2")
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
     code, output = interrupt("mlflow")

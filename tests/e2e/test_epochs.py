@@ -80,7 +80,7 @@ def test_the_final_validation_is_no_epoch(trained, scalars):
     home = trained
     check_each_epoch_once(home, scalars)
     assert [call.hook for call in home.calls()].count("on_final_validation") == 1
-    assert [step for step, _ in scalars(home.work / "runs/train")["best/metrics/mAP50(B)"]] == [3]
+    assert [step for step, _ in scalars(home.work / "runs/train")["validation/best/metrics/mAP50(B)"]] == [3]
 
 
 def test_an_early_stop_ends_at_the_last_epoch_trained(home, scalars):

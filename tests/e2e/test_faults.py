@@ -75,7 +75,9 @@ def test_an_mlflow_server_that_is_down_gets_everything_by_sync(home, port, start
     output = home.run(home.yolo(), "mlflow", MLFLOW_TRACKING_URI=uri, TRACKING_HOOKS_LINGER="0")
 
     assert f"events are not delivered yet: MLflow at {uri} is not available" in output
-    assert "; to deliver them: tracking-hooks sync " in output
+    assert "\n  to deliver them: tracking-hooks sync " in output
+    assert "\n  if the address is wrong: tracking-hooks sync --set tracking_uri=… " in output
+    assert "\n  to give it up: tracking-hooks sync --forget mlflow " in output
     start_server()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -108,7 +110,8 @@ def test_bad_plugins_harm_nobody(home, scalars, await_):
     lines = [line.removeprefix("tracking-hooks: ") for line in output.splitlines()]
     ends = {name: line.removeprefix(f"{name}: ") for name in names for line in lines if line.startswith(f"{name}: ")}
     assert ends["tensorboard"].startswith("all ")
-    assert "events set aside, for: KeyError: 'no such thing'; all reasons: tracking-hooks status" in ends["bad:Raises"]
+    assert "events set aside, for: KeyError: 'no such thing'" in ends["bad:Raises"]
+    assert "for: KeyError: 'no such thing'\n  all reasons: tracking-hooks status" in output
     assert " events are not delivered yet" in ends["bad:Sleeps"]
     assert "bad:Exits" in ends
     rows = home.results()

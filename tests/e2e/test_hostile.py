@@ -184,8 +184,53 @@ def test_a_full_disk_ends_no_training_and_is_said_once(home, small_disk):
         "    for i in range(1000): tracking_hooks.log({f'much/{i}': 1.0}, i)\n"
         "model.add_callback('on_train_batch_end', much)"
     )
-    output = home.run(home.script(text), "tensorboard")
+    # A relay that cannot write down how far it is waits for room.
+    output = home.run(home.script(text), "tensorboard", TRACKING_HOOKS_LINGER="5")
 
     assert "2 epochs completed" in output
     assert output.count("is the disk full?") == 1
     assert home.run_folder().journal.stat().st_size <= 64 * 1024
+
+
+MUCH_OF_ITS_OWN = """
+import logging.config, os, signal, sys, threading
+import mlflow
+from torch.utils.tensorboard import SummaryWriter
+
+mlflow.autolog()
+sys.excepthook = threading.excepthook = print
+signal.signal(signal.SIGCHLD, lambda *_: None)
+
+def open_writer(trainer):
+    trainer.mine = SummaryWriter(trainer.save_dir)
+    trainer.mine.add_scalar("mine", 0.5, 1)
+    trainer.mine.flush()
+
+def disturb(trainer):
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+    pid = os.fork()
+    if not pid:
+        sys.exit()
+    os.waitpid(pid, 0)
+
+model.add_callback("on_pretrain_routine_start", open_writer)
+model.add_callback("on_train_start", disturb)
+"""
+
+
+def test_a_script_that_does_much_of_its_own_is_tracked_whole(home, scalars):
+    for name in ("events", "settings", "control", "plugins", "run"):
+        (home.work / f"{name}.py").write_text("raise RuntimeError('the user means something else by this name')")
+    home.run(home.script(MUCH_OF_ITS_OWN), "mlflow,tensorboard")
+    home.wait_for_delivery()
+
+    expected = [(epoch, pytest.approx(row["train/box_loss"], rel=1e-4)) for epoch, row in home.results().items()]
+    (run,) = home.reader().runs()
+    assert run.info.status == "FINISHED"
+    assert home.reader().history(run, "train/box_loss") == expected
+    curves = scalars(home.work / "runs/train")
+    assert curves["train/box_loss"] == expected
+    assert curves["mine"] == [(1, 0.5)]
+    assert "2 epochs completed" in (home.run_folder().files / "console.log").read_text()

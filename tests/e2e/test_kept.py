@@ -56,7 +56,8 @@ model.add_callback("on_train_end", tidy_up)
 
 def test_a_training_into_the_same_folder_takes_nothing_from_the_one_before(home):
     copy = "import shutil; shutil.copy(model.trainer.best, 'first.pt')\n"
-    command = home.script(exist_ok=True)
+    draw = "model.add_callback('on_train_end', lambda trainer: (trainer.save_dir / 'mine.png').write_bytes(b'drawn'))"
+    command = home.script(draw, exist_ok=True)
     with (home.work / "train.py").open("a") as script:
         script.write(copy)
     home.run(command, "mlflow", **OFFLINE)
@@ -65,3 +66,4 @@ def test_a_training_into_the_same_folder_takes_nothing_from_the_one_before(home)
     assert content(reader, first, "weights/best.pt") == (home.work / "first.pt").read_bytes()
     assert content(reader, second, "weights/best.pt") == (home.work / "runs/train/weights/best.pt").read_bytes()
     assert content(reader, first, "weights/best.pt") != content(reader, second, "weights/best.pt")
+    assert reader.artifacts(first) - reader.artifacts(second) == {"mine.png"}

@@ -113,7 +113,7 @@ def sides(server, tmp_path_factory, shapes):
     folder = tmp_path_factory.mktemp("homes")
     homes = {side: Home(folder / side, shapes) for side in ("theirs", "ours")}
     for home in homes.values():  # else Ultralytics takes the repository that it is installed in, if it is in one
-        home.run([home.yolo()[0], "settings", f"runs_dir={home.work / 'runs'}", "raytune=False"])
+        home.run([home.yolo()[0], "settings", f"runs_dir={home.work / 'runs'}", "clearml=False", "raytune=False"])
     reader = MLflowReader(server)
     begun = reader.client.create_run(reader.client.create_experiment(STAY), run_name="begun elsewhere")
     outputs = {}

@@ -40,7 +40,7 @@ def assert_whole(home, scalars, epochs, *, store=None, fitness_from=1):
         values = [(epoch, pytest.approx(row[name], rel=1e-4, nan_ok=True)) for epoch, row in expected.items()]
         assert reader.history(run, name.replace("(B)", "B")) == values, name
         assert curves[name] == values, name
-    for curve in (reader.history(run, "fitness"), curves["fitness"]):
+    for curve in (reader.history(run, "fitness"), curves["metrics/fitness"]):
         assert [step for step, _ in curve] == list(range(fitness_from, epochs + 1))
     return run
 

@@ -6,18 +6,36 @@ pytestmark = pytest.mark.e2e
 
 IN_ONE_PROCESS = """
 import threading
+from pathlib import Path
 from ultralytics import YOLO
 
 def train(name, seed):
-    YOLO("yolo26n.yaml").train(**{arguments!r}, name=name, seed=seed)
+    model = YOLO("yolo26n.yaml")
+    model.add_callback("on_train_epoch_end", lambda _: Path("closed").unlink(missing_ok=True))
+    model.train(**{arguments!r}, name=name, seed=seed)
 
 threads = [threading.Thread(target=train, args=(name, seed)) for seed, name in enumerate(["left", "right"])]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-for seed, name in enumerate(["first", "second"]):
-    train(name, seed)
+train("first", 0)
+Path("closed").touch()
+train("second", 1)
+"""
+
+GATED = """
+import time
+from pathlib import Path
+from tracking_hooks import hookimpl
+
+while Path("closed").exists():
+    time.sleep(0.01)
+
+class Tracker:
+    @hookimpl
+    def on_run_start(self, run):
+        Path(f"has {run.name}").touch()
 """
 
 
@@ -39,8 +57,13 @@ def test_trainings_in_threads_and_one_after_the_other_in_one_process(home, scala
     for name in ("model", "name", "seed"):
         del arguments[name]
     (home.work / "many.py").write_text(IN_ONE_PROCESS.format(arguments=arguments))
-    home.run([home.python, "many.py"], "mlflow,tensorboard")
-    assert_each_is_whole(home, scalars, ["left", "right", "first", "second"])
+    (home.work / "gated.py").write_text(GATED)
+    output = home.run([home.python, "many.py"], "mlflow,tensorboard,gated:Tracker")
+    names = ["left", "right", "first", "second"]
+    assert_each_is_whole(home, scalars, names)
+    # The plugin of the second one can be loaded only when its first epoch is over.
+    assert "is not ready" not in output
+    assert sorted(home.work.glob("has *")) == sorted(home.work / f"has {name}" for name in names)
 
 
 def test_trainings_in_processes_at_the_same_time_on_a_database_that_is_not_there_yet(home, scalars):

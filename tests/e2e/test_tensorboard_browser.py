@@ -13,6 +13,8 @@ from tests.support import browser
 from tests.support.home import Home
 from tests.support.processes import wait_for
 from tracking_hooks.cli.shapes import make_shapes
+from tracking_hooks.run.layout import find_runs
+from tracking_hooks_tensorboard import trainer
 
 EPOCHS = 18  # until something is found: of nothing there is no curve
 pytestmark = [pytest.mark.e2e, browser.needed]
@@ -25,6 +27,7 @@ def logdir(tmp_path_factory, settings):
     """The folder of a project with one training."""
     folder = tmp_path_factory.mktemp("training")
     home = Home(folder / "home", make_shapes(folder / "shapes", train=96, val=16))
+    home.take_the_real_network()
     home.env["YOLO_CONFIG_DIR"] = str(settings)
     command = home.yolo(
         epochs=EPOCHS, imgsz=64, batch=8, lr0=0.005, optimizer="AdamW", mosaic=0.0, close_mosaic=0, warmup_epochs=1,
@@ -105,11 +108,19 @@ def test_time_series(show):
     await_drawn(page, "scalar-card svg path, scalar-card canvas", 2)
 
 
+def test_time_series_opens_curves_over_epochs(show):
+    page = show("timeseries")
+    await_texts(page, "lr/pg0", "metrics/mAP50(B)")
+    groups = page.locator("metrics-card-group-toolbar .group-title").all_inner_texts()
+    assert groups[:2] == ["lr", "metrics"]
+
+
 def test_custom_scalars_overlay_training_and_validation(show):
     errors = []
     page = show("custom_scalars", more="&_smoothingWeight=0", errors=errors)
-    await_texts(page, "losses", "box_loss", "cls_loss", "metrics", "mAP", "fitness", "learning rates")
-    page.get_by_text("Matches (2)").nth(4).wait_for()  # three losses, mAP, precision and recall
+    await_texts(page, "losses", "box_loss", "cls_loss", "metrics", "mAP50(B)", "fitness", "learning rates")
+    page.get_by_text("Matches (2)").nth(2).wait_for()  # three losses
+    page.get_by_text("Matches (1)").nth(4).wait_for()  # a chart for each metric, and the fitness
     page.wait_for_timeout(3000)
     assert not errors  # they are what a chart that stays empty leaves behind
 
@@ -117,7 +128,17 @@ def test_custom_scalars_overlay_training_and_validation(show):
 def test_hparams_have_the_run_as_a_row(show):
     page = show("hparams")
     await_texts(page, "batch", "epochs", "imgsz", "lr0", "model", "train")
-    page.get_by_text("best/metrics/mAP50-95(B)").first.wait_for()
+    page.get_by_text("validation/best/metrics/mAP50-95(B)").first.wait_for()
+
+
+def test_the_link_of_the_run_has_map_and_the_losses_on_top(logdir, show):
+    (folder,) = find_runs(logdir)
+    state = folder.relay("tensorboard").read_cursor().state
+    link = trainer.page(state, {"logdir": str(logdir / "train")}, overview=False).url
+    page = show("timeseries", query=link.partition("#")[0])
+    pinned = page.locator("metrics-pinned-view")
+    for tag in ("metrics/mAP50-95(B)", "metrics/mAP50(B)", "train/box_loss", "val/box_loss"):
+        pinned.get_by_text(tag, exact=True).first.wait_for(state="attached")
 
 
 def test_images_show_batches_and_predictions_beside_labels(show):
@@ -134,7 +155,9 @@ def test_pr_curves_are_drawn_by_class(show):
 
 def test_text_tells_how_the_run_was_made_and_ended(show):
     page = show("text")
-    await_texts(page, "params", "environment", "console", "status")
+    await_texts(page, "Result", "best", "params", "environment", "console", "status")
+    first, second = (page.get_by_text(text, exact=True).first.bounding_box() for text in ("Result", "best"))
+    assert first["y"] < second["y"]
 
 
 def test_histograms_show_the_weights(show):

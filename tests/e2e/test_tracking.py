@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     artifacts = reader.artifacts(run)
     assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml", "results.png"} <= artifacts
     assert {"labels.jpg", "confusion_matrix.png", "BoxPR_curve.png", "train_batch0.jpg"} <= artifacts
-    assert [step for step, _ in reader.history(run, "best/metrics/mAP50B")] == [3]
+    assert [step for step, _ in reader.history(run, "best/metrics/mAP50B")] == [0]
 
     start, *end = (line for line in output.splitlines() if line.startswith("tracking-hooks:"))
     assert "mlflow" in start and "tensorboard" in start
@@ -75,12 +76,19 @@ def test_without_the_variable_nothing_of_ours_happens(home):
     }  # fmt: skip
 
 
-def test_the_training_process_imports_no_tracker(home):
+def test_the_training_process_imports_no_tracker_neither_ours_nor_ultralytics_own(home):
     home.forks = False  # so that all its imports are its own
-    home.run(home.script(OUR_MODULES), "mlflow,tensorboard")
+    trackers = [name for name in ("mlflow", "tensorboard", "wandb") if find_spec(f"tracking_hooks_{name}")]
+    (settings,) = (home.folder / "yolo").rglob("settings.json")
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | dict.fromkeys(trackers, True)))
+    before = settings.read_text()
+    output = home.run(home.script(OUR_MODULES), ",".join(trackers), WANDB_MODE="offline")
 
     modules = set(json.loads((home.work / "modules.json").read_text()))
-    assert not modules & {"mlflow", "wandb", "tensorboard"}
+    assert not modules & {"mlflow", "wandb", "tensorboard", "torch.utils.tensorboard", "tensorflow"}
+    assert not modules & {f"ultralytics.utils.callbacks.{name}" for name in ("mlflow", "wb", "tensorboard")}
+    assert settings.read_text() == before
+    assert "Ultralytics integrations disabled for this run: mlflow, tensorboard" in output
 
 
 def test_tracking_does_not_change_the_training(home):

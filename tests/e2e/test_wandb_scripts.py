@@ -25,15 +25,16 @@ model.add_callback("on_train_epoch_start", end)
 """
 
 RELIES_ON_THE_INTEGRATION = """
-import atexit, wandb
+import atexit, sys
 def log(trainer):
+    import wandb
     wandb.log({"mine": trainer.epoch * 10.0, "nested": {"a": 1}})
     wandb.run.log({"other": trainer.epoch}, step=trainer.epoch + 100)
     wandb.run.summary["done"] = trainer.epoch
     wandb.config.update({"seen": wandb.config.epochs})
     wandb.log_artifact("weights.pt")
 model.add_callback("on_fit_epoch_end", log)
-atexit.register(lambda: print("afterwards:", wandb.run))
+atexit.register(lambda: print("afterwards:", sys.modules["wandb"].run))
 """
 
 OPENS_A_RUN_IN_MID_TRAINING = """

@@ -26,6 +26,7 @@ def train(tmp_path, shapes, settings):
 
     def train(name, **env):
         home = Home(tmp_path / name, shapes)
+        home.take_the_real_network()
         home.env["YOLO_CONFIG_DIR"] = str(settings)
         home.run(home.yolo(), "tensorboard", **env)
         output = home.run([home.python, "-c", HASH, str(home.work / "runs/train/weights/last.pt")])

@@ -181,7 +181,8 @@ run.finish()
 """,
         theirs="its run gets the numbers",
         check_theirs=lambda seen: any("metrics/mAP50(B)" in row for files in seen.wandb for row in files.history),
-        ours="the same, by Ultralytics' own integration, which stays on for that; our run stands beside it",
+        ours="the same, by Ultralytics' own integration, which stays on for that (if it is on: "
+        "`yolo settings wandb=True`); our run stands beside it",
         check_ours=lambda seen: (
             sum(any("metrics/mAP50(B)" in row for row in files.history) for files in seen.wandb) == 2
         ),
@@ -219,7 +220,7 @@ def test_what_becomes_of_it(situation, side, tmp_path, shapes, database):
         pytest.importorskip("wandb")
     home = Home(tmp_path / "home", shapes)
     shutil.copy(database, home.work)
-    switched = [f"{name}={name == situation.tracker}" for name in ("mlflow", "wandb")]
+    switched = [f"{name}={name == situation.tracker}" for name in ("mlflow", "wandb", "clearml")]
     home.run([home.yolo()[0], "settings", f"runs_dir={home.work / 'runs'}", "raytune=False", *switched])
     arguments = {key: str(value) if isinstance(value, Path) else value for key, value in home.arguments().items()}
     del arguments["model"]

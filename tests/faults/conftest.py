@@ -18,6 +18,7 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith(("TRACKING_HOOKS", "MLFLOW"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 

@@ -21,7 +21,7 @@ from tests.support.runs import read_calls
 from tracking_hooks.run import journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import play
-from tracking_hooks_mlflow import incomplete
+from tracking_hooks_mlflow import incomplete, listing
 from tracking_hooks_mlflow.note import DESCRIPTION
 from tracking_hooks_mlflow.run import RUN_UID
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
@@ -80,7 +80,11 @@ def of_mlflow(client: MlflowClient, uid: str, experiment: str, artifacts: Path |
         content["run", run.info.run_name] += 1
         content["status", run.info.status, run.info.start_time, run.info.end_time] += 1
         content.update(("param", *item) for item in run.data.params.items())
-        tags = {key: value for key, value in run.data.tags.items() if not key.startswith((_TABLES, incomplete.TAG))}
+        tags = {
+            key: value
+            for key, value in run.data.tags.items()
+            if not key.startswith((_TABLES, listing.OWN, incomplete.TAG))
+        }
         tags[DESCRIPTION] = incomplete.completed(tags.get(DESCRIPTION, ""), {})
         content.update(("tag", *item) for item in tags.items())
         content.update(("table", *sorted(item.items())) for item in json.loads(run.data.tags.get(_TABLES, "[]")))

@@ -131,7 +131,7 @@ def write_old_cursor(run: RunFolder, label: str) -> bool:
     files = run.relay(label)
     cursor = msgspec.to_builtins(files.read_cursor())
     known = json.loads((GOLDEN / "run/relays/notes/cursor.json").read_bytes())
-    new = cursor.keys() - known.keys() - {"counts"}  # of what is thinned out, which that release did not do
+    new = cursor.keys() - known.keys() - {"counts", "landmarks"}  # which that release did not keep
     if not files.cursor.exists() or any(cursor[name] for name in new):
         return False
     files.cursor.write_text(json.dumps({name: cursor[name] for name in known}) + "\n")

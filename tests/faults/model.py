@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.faults.simulated import ALWAYS, Broken, Crash, Poison, Process, Traits, World
+from tests.faults.simulated import ALWAYS, FILES, Broken, Crash, Poison, Process, Traits, World
 from tracking_hooks.delivery.current import Down
 from tracking_hooks.delivery.shelf import name_of
 from tracking_hooks.events import Artifact, Checkpoint, Rejected, Unavailable
@@ -31,16 +31,20 @@ _traits = st.builds(
     Traits, needs_open=st.booleans(),
     unwanted=st.frozensets(st.sampled_from((*_HOOKS, "on_run_start", "report_missing")), max_size=3),
     sends=st.sampled_from(["at once", "at flush", "late"]), lag=st.integers(1, 3), is_atomic=st.booleans(),
-    counts=st.booleans(), every=st.integers(1, 3),
+    counts=st.booleans(), every=st.integers(1, 3), names=st.booleans(),
 )  # fmt: skip
 _where = st.sampled_from(["give", "flush"])
 _few, _some = st.integers(1, 4), st.sampled_from([1, 2, 3, 4, ALWAYS])
 _poisons = st.one_of(
     st.tuples(st.builds(Poison, st.just("reject"), _where, st.sampled_from([None, 0.0, 5.0])), _some),
-    st.tuples(st.builds(Poison, st.sampled_from(["fail", "kill"]), _where, st.none()), _some),
+    st.tuples(st.builds(Poison, st.sampled_from(["fail", "name", "kill"]), _where, st.none()), _some),
     st.tuples(st.builds(Poison, st.sampled_from(["outage", "hang"]), _where, st.none()), _few),
     st.tuples(st.builds(Poison, st.sampled_from(["state", "gone"]), st.just("give"), st.none()), _some),
 )
+
+
+def _size(count: int) -> int:
+    return FILES // (4, 2, 1)[count % 3] + count % 2
 
 
 class DelivererModel(RuleBasedStateMachine):
@@ -74,12 +78,12 @@ class DelivererModel(RuleBasedStateMachine):
             args["epoch"] = self.epoch
         if hook in {"on_artifact", "on_future"}:
             name = "ab"[count % 2]
-            args["artifact"] = Artifact(path=Path(name), kind="plot", name=name, size=1, digest=f"{count}")
+            args["artifact"] = Artifact(path=Path(name), kind="plot", name=name, size=_size(count), digest=f"{count}")
         if hook == "on_checkpoint_saved":
             digest = f"{count}" if count % 3 else None
             args |= {
                 "epoch": self.epoch,
-                "checkpoint": Checkpoint(path=Path("w.pt"), kind="last", size=1, digest=digest),
+                "checkpoint": Checkpoint(path=Path("w.pt"), kind="last", size=_size(count), digest=digest),
             }
         if hook == "on_future":
             args = msgspec.to_builtins(args, enc_hook=str)

@@ -6,6 +6,7 @@ with what the simulated disk holds. The ports see by themselves that nothing is 
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,9 @@ from tracking_hooks.run.state import settled
 
 HEAD = 100
 """Bytes before the first event."""
+
+FILES = 16 << 20
+"""Bytes of files that are given at once."""
 
 ALWAYS = 10**9
 _BAD_STATES: list[Any] = [(1, 2), {1: "a number as key"}, {"a set"}, object, float("nan")]
@@ -47,8 +51,8 @@ class Poison(NamedTuple):
     """What is wrong with an event."""
 
     what: str
-    """``reject``, ``fail``, ``outage``, ``kill``, ``hang``; ``state``: it leaves a state that is no JSON; ``gone``:
-    what it names is not there any more."""
+    """``reject``, ``fail``, ``name``: it has one that cannot be; ``outage``, ``kill``, ``hang``; ``state``: it leaves a
+    state that is no JSON; ``gone``: what it names is not there any more."""
     where: str = "give"
     """``give`` or ``flush``: when the buffer is sent that it is in."""
     retry_after: float | None = None
@@ -70,6 +74,8 @@ class Traits(NamedTuple):
     """Whether it answers with a number where all is confirmed, as long as that tells it."""
     every: int = 1
     """Of the batches, each so many-th is given."""
+    names: bool = False
+    """Whether it takes files together, and its ``flush`` says which event it rejects, and keeps the others."""
 
 
 class World:
@@ -204,6 +210,8 @@ class Process:
         self.is_in_open = False
         self.has_noted = False
         self.instances: list[Plugin] = []
+        self.noted = set(world.read_cursor().state.get("sent", []))
+        """What its instances have noted as sent, and those of earlier processes as far as that was saved."""
         left = world.note[0] if world.note and world.note[1] == world.boot else None
         self.deliverer = Deliverer(
             Source(self), Disk(self), self.make, cursor=world.read_cursor(), aside=world.read_aside(),
@@ -327,7 +335,7 @@ class Disk:
 
 
 class Plugin:
-    """An instance of the simulated plugin. It keeps in its state what it was given last."""
+    """An instance of the simulated plugin. It keeps in its state what it was given last, and what it has sent."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -347,6 +355,10 @@ class Plugin:
     def needs_open(self) -> bool:
         return self.traits.needs_open
 
+    @property
+    def files_together(self) -> bool:
+        return self.traits.names
+
     def wants(self, hook: str) -> bool:
         return hook not in self.traits.unwanted
 
@@ -356,6 +368,8 @@ class Plugin:
             raise Rejected("the tracker does not take it", retry_after=poison.retry_after)
         if world.poisoned(seq, "fail", where):
             raise ValueError(f"event {seq} is too much for this plugin")
+        if world.poisoned(seq, "name", where):
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", f"file of event {seq}")
         if world.poisoned(seq, "outage", where):
             raise (Unavailable("busy") if seq % 2 else TimeoutError("timed out"))
         if world.poisoned(seq, "kill", where):
@@ -386,6 +400,7 @@ class Plugin:
         process, world, seq = self._process, self._world, call.seq
         process.at()
         see(self.is_open, "an event was given before `open`")
+        see(process.noted <= {*state.get("sent", [])}, "what was noted as sent is forgotten")
         see(self.wants(call.hook), "given what it does not want")
         see(world.is_wanted(call), "given what is thinned out")
         see(args is call.args, "given something else than was recorded")
@@ -393,9 +408,10 @@ class Plugin:
         cursor, is_late = world.read_cursor(), seq in process.deliverer.shelf
         see(cursor.state.get("opened", 0) >= self._opened, "the state that `open` has left is not saved")
         self._check_open(call, is_late=is_late)
-        is_alone = not self._since_flush or not any(file_of(other) for other in (*self._since_flush, call))
-        see(is_alone, "a file is given together with others")
         self._since_flush.append(call)
+        sizes = [file.size or 0 for other in self._since_flush if (file := file_of(other))]
+        most = FILES if self.files_together else 0
+        see(sum(sizes) <= most or len(self._since_flush) == 1, "a file is given together with others")
         if is_late:
             see(seq in {event.seq for event in world.read_aside()}, "given late, and not on the list")
             newer = [other for other in world.calls.values() if other.seq > seq and other.hook == call.hook]
@@ -421,7 +437,7 @@ class Plugin:
             state["bad"] = _BAD_STATES[seq % len(_BAD_STATES)]
         if self.traits.sends == "at once":
             self._reach()
-            world.send(seq, is_late=is_late)
+            self._send(seq, state, is_late=is_late)
         self._buffer.append([seq, 0, is_late])
         process.at()
 
@@ -464,13 +480,18 @@ class Plugin:
         ripe = [item for item in self._buffer if item[1] > lag]
         if ripe and self.traits.sends != "at once":
             self._reach()
+        for item in ripe if self.traits.names else ():
+            if poison := world.poisoned(item[0], "reject", "flush"):
+                self._buffer.remove(item)
+                self._confirmed = max(self._confirmed, item[0])
+                raise Rejected("the tracker does not take it", retry_after=poison.retry_after, seq=item[0])
         for seq, _, is_late in ripe:
             self._fail(seq, "flush")
             if self.traits.sends != "at once" and not self.traits.is_atomic:
-                world.send(seq, is_late=bool(is_late))
+                self._send(seq, state, is_late=bool(is_late))
         if self.traits.sends != "at once" and self.traits.is_atomic:
             for seq, _, is_late in ripe:
-                world.send(seq, is_late=bool(is_late))
+                self._send(seq, state, is_late=bool(is_late))
         self._buffer = self._buffer[len(ripe) :]
         self._confirmed = max([self._confirmed, *(seq for seq, _, _ in ripe)])
         self._process.at()
@@ -479,6 +500,11 @@ class Plugin:
         is_told_by_number = self.traits.counts and not self._has_late
         self._has_late = False
         return self._confirmed if is_told_by_number else None
+
+    def _send(self, seq: int, state: dict[str, Any], *, is_late: bool) -> None:
+        self._world.send(seq, is_late=is_late)
+        state["sent"] = [*state.get("sent", []), seq]
+        self._process.noted.add(seq)
 
     def poll(self, state: dict[str, Any]) -> None:
         return None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,13 +16,15 @@ from tests.faults import content, sink
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.reference import keep
 from tests.faults.sequences import Plan, parts_of
+from tests.support import forking
+from tests.support.processes import send_session
 from tests.support.runs import read_calls
 from tracking_hooks.events import Artifact
 from tracking_hooks.run import files
 from tracking_hooks.run.layout import CONSOLE, RunFolder
 from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import play, sample_run
-from tracking_hooks_mlflow.names import spelled
+from tracking_hooks_mlflow.names import of_batch, spelled
 from tracking_hooks_tensorboard.tracker import TensorBoardTracker
 
 pytestmark = pytest.mark.faults
@@ -41,12 +46,12 @@ def test_a_clean_delivery_holds_every_number_of_the_journal(run, store, tmp_path
     hooks = {"on_batch_end", "on_epoch_end", "on_system_metrics"}
     recorded = [call for call in read_calls(run.journal) if call.hook in hooks]
     values = [repr(float(value)) for call in recorded for value in call.args["metrics"].values()]
-    keys = {spelled(name) for call in recorded for name in call.args["metrics"]}
+    keys = {spelled(name) for call in recorded for name in of_batch(call.args["metrics"])}
     found = content.clean_mlflow(run, f"sqlite:///{store('clean')}")
     points = [point for point in found if point[0] == "metric" and point[1] in keys]
     assert sorted(point[-1] for point in points) == sorted(values)
     scalars = content.clean_tensorboard(run, tmp_path / "logdir")
-    beside = ("best/", "custom_scalars/", "per_class/")
+    beside = ("validation/", "without_brackets/", "per_class/")
     assert len([point for point in scalars if point[0] == "scalar" and not point[1].startswith(beside)]) == len(values)
 
 
@@ -63,11 +68,24 @@ def test_a_point_that_is_missing_and_one_that_stands_twice_are_seen(run, tmp_pat
     head = [call for call in calls if call.hook == "on_run_start"]
     environment = {("text", "environment")}  # names the run and its folder
     lost, doubled = delivered("a hole", others)
-    assert {point[:2] for point in lost} == {("scalar", "batch/box_loss")} | environment
+    assert {point[:2] for point in lost} == {("scalar", "train_batch/box_loss")} | environment
     assert {point[:2] for point in doubled} == environment
     lost, doubled = delivered("twice", [*calls, batch])
-    assert {point[:2] for point in doubled} == {("scalar", "batch/box_loss")} | environment
+    assert {point[:2] for point in doubled} == {("scalar", "train_batch/box_loss")} | environment
     assert len(head) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+def test_a_process_that_was_forked_can_be_signalled_at_once_and_when_it_has_ended(tmp_path):
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    for _ in range(20):
+        process = forking.start(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path)
+        assert isinstance(process, forking.Forked)
+        send_session(process, signal.SIGCONT)
+        send_session(process, signal.SIGKILL)
+        send_session(process, signal.SIGCONT)  # perhaps before its end is told
+        assert process.wait() == -signal.SIGKILL
+        send_session(process, signal.SIGCONT)
 
 
 def test_a_seed_gives_the_same_plan_again():

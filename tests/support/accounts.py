@@ -56,6 +56,7 @@ class Account:
             **{name: value for name, value in os.environ.items() if not name.startswith("TRACKING_HOOKS")},
             "HOME": str(self.home),
             "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]),
             **variables,

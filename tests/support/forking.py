@@ -39,11 +39,14 @@ _TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot"
 """Not polars and pandas, which start threads: threads do not live on in a fork."""
 _RELAY = (
     "tracking_hooks.delivery.worker", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
-    "tracking_hooks_mlflow.files", "tracking_hooks_tensorboard.tracker",
+    "tracking_hooks_mlflow.files", "mlflow.store.tracking.sqlalchemy_store", "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
+_MLFLOW = ("mlflow.cli",)
 _DELIVERS = ("delivery.main import", "delivery.worker import")
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
 _TRIAL = ["-m", "ultralytics.cfg.__init__"]
+_TORCHRUN = ["-m", "torch.distributed.run"]
+_UNBUFFERED = "-u"
 _COMMANDS = ("sync", "status", "simulate")
 _READ_AT_START = ("PYTHON", "TORCH", "OMP_", "LANG", "LC_", "LD_", "MPL")
 """Prefixes of variables that Python reads when it starts, and PyTorch when it is imported."""
@@ -135,12 +138,24 @@ def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Any:
     return Forked(address, command, env={**env, RELAYS: address_of_relays(), TRIALS: address}, cwd=str(cwd))
 
 
-def start_anew(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
-    """Start a command as a process that has nothing in common with others."""
+def start_anew(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start a command as a process that has nothing in common with others.
+
+    :param output: takes what it prints
+    """
     return subprocess.Popen(
-        command, cwd=cwd, env=env, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        command, cwd=cwd, env=env, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, stdout=output,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
+
+
+def start_mlflow(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int) -> Any:
+    """Start ``python -m mlflow`` in a session of its own; what it starts are real processes."""
+    if command[1:3] != ["-m", "mlflow"] or sys.platform != "linux":
+        return start_anew(command, env=env, cwd=cwd, output=output)
+    return Forked(_server(_MLFLOW), command, env=env, cwd=str(cwd), output=output)
 
 
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -169,19 +184,21 @@ def _environment() -> dict[str, str]:
 
 
 class _Popen(subprocess.Popen):
-    """Makes real processes, but relays and the trials of a tuning are forked."""
+    """Makes real processes, but relays, the trials of a tuning, torchrun and its workers are forked."""
 
-    def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
-        here = {"env": os.environ, "cwd": str(Path.cwd())}
-        if (
-            isinstance(command, list)
-            and command[1:4] == _RELAYS_OPTIONS
-            and any(text in command[5] for text in _DELIVERS)
-        ):
+    def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
+        command = list(args) if isinstance(args, (list, tuple)) else []
+        here = {"env": options.get("env") or os.environ, "cwd": str(Path.cwd())}
+        if command[1:4] == _RELAYS_OPTIONS and any(text in command[5] for text in _DELIVERS):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
-        if isinstance(command, list) and command[1:3] == _TRIAL and TRIALS in os.environ:
+        if TRIALS in os.environ and (command[1:3] in (_TRIAL, _TORCHRUN) or _is_worker(command)):
             return Forked(os.environ[TRIALS], command, output=1, **here)
         return super().__new__(cls)
+
+
+def _is_worker(command: list[str]) -> bool:
+    """Whether this process is torchrun, and this a script that it trains with."""
+    return sys.orig_argv[1:3] == _TORCHRUN and command[:2] == [sys.executable, _UNBUFFERED]
 
 
 def install() -> None:
@@ -255,14 +272,15 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                     continue
                 (output,) = outputs
                 if (pid := os.fork()) == 0:
+                    os.setsid()  # before anybody knows the id, which is then also that of a session
+                    with suppress(OSError):  # who asked for it may have been killed
+                        client.send(str(os.getpid()).encode())
                     for own in (listener, client, *(client for _, client in children.values())):
                         own.close()
                     for own in children:
                         os.close(own)
                     return json.loads(data), output
                 os.close(output)
-                with suppress(OSError):  # who asked for it may have been killed
-                    client.send(str(pid).encode())
                 children[os.pidfd_open(pid)] = (pid, client)
             else:
                 pid, client = children.pop(fd)
@@ -274,7 +292,6 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
 
 def _become(request: dict[str, Any], output: int) -> None:
     """Be what a fresh interpreter would be with this command, and run it."""
-    os.setsid()
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     for fd in (1, 2):
@@ -291,6 +308,9 @@ def _become(request: dict[str, Any], output: int) -> None:
     is_python = Path(command[0]).name.startswith("python")
     sys.argv = command[1:] if is_python else [shutil.which(command[0]), *command[1:]]
     main = sys.modules["__main__"] = ModuleType("__main__")
+    if sys.argv[0] == _UNBUFFERED:
+        del sys.argv[0]
+        sys.stdout.reconfigure(write_through=True)
     if sys.argv[0] == "-m":
         module = sys.argv.pop(1)
         sys.path.insert(0, request["cwd"])
@@ -317,6 +337,8 @@ def _main() -> None:
     for module in modules:
         import_module(module)
     sys.path[:] = own
+    if orm := sys.modules.get("sqlalchemy.orm"):
+        orm.configure_mappers()  # else each process that opens MLflow's database would
     gc.collect()
     gc.freeze()  # else the collector of each process would copy all pages
     _become(*_serve(address))

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 _ONE_LEG_ONLY = {"connection", "content-length", "expect", "transfer-encoding"}
+
+
+class Request(NamedTuple):
+    """What has passed, and when it came and was answered."""
+
+    began: float
+    ended: float
+    what: str
 
 
 class Gate:
@@ -28,6 +37,8 @@ class Gate:
         self.answer = b"not without a pass"
         self.passed: list[str] = []
         self.refused: list[str] = []
+        self.requests: list[Request] = []
+        """Those that have passed, in the order of their answers."""
         self._upstream = upstream.removeprefix("http://")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -57,7 +68,7 @@ class Gate:
                 raise AttributeError(name)
 
             def forward(self) -> None:
-                body = self._body()
+                body, began = self._body(), time.monotonic()
                 if not gate.allows(self):
                     gate.refused.append(self.path)
                     self._answer(gate.status, {"Content-Type": "text/plain"}, gate.answer)
@@ -70,6 +81,7 @@ class Gate:
                 size = answer.headers.get("Content-Length") if self.command == "HEAD" else None
                 self._answer(answer.status, _passed_on(answer.headers), answer.read(), size)
                 connection.close()
+                gate.requests.append(Request(began, time.monotonic(), f"{self.command} {self.path}"))
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

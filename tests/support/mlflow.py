@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import forking
 from tests.support.processes import NeverCame, answers, free_port, send_session, wait_for
 
 
@@ -51,7 +51,7 @@ class MLflowServer:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "AWS"))}
         fewer = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         self._env = {**inherited, **fewer, **(env or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Any = None
 
     @property
     def port(self) -> int:
@@ -66,10 +66,7 @@ class MLflowServer:
         if self.is_running:
             return
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+            self._process = forking.start_mlflow(self._command, env=self._env, cwd=self._folder, output=log.fileno())
 
     def wait_until_healthy(self) -> None:
         """Wait until it answers.

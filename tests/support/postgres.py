@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.support.processes import free_port
+
+if TYPE_CHECKING:
+    import pwd
 
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")  # the machine does not go down here
 
@@ -81,6 +84,8 @@ def _programs() -> Path | None:
 
 
 def _user() -> pwd.struct_passwd:
+    import pwd  # Windows has none
+
     try:
         return pwd.getpwnam("postgres")
     except KeyError:

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from tracking_hooks.run.layout import RunFolder
@@ -73,4 +74,5 @@ def send(pid: int, number: signal.Signals) -> bool:
 def send_session(process: subprocess.Popen, number: signal.Signals) -> None:
     """Send a signal to a process that was started in a session of its own, and to its children."""
     if process.poll() is None:
-        os.killpg(process.pid, number)
+        with suppress(ProcessLookupError):  # that it has ended is not known yet
+            os.killpg(process.pid, number)

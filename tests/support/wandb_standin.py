@@ -45,6 +45,8 @@ class StoredRun:
         self.alerts: list[dict[str, Any]] = []
         self.used: list[str] = []  # ids of artifacts
         self.exit_code: int | None = None
+        self.is_open = False  # whether somebody has written to it and not ended it
+        self.is_silent = False  # whether nobody has written to it for minutes
         self.stop = False  # whether somebody has pressed "stop"
 
     @property
@@ -54,6 +56,12 @@ class StoredRun:
     @property
     def path(self) -> str:
         return f"{self.entity}/{self.project}/{self.name}"
+
+    @property
+    def state(self) -> str:
+        if self.is_open or self.exit_code is None:
+            return "crashed" if self.is_silent else "running"
+        return "failed" if self.exit_code else "finished"
 
     def lines(self, file: str) -> list[str]:
         """Return the lines of a stream in order."""
@@ -172,6 +180,7 @@ class WandbStandIn:
             for file, chunk in (body.get("files") or {}).items():
                 for number, line in enumerate(chunk["content"], chunk["offset"]):
                     run.streams[file][number] = line
+            run.is_silent, run.is_open = False, not body.get("complete")
             if body.get("complete"):
                 run.exit_code = body.get("exitcode")
             return {"exitcode": None, "limits": {}, **({"stopped": True} if run.stop else {})}
@@ -209,6 +218,7 @@ class WandbStandIn:
         known = {run.id: run for run in self.runs.values()}
         before = len(self.runs)
         run = known.get(given.get("id")) or self._run(given.get("entity"), given.get("project"), given["name"])
+        run.is_silent = False
         skipped = ("id", "name", "project", "entity", "config", "summaryMetrics")
         run.fields.update({key: value for key, value in given.items() if value is not None and key not in skipped})
         if given.get("config"):
@@ -366,7 +376,7 @@ class WandbStandIn:
         steps = [row.get("_step", -1) for row in run.history] if run else []
         found = run and {
             **self._bucket(run),
-            "state": "running" if run.exit_code is None else "finished" if run.exit_code == 0 else "failed",
+            "state": run.state,
             "summaryMetrics": json.dumps(run.summary),
             "systemMetrics": "{}",
             "tags": run.fields.get("tags", []),

@@ -40,6 +40,8 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setattr(redact, "_learnt", {})
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(tmp_path / "state"))  # what platformdirs takes on Windows
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
 
@@ -126,13 +128,13 @@ class RecordedRun:
 def record_run(tmp_path):
     """Put a run on disk: by default the whole of ``recorded_run``."""
 
-    def record(*plugins, calls=None, name="train", destination=None) -> RecordedRun:
+    def record(*plugins, calls=None, name="train", destination=None, **head) -> RecordedRun:
         save_dir = tmp_path / "project" / name
         whole = recorded_run(save_dir)
         run = msgspec.structs.replace(sample_run(save_dir), uid=f"20251009-085320-{name}")
         notes = tmp_path / f"notes-{name}"
         destinations = {plugin: destination or {"file": str(notes)} for plugin in plugins}
-        folder = runs.write_run(run, whole if calls is None else calls, destinations)
+        folder = runs.write_run(run, whole if calls is None else calls, destinations, **head)
         return RecordedRun(folder, save_dir, notes)
 
     return record

@@ -1,6 +1,7 @@
 """What is validated, exported and compared after a training is added to the run that the weights are of."""
 
 import json
+import os
 import shutil
 import zipfile
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ pytest.importorskip("ultralytics")
 from tracking_hooks.hosts.ultralytics import afterwards
 from tracking_hooks.run import index
 from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.testing import STARTED
 
 METRICS = {"metrics/mAP50(B)": 0.5, "fitness": 0.4}
 
@@ -22,6 +24,8 @@ def mine(record_run, monkeypatch):
     monkeypatch.setenv("TRACKING_HOOKS", "notes")
     run = record_run()
     index.enter(run.folder)
+    for path in (run.save_dir / "weights").iterdir():
+        os.utime(path, (STARTED, STARTED))
     return run
 
 
@@ -89,6 +93,7 @@ def test_a_validation_is_added_to_the_run_with_its_metrics_speed_and_plots(mine,
 def test_validations_of_other_weights_and_of_other_data_are_told_apart(mine, recorded, tmp_path, file, data, split):
     path = mine.save_dir / "weights" / file
     path.touch()
+    os.utime(path, (STARTED, STARTED))
     validate(Validator(tmp_path / "val", data=data), model=str(path))
     assert recorded[0][2]["split"] == split
     assert recorded[0][2]["checkpoint"].path == path

@@ -4,11 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tracking_hooks import autoload
 
 CALLBACKS = '''
 """Stands for Ultralytics' own."""
@@ -94,6 +98,17 @@ def test_a_trainer_that_is_built_is_attached(script):
     )
 
 
+def test_a_tracker_whose_loader_is_of_the_old_kind_can_be_imported_all_the_same(monkeypatch):
+    class Finder:
+        def find_spec(self, name, *_):
+            return ModuleSpec(name, object()) if name == "a_tracker" else None
+
+    monkeypatch.setattr(sys, "meta_path", [autoload._Finder(), Finder(), *sys.meta_path])
+    monkeypatch.setattr(autoload, "_awaited", {})
+    autoload.when_imported("a_tracker", print)
+    assert find_spec("a_tracker") is not None
+
+
 @pytest.mark.parametrize("selection", ["", " ", "none", "off", "OFF", "0"])
 def test_where_no_tracker_is_asked_for_nothing_happens(script, selection):
     done = script(
@@ -108,6 +123,24 @@ def test_where_no_tracker_is_asked_for_nothing_happens(script, selection):
         TRACKING_HOOKS=selection,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["TRACKING_HOOK", "TRACKINGHOOKS", "tracking_hooks"])
+def test_a_misspelt_selection_is_named_once_instead_of_tracking_nothing_silently(script, name):
+    done = script(
+        """
+        from tracking_hooks.autoload import install
+        install()
+        from ultralytics.utils import callbacks
+        callbacks.add_integration_callbacks("trainer")
+        callbacks.add_integration_callbacks("trainer")
+        assert host.attached == []
+        """,
+        **{"TRACKING_HOOKS": "", name: "mlflow"},
+    )
+    assert done.stderr.splitlines() == [
+        f"tracking-hooks: {name} is not a setting, and nothing is tracked. Did you mean TRACKING_HOOKS?"
+    ]
 
 
 def test_the_variable_counts_when_a_trainer_is_built(script):
@@ -227,6 +260,66 @@ def test_the_wrapped_module_looks_as_before(script):
     )
 
 
+TRAINER = """
+class BaseTrainer:
+    def train(self):
+        self.callback()
+"""
+ONE_OF_OURS = ["wrapper"] if sys.version_info < (3, 11) else []
+FAILING = """
+import sys, traceback, types
+host = types.ModuleType("tracking_hooks.hosts.ultralytics.training")
+exec("def train(original, trainer): return original(trainer)", vars(host))
+sys.modules[host.__name__] = host
+from tracking_hooks.autoload import install
+install()
+from ultralytics.engine.trainer import BaseTrainer
+
+def users_own(self):
+    {raises}
+
+BaseTrainer.callback = users_own
+try:
+    BaseTrainer().train()
+except BaseException as error:
+    for frame in traceback.extract_tb(error.__traceback__):
+        print(frame.name)
+"""
+
+
+@pytest.mark.parametrize("selection", ["", "notes"])
+@pytest.mark.parametrize("raises", ["raise ValueError", "raise KeyboardInterrupt", "sys.exit(3)"])
+def test_the_traceback_of_a_users_error_has_no_frame_of_ours(script, ultralytics, selection, raises):
+    (ultralytics / "ultralytics/engine").mkdir()
+    (ultralytics / "ultralytics/engine/trainer.py").write_text(TRAINER)
+    done = script(FAILING.format(raises=raises), TRACKING_HOOKS=selection)
+    assert done.stdout.split() == ["<module>", *ONE_OF_OURS, "train", "users_own"]
+
+
+def test_the_traceback_of_an_error_that_we_raise_says_where(script, ultralytics):
+    (ultralytics / "ultralytics/engine").mkdir()
+    (ultralytics / "ultralytics/engine/trainer.py").write_text(TRAINER)
+    done = script(FAILING.format(raises="import tracking_hooks.redact; tracking_hooks.redact.text(None)"))
+    assert done.stdout.split() == ["<module>", *ONE_OF_OURS, "train", "users_own", "text"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 keeps frames")
+def test_an_ultralytics_that_cannot_be_imported_says_so_without_a_frame_of_ours(script, ultralytics):
+    (ultralytics / "ultralytics/utils/callbacks/__init__.py").write_text("import no_such_module")
+    done = script(
+        """
+        import traceback
+        from tracking_hooks.autoload import install
+        install()
+        try:
+            import ultralytics.utils.callbacks
+        except ImportError as error:
+            print([frame.name for frame in traceback.extract_tb(error.__traceback__)])
+        """
+    )
+    assert done.stdout == "['<module>', '<module>']\n"
+
+
 def test_threads_that_import_at_once_find_it_wrapped_once(script):
     script(
         """
@@ -281,6 +374,77 @@ def test_an_unknown_ultralytics_costs_one_line(script, ultralytics, order):
     done = script(f"from tracking_hooks.autoload import install\n{order}\n")
     assert len(done.stderr.splitlines()) == 1
     assert "not supported" in done.stderr
+
+
+def test_a_part_of_us_that_cannot_be_imported_costs_one_line_and_no_function(script):
+    done = script(
+        """
+        from tracking_hooks import autoload
+        double = autoload._wrapped(lambda number: 2 * number, "ultralytics.not_there:double")
+        print([double(number) for number in range(100)] == list(range(0, 200, 2)))
+        """
+    )
+    assert done.stdout == "True\n"
+    assert len(done.stderr.splitlines()) == 1
+    assert "not active (ModuleNotFoundError" in done.stderr
+
+
+OLD_TRAINER = """
+class BaseTrainer:
+    def __init__(self, overrides=None):
+        print("Ultralytics prints its arguments")
+"""
+
+
+def test_the_first_releases_of_ultralytics_train_on_and_one_sentence_says_that_they_are_too_old(python, ultralytics):
+    shutil.rmtree(ultralytics / "ultralytics/utils")
+    (ultralytics / "ultralytics/yolo/engine").mkdir(parents=True)
+    (ultralytics / "ultralytics/yolo/engine/trainer.py").write_text(OLD_TRAINER)
+    done = python(
+        """
+        import sys
+        sys.stderr = sys.stdout  # to see which comes first
+        from tracking_hooks.autoload import install
+        install()
+        from ultralytics.yolo.engine.trainer import BaseTrainer
+        BaseTrainer()
+        BaseTrainer(overrides={})
+        """,
+        PYTHONPATH=os.pathsep.join([str(ultralytics), os.environ.get("PYTHONPATH", "")]),
+        TRACKING_HOOKS="notes",
+    )
+    said, *trained = done.stdout.splitlines()
+    assert said.startswith("tracking-hooks: not active (ModuleNotFoundError: No module named 'ultralytics")
+    assert said.endswith("this release of ultralytics is not supported. To update it: pip install -U ultralytics")
+    assert trained == ["Ultralytics prints its arguments"] * 2
+
+
+BAR_OF_TQDM = """
+from tracking_hooks.autoload import install
+
+install()  # as PyTorch does, which is imported here
+
+class TQDM:
+    pass
+"""
+
+
+def test_the_bars_of_an_older_ultralytics_are_seen_although_its_import_of_pytorch_brings_us(script, ultralytics):
+    (ultralytics / "ultralytics/__init__.py").write_text("import ultralytics.utils\n")
+    (ultralytics / "ultralytics/utils/__init__.py").write_text(BAR_OF_TQDM)
+    (ultralytics / "ultralytics/engine").mkdir()
+    (ultralytics / "ultralytics/engine/trainer.py").write_text("from ultralytics.utils import TQDM\n")
+    done = script(
+        """
+        bars = types.ModuleType("tracking_hooks.hosts.ultralytics.bars")
+        bars.begin = lambda original, bar: print("seen")
+        sys.modules[bars.__name__] = bars
+        from ultralytics.engine import trainer
+        from ultralytics.utils import TQDM
+        TQDM()
+        """
+    )
+    assert (done.stdout, done.stderr) == ("seen\n", "")
 
 
 def test_an_unknown_ultralytics_costs_nothing_where_no_tracker_is_asked_for(script, ultralytics):

@@ -1,5 +1,8 @@
 """The commands, as they are typed."""
 
+import itertools
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,9 +10,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from tests.support.systems import posix
 from tracking_hooks.cli import main
 from tracking_hooks.run import index, layout
-from tracking_hooks.run.layout import SetAside
+from tracking_hooks.run.layout import Health, SetAside, write_json
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.testing import recorded_run
 
@@ -74,6 +78,40 @@ def test_plugins_lists_each_plugin_once_with_its_parts_below(cli, installed, ins
     assert "no tracker 'orphan' is installed" in cli("plugins").output
 
 
+def test_a_broken_plugin_matters_only_where_it_is_selected(cli, installed, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", "notes")
+    assert cli("plugins").exit_code == 0
+    monkeypatch.setenv("TRACKING_HOOKS", "notes,unknown-hook")
+    result = cli("plugins")
+    assert result.exit_code == 1
+    assert "TRACKING_HOOKS selects what cannot be used: unknown-hook." in result.output
+
+
+def test_plugins_says_each_as_soon_as_it_is_checked(cli, installed, monkeypatch):
+    printed, order = [], []
+    monkeypatch.setattr("click.echo", lambda text="", **_: printed.append(text))
+    monkeypatch.setattr("tracking_hooks.plugins.load", lambda name: order.append((name, "".join(printed))))
+    cli("plugins")
+    assert all(name in before for name, before in order)
+    assert not any(later in before for (_, before), (later, _) in itertools.pairwise(order))
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_plugins_fits_a_terminal(cli, installed, monkeypatch, columns):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = CliRunner(env={"COLUMNS": str(columns)}).invoke(main, ["plugins", "--settings"]).output.splitlines()
+    assert [line for line in lines if len(line) > columns] == []
+    assert next(line.split() for line in lines if line.startswith("broken"))[-3:] == ["cannot", "be", "used"]
+    assert "cannot be imported" in " ".join(" ".join(lines).split())
+
+
+def test_plugins_as_data(cli, installed, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", "notes")
+    found = {plugin["name"]: plugin for plugin in json.loads(cli("plugins", "--json").output)["plugins"]}
+    assert found["notes"] == {"name": "notes", "from": "demo-trackers 1.0", "selected": True, "error": None}
+    assert "cannot be imported" in found["broken"]["error"]
+
+
 def test_plugins_suggests_whole_plugins(cli, installed, install):
     install("[tracking_hooks]\nalbum = demo_trackers:Notes\nalbum.files = demo_trackers:Notes\n")
     suggestion = cli("plugins").output.partition("export TRACKING_HOOKS=")[2].split()[0].split(",")
@@ -108,6 +146,7 @@ def test_run_passes_the_exit_code_on(code):
     assert done.stderr == ""
 
 
+@posix("signals")
 def test_run_ends_as_a_shell_does_where_a_signal_ended_the_command():
     done = run("--", sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     assert done.returncode == 128 + 9
@@ -163,14 +202,33 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
-def test_run_passes_signals_on(number):
+@posix("signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"])
+def test_run_passes_signals_on(name, request):
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.SIG_DFL)  # where tests run under `nohup`, what is started would ignore it
+    request.addfinalizer(lambda: signal.signal(number, before))
     command = [*COMMAND, "run", "--", sys.executable, "-c", WAIT]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout.readline() == "ready\n"
         launcher.send_signal(number)
         assert launcher.stdout.readline() == f"got {int(number)}\n"
         assert launcher.wait() == 3
+
+
+@pytest.mark.skipif(not shutil.which("nohup"), reason="no nohup")
+def test_a_command_that_is_run_by_nohup_survives_the_end_of_the_terminal():
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGHUP); os.kill(os.getppid(), signal.SIGHUP); print(1)"
+    command = ["nohup", *COMMAND, "run", "--", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
+@pytest.mark.skipif(not shutil.which("sh"), reason="no shell")
+def test_run_needs_no_standard_input():
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "run", "--", sys.executable, "-c", "print(1)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n")
 
 
 TRAINING = """
@@ -197,6 +255,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@posix("SIGKILL")
 @pytest.mark.parametrize("fate", ["kill the training", "kill the relay too"])
 def test_when_run_returns_everything_is_delivered_whatever_was_killed(installed, tmp_path, fate):
     save_dir = tmp_path / "project" / "train"
@@ -223,9 +282,97 @@ def test_a_terminal_shows_all_of_a_status_whatever_its_width(record_run, monkeyp
     events = len(run.calls())
     head, *lines = output.splitlines()
     assert head == f"{run.folder.uid}  train  finished"
-    assert " ".join(lines[0].split()) == f"notes 0 delivered, {events - 1} pending, 1 set aside"
-    assert f"to deliver: tracking-hooks sync {run.folder.path}" in output
-    assert f"reasons: tracking-hooks status --set-aside {run.folder.path}" in output
+    assert " ".join(" ".join(lines[:2]).split()).endswith(", epoch 3 of 3, metrics/mAP50-95(B) 0.71")
+    assert lines[2] == f"  {run.save_dir}"
+    assert " ".join(lines[3].split()) == f"notes 0 delivered, {events - 1} pending, 1 set aside"
+    for what, command in (
+        ("to deliver", f"tracking-hooks sync {run.folder.path}"),
+        ("reasons", f"tracking-hooks status --set-aside {run.folder.path}"),
+    ):
+        assert lines[lines.index(f"  {what}:") + 1] == f"    {command}", "on a line of its own"
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_what_to_do_can_be_copied_from_a_narrow_terminal(record_run, monkeypatch, columns):
+    run = record_run("notes", destination={"uri": "http://10.0.0.7:5000"})
+    index.enter(run.folder)
+    files = run.folder.relay("notes")
+    files.path.mkdir(parents=True)
+    why = (
+        "the server at http://10.0.0.7:5000 cannot be reached: connection refused. Is it running, and is that its port?"
+    )
+    write_json(files.health, Health(state="down", pid=1, error=why))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    output = CliRunner(env={"COLUMNS": str(columns)}).invoke(main, ["status"]).output
+    lines = [line for line in output.splitlines() if line != f"  {run.save_dir}"]
+    assert [line for line in lines if len(line) > columns] == []
+    assert why in " ".join(output.split())
+    uid = run.folder.uid
+    for command in (f"sync {uid}", f"sync --set uri=… {uid}", f"sync --forget notes {uid}"):
+        assert f"    tracking-hooks {command}" in lines
+
+
+def test_status_as_data(cli, record_run, installed):
+    run = record_run("notes")
+    run.relay("notes")
+    (found,) = json.loads(cli("status", run.save_dir, "--json").output)
+    assert (found["uid"], found["name"], found["status"]) == (run.folder.uid, "train", "finished")
+    assert (found["epoch"], found["epochs"]) == (3, 3)
+    assert (found["metric"], found["value"]) == ("metrics/mAP50-95(B)", 0.71), "of the best checkpoint"
+    assert (found["folder"], found["run_folder"]) == (str(run.save_dir), str(run.folder.path))
+    (tracker,) = found["trackers"]
+    counts = [tracker[name] for name in ("label", "delivered", "pending", "set_aside")]
+    assert counts == ["notes", len(run.calls()), 0, 0]
+    assert json.loads(cli("status", "--json").output) == []
+
+
+def test_status_shows_the_links_that_the_trackers_have_left(cli, record_run, make_plugin, monkeypatch):
+    plugin = make_plugin(
+        """
+        class Plugin(Notes):
+            @hookimpl
+            def open(self, state):
+                state["url"] = "https://tracker.example/runs/7"
+        """
+    )
+    run = record_run(plugin)
+    run.relay(plugin)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\n    https://tracker.example/runs/7\n" in cli("status", run.save_dir).output + "\n"
+
+
+def test_status_sorts_by_the_key_metric_the_best_run_first(cli, record_run, tmp_path):
+    for name, epochs in (("a", 2), ("b", 5), ("c", 3)):
+        calls = recorded_run(tmp_path / "project" / name, epochs=epochs)
+        record_run(name=name, calls=[call for call in calls if call.hook != "on_final_validation"])
+
+    def shown(*order):
+        return [run["uid"][-1] for run in json.loads(cli("status", tmp_path, "--json", *order).output)]
+
+    assert shown("--sort", "metric") == ["b", "c", "a"]
+    assert shown() == ["a", "b", "c"], "the oldest first"
+
+
+def test_a_run_is_named_by_its_uid(cli, record_run, installed):
+    run = record_run("notes")
+    index.enter(run.folder)
+    assert f"to deliver: tracking-hooks sync {run.folder.uid}" in cli("status", run.folder.uid).output
+    assert cli("sync", run.folder.uid).exit_code == 0
+    assert run.noted() == [call.seq for call in run.calls()]
+    unknown = cli("status", "20251009-085320-nobody")
+    assert unknown.exit_code == 2
+    assert "there is no folder '20251009-085320-nobody', and no run of yours with this uid" in unknown.output
+
+
+def test_what_is_piped_is_not_padded(cli, record_run, installed, tmp_path):
+    for name in ("train", "a-run-with-a-much-longer-name"):
+        record_run("notes", "gone", name=name)
+    for line in [*cli("status", tmp_path).output.splitlines(), *cli("plugins").output.splitlines()]:
+        assert line == line.rstrip()
+
+
+def test_no_runs_here_is_no_riddle(cli):
+    assert cli("status", ".").output == "No runs in '.'.\n"
 
 
 # -- sync -----------------------------------------------------------------------------------------------------
@@ -334,3 +481,117 @@ def test_a_pointer_that_came_with_a_copied_folder_leads_nowhere_else(cli, record
     (tmp_path / "copied" / "tracking.json").write_bytes((run.save_dir / "tracking.json").read_bytes())
     assert "0 runs" in cli("sync", tmp_path / "copied").output
     assert run.noted() == []
+
+
+def test_sync_and_prune_as_data(cli, record_run, installed, tmp_path):
+    run, other = record_run("notes", name="a"), record_run("broken", name="b")
+    for one in (run, other):
+        index.enter(one.folder)
+    synced = cli("sync", tmp_path, "--json")
+    assert synced.exit_code == 1
+    found = {row["uid"]: row for row in json.loads(synced.output)}
+    assert (found[run.folder.uid]["delivered"], found[run.folder.uid]["done"]) == (len(run.calls()), True)
+    assert "cannot be imported" in found[other.folder.uid]["note"]
+    rows = json.loads(cli("prune", tmp_path, "--json").output)
+    assert [(row["removed"], row["kept"]) for row in rows] == [
+        (True, None),
+        (False, "broken has not received all of it"),
+    ]
+
+
+def test_sync_ends_with_1_while_something_is_set_aside(cli, record_run, make_plugin, monkeypatch):
+    plugin = make_plugin(
+        """
+        class Plugin(Notes):
+            def before(self, seq, state):
+                if seq == 2:
+                    raise Rejected("not that")
+        """
+    )
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    run = record_run(plugin)
+    assert cli("sync", run.save_dir).exit_code == 1
+    again = cli("sync", run.save_dir)
+    assert (again.exit_code, "Nothing is pending" in again.output) == (1, True)
+    command = f"tracking-hooks status --set-aside {run.folder.path}"
+    assert f"1 event set aside before. Reasons, and what to do:\n  {command}\n" in again.output
+
+
+# -- demo -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def demo(cli, monkeypatch, tmp_path):
+    """Call the demo where a training ends at once with this exit code, or cannot be started."""
+
+    def call(*arguments, outcome=0):
+        monkeypatch.setattr("tracking_hooks.plugins.select", lambda text, _: text.split(","))
+        monkeypatch.setattr("tracking_hooks.cli.demo.make_shapes", make_shapes)
+
+        def train(command, *, env, **_):
+            call.selection, call.command = env["TRACKING_HOOKS"], command
+            if isinstance(outcome, OSError):
+                raise outcome
+            return subprocess.CompletedProcess(command, outcome)
+
+        monkeypatch.setattr("subprocess.run", train)
+        return cli("demo", "--folder", tmp_path / "demo", *arguments)
+
+    def make_shapes(folder):
+        folder.mkdir(parents=True)
+        return folder / "data.yaml"
+
+    return call
+
+
+def test_the_demo_needs_its_trackers(cli, installed, monkeypatch):
+    monkeypatch.setattr("tracking_hooks.plugins.installed", lambda *_: {"notes": None})
+    result = cli("demo")
+    assert result.exit_code == 1
+    assert "no tracker 'mlflow' is installed" in result.output
+    assert "pip install tracking-hooks-mlflow" in result.output
+
+
+def test_the_demo_needs_a_folder_that_can_be_written(demo, tmp_path):
+    (tmp_path / "demo").write_text("a file")
+    result = demo()
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'demo'} cannot be written: Not a directory" in " ".join(result.output.split())
+
+
+def test_the_demo_needs_what_it_trains_with(demo):
+    result = demo(outcome=FileNotFoundError(2, "No such file or directory"))
+    assert result.exit_code == 1
+    assert "yolo cannot be started: No such file or directory" in result.output
+    assert "pip install 'tracking-hooks[demo]'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("named", "selection"), [("acme", "acme"), ("", "mlflow,tensorboard"), ("none", "mlflow,tensorboard")]
+)
+def test_the_demo_is_tracked_where_the_user_says(demo, named, selection, monkeypatch):
+    monkeypatch.setenv("TRACKING_HOOKS", named)
+    output = demo().output
+    assert demo.selection == selection
+    shown = [line.rpartition(" ")[2] for line in output.splitlines() if "open --tracker" in line]
+    assert shown == selection.split(",")
+    assert f"TRACKING_HOOKS={selection} " in output.splitlines()[-1]
+
+
+def test_the_demo_ends_as_its_training(demo):
+    result = demo(outcome=3)
+    assert (result.exit_code, "The training has ended with exit code 3" in result.output) == (3, True)
+    assert demo("--epochs", "0").exit_code == 2
+
+
+@posix("scripts that are programs")
+def test_the_demo_runs_in_an_environment_whose_path_has_a_space(demo, monkeypatch, tmp_path):
+    programs = tmp_path / "my environment"
+    programs.mkdir()
+    for name in ("yolo", "tracking-hooks"):
+        (programs / name).touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    output = demo().output
+    assert demo.command[0] == str(programs / "yolo")
+    assert f"'{programs / 'tracking-hooks'}' open --tracker" in output
+    assert f" '{programs / 'yolo'}' train model=" in output.splitlines()[-1]

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -43,9 +44,16 @@ def test_what_another_thread_logs_belongs_to_another_training(logger, log):
 
 
 def test_what_is_logged_after_the_end_is_left_out(logger, log):
-    log.close()
+    log.end()
     logger.info("too late")
     assert log.take() == []
+
+
+def test_who_configures_logging_in_mid_training_does_not_end_the_log(logger, log):
+    """As a callback does that imports MLflow."""
+    logging.shutdown([weakref.ref(log)])  # so does `dictConfig` with the handlers of all loggers
+    logger.info("still here")
+    assert log.take() == ["still here"]
 
 
 def test_a_disk_that_is_full_disturbs_nobody(logger, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What a plugin may rely on, with real relays: ``open``, files, hangs, what is set aside, parts."""
 
+import importlib
 import json
 import signal
 import threading
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
+from tests.support.systems import posix
 from tracking_hooks.delivery import inquiry, patience
 from tracking_hooks.delivery import relay as relay_module
 from tracking_hooks.delivery.condition import Condition
@@ -308,6 +310,7 @@ def test_an_old_file_never_replaces_a_newer_one_of_its_name(record_run, make_plu
 # -- what is safe ---------------------------------------------------------------------------------------------
 
 
+@posix("SIGKILL")
 def test_what_the_tracker_has_not_confirmed_is_given_again_after_a_death(record_run, make_plugin, tmp_path):
     plugin = make_plugin(
         f"""
@@ -557,6 +560,30 @@ def test_the_end_of_the_run_ends_the_wait_for_a_tracker(record_run, make_plugin,
     training = Lock(run.folder.lock)
     assert training.acquire()
     with _later(lambda: (until((tmp_path / "tried").exists), training.release())):
+        assert run.relay(plugin) == DELIVERED
+
+
+def test_the_end_of_the_run_while_a_tracker_is_tried_ends_the_wait_for_it(record_run, make_plugin, monkeypatch):
+    monkeypatch.setattr(patience, "_FIRST", 3600.0)
+    monkeypatch.setattr(patience, "_LONGEST", 3600.0)
+    plugin = make_plugin(
+        """
+        tried, ended = threading.Event(), threading.Event()
+
+        class Plugin(Notes):
+            @hookimpl
+            def open(self, run):
+                if not tried.is_set():
+                    tried.set()
+                    ended.wait()
+                    raise Unavailable("nobody answers")
+        """
+    )
+    module = importlib.import_module(plugin.partition(":")[0])
+    run = record_run(plugin)
+    training = Lock(run.folder.lock)
+    assert training.acquire()
+    with _later(lambda: (module.tried.wait(), training.release(), module.ended.set())):
         assert run.relay(plugin) == DELIVERED
 
 

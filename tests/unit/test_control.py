@@ -1,5 +1,6 @@
 """Rules act on a training, and no mistake of one harms it."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -154,10 +155,30 @@ def test_the_past_of_a_run_is_shown_to_rules_with_what_was_known_then(control, t
     end = next(call for call in reversed(calls) if call.hook == "on_epoch_end")
     resumed = replace(end, time=start.time + 7.0, args={**end.args, "epoch": 3})
     noting = control(notes=Notes())
-    for _ in noting.past(sample_run(tmp_path), [*calls, start, resumed]):
+    for _ in noting.past(sample_run(tmp_path), [*calls, start, resumed], 9):
         pass
     assert seen == [(1, 4), (1, 0.7 - 0.5, 2, 10.0), (2, 8), (2, 0.7 - 0.25, 2, 20.0), (3, 0.7 - 0.25, 2, 27.0)]
     assert noting.seconds_before == 27.0
+
+
+def test_of_a_past_training_of_so_many_hours_a_rule_is_told_how_many_epochs_it_has(control, tmp_path):
+    """Its plan names none, and a rule may divide by them."""
+    shares = []
+
+    class Shares:
+        @hookimpl
+        def control_epoch(self, epoch, progress):
+            shares.append(epoch / progress.epochs)
+
+    calls = recorded_run(tmp_path, epochs=2)
+    for index, call in enumerate(calls):
+        if call.hook == "on_run_start":
+            plan = replace(call.args["plan"], epochs=None)
+            calls[index] = replace(call, args={**call.args, "plan": plan})
+    asked = control(shares=Shares())
+    assert len(list(asked.past(sample_run(tmp_path), calls, 2))) == 4
+    assert shares == [0.5, 1.0]
+    assert not asked.is_at_fault
 
 
 @pytest.mark.parametrize(
@@ -210,3 +231,34 @@ def test_replay_answers_a_misspelt_rule(replay):
     result = replay("my_replayed_rules.After(epoch=2)")
     assert result.exit_code == 1
     assert "Did you mean 'epochs'?" in result.output
+
+
+def test_replay_reads_the_rules_where_there_is_no_run(cli, importable, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    wrong = cli("simulate", "--control", "no_such_rule()", empty)
+    assert (wrong.exit_code, "no rule 'no_such_rule' is installed" in wrong.output) == (1, True)
+    pytest.importorskip("tracking_hooks_control")
+    right = cli("simulate", "--control", "budget(hours=1)", empty)
+    assert (right.exit_code, right.output) == (0, f"No runs in {empty}. The rules can be read.\n")
+
+
+@pytest.mark.parametrize("text", ["off", " OFF ", "none", ""])
+def test_replay_understands_that_there_is_no_rule(replay, text):
+    result = replay(text)
+    assert (result.exit_code, "asks for no rule" in result.output) == (0, True), result.output
+
+
+def test_replay_ends_with_1_if_a_run_has_not_the_metric_that_a_rule_watches(replay):
+    pytest.importorskip("tracking_hooks_control")
+    result = replay("early_stop('metrics/mAP50-95')")
+    assert result.exit_code == 1
+    assert "Did you mean 'metrics/mAP50-95(B)'?" in result.output
+    assert replay("early_stop('metrics/mAP50-95(B)')").exit_code == 0
+
+
+def test_replay_as_data(replay, cli, tmp_path):
+    rule = "my_replayed_rules.After(2)"
+    (found,) = json.loads(cli("simulate", "--control", rule, "--json", tmp_path / "project").output)
+    told = {"epoch": 2, "rule": rule, "action": "stop the training", "reason": "enough"}
+    assert (found["epochs"], found["actions"]) == (3, [told])

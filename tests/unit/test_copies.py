@@ -1,14 +1,17 @@
 """What keeps the content of a run's files, and when it is let go."""
 
 import errno
+import hashlib
 import os
 import shutil
 
 import pytest
 
+from tests.support.runs import append
 from tracking_hooks.delivery.spawn import DELIVERED
-from tracking_hooks.events import Rejected
+from tracking_hooks.events import Artifact, Rejected
 from tracking_hooks.run import copies, files, journal, orphans
+from tracking_hooks.run.journal import Call
 from tracking_hooks.run.layout import CONSOLE
 from tracking_hooks.testing import recorded_run
 
@@ -81,6 +84,40 @@ def test_what_is_kept_goes_when_every_tracker_has_it_and_the_console_and_small_t
     assert run.relay(other) == DELIVERED
     assert names(run) == [".log"]
     assert [path.suffix for path in run.folder.files.iterdir() if path.suffix in copies.TEXTS]
+
+
+@pytest.fixture
+def give(record_run, notes):
+    """Deliver a run to which a script has given files of this content."""
+
+    def give(*contents):
+        run = record_run(notes, calls=[])
+        run.folder.files.mkdir()
+        for seq, content in enumerate(contents, 1):
+            sha = hashlib.sha256(content).hexdigest()
+            path = run.folder.files / f"{sha}.bin"
+            path.write_bytes(content)
+            given = Artifact(path=path, kind="file", name=f"{seq}.bin", size=len(content), digest=sha)
+            run.append([Call(seq, 1.0, "on_artifact", {"artifact": given})])
+        end = {"status": "finished", "error": None}
+        run.append([Call(len(contents) + 1, 1.0, "on_run_end", end)])
+        assert run.relay(notes) == DELIVERED
+        return run
+
+    return give
+
+
+def test_what_a_script_has_given_stays_so_that_another_tracker_gets_it_later(give, notes, tmp_path):
+    run = give(b"weights of its own", b"another")
+    label = run.folder.add_replay(notes, {"file": str(tmp_path / "elsewhere.txt")})
+    assert run.relay(label, drain=True) == DELIVERED
+    assert run.set_aside(label) == {}
+
+
+def test_of_what_a_script_has_given_no_more_stays_than_the_disk_should_hold(give, monkeypatch):
+    monkeypatch.setattr(copies, "_GIVEN", 10)
+    run = give(b"123456", b"1234567", b"1234")
+    assert sorted(path.stat().st_size for path in run.folder.files.iterdir()) == [4, 6]
 
 
 def test_what_is_set_aside_is_kept(kept, make_plugin):
@@ -164,6 +201,21 @@ def test_what_a_killed_training_has_left_is_kept_by_whoever_ends_its_run(record_
         assert files.digest(files.locate(run.folder, root, file)) == (file.size, file.digest)
 
 
+def test_what_an_untracked_training_has_put_in_their_place_is_not_that_of_a_killed_one(record_run, notes, tmp_path):
+    calls = recorded_run(tmp_path / "project/train")
+    run = record_run(notes, calls=[call for call in calls if call.hook not in FILES | {"on_run_end"}])
+    long_ago = calls[-1].time
+    for path in [run.folder.heartbeat, *run.save_dir.rglob("*.*")]:
+        path.touch()
+        os.utime(path, (long_ago, long_ago))
+    for name in ("weights/best.pt", "results.csv"):  # as exist_ok=True has it, without the variable
+        (run.save_dir / name).write_bytes(b"of another training")
+    orphans.end_orphan(run.folder)
+    assert {file.path.name for file in recorded(run)} >= {"last.pt", "results.png"}
+    assert not {"best.pt"} & {file.path.name for file in recorded(run)}
+    assert "results.csv" not in {getattr(file, "name", "") for file in recorded(run)}
+
+
 def test_what_was_recorded_already_when_a_training_was_killed_is_not_recorded_twice(record_run, notes, tmp_path):
     calls = [call for call in recorded_run(tmp_path / "project/train") if call.hook != "on_run_end"]
     run = record_run(notes, calls=calls)
@@ -194,3 +246,17 @@ def test_status_tells_the_disk_that_only_the_run_folder_holds(kept, notes, cli):
     assert " holds " not in cli("status", run.save_dir).output, "it is in the training's folder, too"
     big.unlink()
     assert "the run folder holds 12.3 MB" in cli("status", run.save_dir).output
+
+
+def test_what_was_read_of_a_long_run_to_let_files_go_is_not_read_again_each_minute(kept, notes, monkeypatch):
+    run = kept(notes)  # which has not received them, so they stay
+    append(run.folder.journal, [Call(0, 9.0, "on_log", {"metrics": {"loss": 1.0}, "step": step}) for step in range(50)])
+    read = []
+    parse = journal.lines.parse
+    monkeypatch.setattr(journal.lines, "parse", lambda *args: read.append(args) or parse(*args))
+    sweep = copies.Sweep(run.folder)
+    sweep.now()
+    assert len(read) == len(run.calls())
+    read.clear()
+    sweep.now()
+    assert read == []

@@ -30,6 +30,9 @@ def boxes(*classes):
             {"square": 2, "circle": 1},
             id="joined",
         ),
+        pytest.param(
+            {"labels": [boxes(1), {**boxes(0, 1), "texts": [["a dog"], ["a cat"]]}]}, {"circle": 1}, id="phrases"
+        ),
         pytest.param({}, {}, id="neither"),
     ],
 )
@@ -69,22 +72,24 @@ def written(folder, task):
     return folder
 
 
-def digest(folder, task, **options):
-    from ultralytics.cfg import get_cfg
+def images_of(folder, task, **options):
+    from ultralytics.cfg import TASKS, get_cfg
     from ultralytics.data import dataset
 
     for cache in folder.rglob("*.cache"):
         cache.unlink()
     kinds = {"semantic": "SemanticDataset", "depth": "DepthDataset"}
-    kind = getattr(dataset, kinds.get(task, "YOLODataset"), None)
-    if kind is None:
+    if task not in TASKS:
         pytest.skip(f"this release of Ultralytics has no {task}")
     described = DESCRIBED | ({"masks_dir": "masks"} if task == "semantic" else {})
-    images = kind(
+    return getattr(dataset, kinds.get(task, "YOLODataset"))(
         img_path=str(folder / "images/train"), data=described, task=task, imgsz=32, hyp=get_cfg(), augment=False,
         **options,
     )  # fmt: skip
-    return labels.digest(images)
+
+
+def digest(folder, task, **options):
+    return labels.digest(images_of(folder, task, **options), CLASSES)
 
 
 @pytest.mark.parametrize("task", OBJECTS)
@@ -136,7 +141,7 @@ def classified(folder, **classes):
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import ClassificationDataset
 
-    return labels.digest(ClassificationDataset(str(folder), get_cfg()))
+    return labels.digest(ClassificationDataset(str(folder), get_cfg()), CLASSES)
 
 
 def test_a_classification_set_elsewhere_is_the_same_and_an_image_of_another_class_makes_another(tmp_path):
@@ -176,6 +181,20 @@ def test_of_a_class_of_the_users_own_only_what_is_unknown_is_left_out(images, si
     assert told.digest != again.digest, "what is unknown is not said to be the same"
 
 
+def test_more_images_to_train_on_leave_the_validation_data_the_same():
+    def images(*names):
+        return SimpleNamespace(labels=[{"im_file": f"/x/{name}", **boxes(0)} for name in names])
+
+    small, large = (trainer(None), trainer(None))
+    for of, names in ((small, ["a.png"]), (large, ["a.png", "b.png"])):
+        of.train_loader = SimpleNamespace(dataset=images(*names))
+        of.test_loader = SimpleNamespace(dataset=images("c.png"))
+    before, after = data.dataset(small), data.dataset(large)
+    assert after.splits["val"].digest == before.splits["val"].digest
+    assert after.splits["train"].digest != before.splits["train"].digest
+    assert after.digest != before.digest
+
+
 def test_a_loader_without_a_data_set_is_no_split():
     of = trainer(Arrays())
     del of.test_loader
@@ -198,3 +217,39 @@ def test_a_data_set_that_is_given_as_a_dict_has_a_name(described, name):
 
 def test_several_folders_of_images_are_one_place():
     assert data.dataset(trainer(Arrays(), train=["/a", "/b"])).splits["train"].path == "/a, /b"
+
+
+def test_other_names_for_the_classes_make_another_set():
+    def told(names):
+        return data.dataset(trainer(SimpleNamespace(labels=[{"im_file": "/x/a.png", **boxes(0)}]), names=names))
+
+    before, after = told({0: "cat", 1: "dog"}), told({0: "dog", 1: "cat"})
+    assert told({0: "cat", 1: "dog"}) == before
+    assert before.digest != after.digest
+    assert before.splits["val"].digest != after.splits["val"].digest
+
+
+def test_other_phrases_for_the_same_boxes_make_another_set():
+    def told(phrase):
+        label = {"im_file": "/x/a.png", **boxes(0), "texts": [[phrase]]}
+        return data.dataset(trainer(SimpleNamespace(labels=[label]))).digest
+
+    assert told("a dog") == told("a dog") != told("a cat")
+
+
+def test_classes_of_the_same_name_are_counted_apart():
+    told = data.dataset(
+        trainer(SimpleNamespace(labels=[{"im_file": "/x/a.png", **boxes(0, 2, 2)}]), names=["a", "b", "a"])
+    )
+    assert told.classes == {0: "a", 1: "b", 2: "a #2"}
+    assert told.splits["train"].instances == {"a": 1, "a #2": 2}
+
+
+@pytest.mark.parametrize("task", ["semantic", "depth"])
+def test_pixels_have_no_instances(tmp_path, task):
+    assert labels.count(images_of(written(tmp_path, task), task), CLASSES) == {}
+
+
+def test_images_with_a_file_of_phrases_are_told_by_that():
+    given = ["/sets/coco/train", {"img_path": "/sets/flickr", "json_file": "/sets/flickr.json"}]
+    assert data.dataset(trainer(Arrays(), train=given)).splits["train"].path == "/sets/coco/train, /sets/flickr.json"

@@ -29,4 +29,6 @@ def test_a_rank_that_fails_before_the_run_has_begun_leaves_its_error(tmp_path, m
 
     with pytest.raises(RuntimeError):
         ddp.train(train, SimpleNamespace(save_dir=run.save_dir))
-    assert read_json(folder.crash(1), Error).message == "rank 1: CUDA out of memory"
+    error = read_json(folder.crash(1), Error)
+    assert error.message == "rank 1: CUDA out of memory"
+    assert error.traceback.count("File ") == 1  # where it was raised, and no frame of ours

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.simulated import ALWAYS, Crash, Poison, Process, Traits, World
+from tests.faults.simulated import ALWAYS, Crash, Plugin, Poison, Process, Traits, World
 from tracking_hooks.delivery.current import Down
-from tracking_hooks.events import Artifact
+from tracking_hooks.delivery.ledger import Ledger
+from tracking_hooks.events import Artifact, Unavailable
+from tracking_hooks.run.journal import Call, Entry
+from tracking_hooks.run.layout import Cursor
 from tracking_hooks.run.state import settled
 
 
@@ -18,10 +21,11 @@ def world():
     return make_world()
 
 
-def make_world(sends="late", lag=2, events=10):
+def make_world(sends="late", lag=2, events=10, *, names=False):
     traits = Traits(
-        needs_open=True, unwanted=frozenset({"on_system_metrics"}), sends=sends, lag=lag, is_atomic=True, counts=True
-    )
+        needs_open=True, unwanted=frozenset({"on_system_metrics"}), sends=sends, lag=lag, is_atomic=True, counts=True,
+        names=names,
+    )  # fmt: skip
     world = World(traits)
     world.append("on_run_start", {"params": {}, "environment": None, "resumed": False})
     for epoch in range(1, events):
@@ -84,6 +88,75 @@ def test_of_ten_events_in_a_buffer_the_one_is_set_aside_that_its_flush_fails_at(
     deliver(world)
     assert list(aside(world)) == [4]
     assert sorted(world.has) == [1, 2, 3, *range(5, 11)]
+
+
+def test_a_flush_that_names_the_files_it_rejects_sends_no_other_one_twice():
+    world = make_world(sends="at flush", events=1, names=True)
+    files = [record_file(world, f"{number}.png", "1") for number in range(6)]
+    for seq in files[1], files[4]:
+        poison(world, seq, "reject", "flush")
+    process = deliver(world)
+    assert list(aside(world)) == [files[1], files[4]]
+    assert dict(world.has) == {seq: 1 for seq in (1, *files) if seq not in aside(world)}
+    assert len(process.instances) == 1
+
+
+def test_a_tracker_that_takes_only_so_many_requests_at_a_time_has_all_files_in_the_end(monkeypatch):
+    flush = Plugin.flush
+
+    def limited(self, state):
+        if len(self._buffer) > 3:
+            raise Unavailable("429: too many requests")
+        return flush(self, state)
+
+    monkeypatch.setattr(Plugin, "flush", limited)
+    world = make_world(sends="at flush", events=1, names=True)
+    files = [record_file(world, f"{number}.png", "1") for number in range(6)]
+    deliver(world)
+    assert dict(world.has) == dict.fromkeys((1, *files), 1)
+
+
+def test_a_file_that_is_rejected_by_its_number_does_not_overwrite_the_newer_one_that_was_given_with_it():
+    world = make_world(sends="at flush", events=1, names=True)
+    old = record_file(world, "results.png", "1")
+    new = record_file(world, "results.png", "2")
+    poison(world, old, "reject", "flush", times=1, retry_after=0.0)
+    deliver(world, deliver(world))
+    assert aside(world) == {}
+    assert world.content["on_artifact", "results.png"] == new
+
+
+def test_what_is_noted_as_sent_stays_on_the_disk_while_nothing_is_confirmed(world):
+    """Of two receivers one is down: by its state the next process knows what the other one has."""
+    world = make_world(sends="at once")
+    poison(world, 4, "outage", times=2)
+    process = Process(world)
+    with pytest.raises(Down):
+        process.deliverer.step(world.now)
+    saved = world.read_cursor()
+    assert (saved.seq, saved.state["sent"], saved.state.get("last")) == (0, [1, 2, 3], None)
+    with pytest.raises(Down):
+        Process(world).deliverer.step(world.now)
+    assert world.read_cursor().state["sent"] == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_flush_that_confirms_nothing_new_saves_what_is_noted_as_sent_and_no_more():
+    ledger = Ledger(Cursor(), keeps=lambda *_: True)
+    ledger.dealt_with(Entry(0, 10, Call(1, 1e9, "on_epoch_end", {}), ""), is_given=True)
+    ledger.given.state.update(sent=["first receiver"], last=1)
+    assert ledger.flushed(0)
+    assert (ledger.safe.seq, ledger.safe.state) == (0, {"sent": ["first receiver"]})
+    assert not ledger.flushed(0)  # there is nothing new to write down
+
+
+@pytest.mark.parametrize("where", ["give", "flush"])
+def test_a_file_whose_name_the_tracker_cannot_have_holds_up_nothing_else(world, where):
+    seq = record_file(world, "a/b", "1")
+    world.append("on_epoch_end", {"epoch": 10, "metrics": {}})
+    poison(world, seq, "name", where)
+    deliver(world)
+    assert aside(world) == {seq: f"[Errno 20] Not a directory: 'file of event {seq}'"}
+    assert sorted(world.has) == [*range(1, seq), seq + 1]
 
 
 def test_an_event_that_comes_before_the_failure_of_an_earlier_one_is_known_is_not_blamed(world):

@@ -1,6 +1,6 @@
 """A run that another machine may be recording: what is said of it, kept, delivered, and left to it."""
 
-import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ def test_sync_delivers_what_may_be_alive_without_ending_it(run, train_elsewhere)
     assert run.calls()[-1].args["status"] == "killed"
 
 
-@pytest.mark.parametrize("host", ["another", os.uname().nodename], ids=["another name", "the same name"])
+@pytest.mark.parametrize("host", ["another", socket.gethostname()], ids=["another name", "the same name"])
 def test_a_run_of_another_machine_is_not_ended_while_it_gives_signs_of_life(run, train_elsewhere, host):
     train_elsewhere(last_sign=200, host=host)
     assert not orphans.end_orphan(run.folder)

@@ -57,3 +57,35 @@ def test_two_hundred_thousand_events_are_recorded_and_delivered_in_the_memory_of
     (few, then), (all_, finally_) = [map(int, line.split()) for line in notes.read_text().splitlines()]
     assert (few, all_) == (SHORT, LONG)
     assert finally_ - then < ALLOWED, "the relay's"
+
+
+def test_the_training_process_takes_at_most_ten_megabytes_more(python, tmp_path):
+    """The trackers are imported by the relays alone. What any training library imports is there before."""
+    done = python(
+        """
+        import gc, importlib.metadata, inspect, logging, logging.handlers, multiprocessing, subprocess, sys
+        from pathlib import Path
+        import psutil
+
+        def used():
+            gc.collect()
+            return psutil.Process().memory_full_info().uss
+
+        before = used()
+        from tracking_hooks.events import Plan
+        from tracking_hooks.recording.tracking import Tracking
+        from tracking_hooks.testing import sample_run
+        run = sample_run(Path(sys.argv[1]) / "project/train")
+        run.save_dir.mkdir(parents=True)
+        tracking = Tracking.of(run, logging.getLogger("host"))
+        recorder = tracking.start({}, Plan())
+        recorder.begin(params={}, environment=tracking.environment)
+        for step in range(1000):
+            recorder.record("on_batch_end", epoch=1, step=step, metrics={"batch/loss": 1.0})
+        print(used() - before)
+        recorder.end("finished")
+        """,
+        tmp_path, TRACKING_HOOKS="mlflow,tensorboard,wandb", TRACKING_HOOKS_MODE="offline",
+        MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db", WANDB_MODE="offline",
+    )  # fmt: skip
+    assert int(done.stdout.split()[-1]) < 10e6

@@ -87,7 +87,7 @@ def test_the_trainings_of_a_with_are_below_a_run_that_has_their_mean_and_spread(
     logged = [(call["step"], call["metrics"]) for call in calls(folder, "on_log")]
     assert logged == [
         *((n, {mAP: n / 10}) for n in (1, 2, 3)),
-        (3, {f"mean/{mAP}": pytest.approx(0.2), f"std/{mAP}": pytest.approx(0.1)}),
+        (0, {f"mean/{mAP}": pytest.approx(0.2), f"std/{mAP}": pytest.approx(0.1)}),
     ]
     assert [(row["run"], row["status"], row[mAP]) for row in table(folder)] == [
         *((f"seed-{n}", "finished", n / 10) for n in (1, 2, 3)),
@@ -166,6 +166,7 @@ def test_a_tuning_in_a_group_is_a_run_of_it_and_its_trials_are_not(tmp_path):
         assert not parents.is_trial()
         train(tmp_path / "seed-2", {"best/fitness": 3.0})
     assert (trial.parent, trial.group, trial.name) == (tuning.uid, None, "trial-1")
+    assert (trial.is_trial, tuning.is_trial) == (True, False)
     assert group.mean == {"best/fitness": 2.0}
 
 
@@ -270,6 +271,9 @@ def test_the_command_shows_rows_mean_and_spread_in_80_columns_and_writes_nothing
     ]
     assert group_runs() == []
     assert cli("group", NAME, tmp_path / "runs").output == done.output
+    (told,) = json.loads(cli("group", NAME, "--json").output)
+    assert [row["status"] for row in told["runs"]] == ["finished"] * 3 + ["killed"]
+    assert (told["counted"], told["mean"][mAP]) == (3, pytest.approx(0.7 / 3))
     assert "No run of this user on this machine is in the group 4-seed." in cli("group", "4-seed").output
 
 
@@ -300,7 +304,7 @@ def test_the_command_delivers_the_group_as_one_run_that_grows(seeds, cli, monkey
     seeds(3)
     assert cli("group", NAME, "--deliver").exit_code == 0
     assert group_runs() == [folder] or [one.uid for one in group_runs()] == [folder.uid]
-    assert [call["step"] for call in calls(folder, "on_log")] == [1, 2, 2, 3, 3], "each row once"
+    assert [call["step"] for call in calls(folder, "on_log")] == [1, 2, 0, 3, 0], "each row once"
     assert calls(folder, "on_log")[-1]["metrics"][f"mean/{mAP}"] == pytest.approx(0.2)
     assert [call["resumed"] for call in calls(folder, "on_run_start")] == [False, True]
     assert calls(folder, "on_run_end")[-1]["status"] == "finished"

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 import tracking_hooks
 from tests.support.runs import read_calls
 from tracking_hooks.events import Capture
-from tracking_hooks.recording import given, process
+from tracking_hooks.recording import given, process, waiting
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import index, state
@@ -158,6 +159,40 @@ def test_a_text_is_given_without_its_secrets(recorder, tmp_path):
     assert b"lr: 0.1" in content and b"hunter2" not in content
 
 
+@pytest.mark.parametrize(
+    "name", [".env", "debug.log", "notes.TXT", "setup.toml", "mine.yml", "mine.ini", "mine.cfg", "MINE.YAML", "README"]
+)
+def test_every_text_is_given_without_its_secrets_whatever_it_is_called(recorder, tmp_path, name):
+    (tmp_path / name).write_bytes("größe: 3\r\npassword: hunter2hunter2\r\n".encode())
+    tracking_hooks.log_artifact(tmp_path / name)
+    assert list(kept(recorder, "on_artifact").values()) == ["größe: 3\r\npassword: [redacted]\r\n".encode()]
+
+
+@pytest.mark.parametrize("content", [b"PK\3\4\0password: hunter2hunter2", b"\xff\xfe\x80password: hunter2hunter2"])
+def test_a_file_that_is_no_text_is_given_as_it_is(recorder, tmp_path, content):
+    (tmp_path / "data.npz").write_bytes(content)
+    tracking_hooks.log_artifact(tmp_path / "data.npz")
+    assert kept(recorder, "on_artifact") == {"data.npz": content}
+
+
+def test_a_folder_is_given_without_the_text_that_is_too_large_and_that_is_said(recorder, tmp_path, caplog):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.txt").write_text("a")
+    (tmp_path / "mine/large.txt").write_text("ö" * 500_001)
+    (tmp_path / "mine/z.bin").write_bytes(b"\0" * 1_000_001)
+    tracking_hooks.log_artifact(tmp_path / "mine")
+    assert list(kept(recorder, "on_artifact")) == ["mine/a.txt", "mine/z.bin"]
+    assert f"{tmp_path / 'mine/large.txt'} (1.0 MB) is not delivered" in caplog.text
+
+
+def test_a_large_text_is_given_as_it_is_if_the_setting_says_so(recorder, tmp_path):
+    recorder.settings = msgspec.structs.replace(recorder.settings, large_texts="on")
+    (tmp_path / "large.txt").write_text("password: hunter2hunter2\n" * 50_000)
+    tracking_hooks.log_artifact(tmp_path / "large.txt")
+    (content,) = kept(recorder, "on_artifact").values()
+    assert content == (tmp_path / "large.txt").read_bytes()
+
+
 def test_a_folder_is_given_with_all_that_is_in_it(recorder, tmp_path):
     (tmp_path / "mine/deep").mkdir(parents=True)
     (tmp_path / "mine/a.txt").write_text("a")
@@ -168,11 +203,11 @@ def test_a_folder_is_given_with_all_that_is_in_it(recorder, tmp_path):
 
 def test_a_very_large_file_is_linked_and_that_is_said(recorder, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(given, "MOST", 3)
-    (tmp_path / "large.bin").write_bytes(b"large")
+    (tmp_path / "large.bin").write_bytes(b"\0large")
     tracking_hooks.log_artifact(tmp_path / "large.bin")
     assert "is linked, not copied: do not write to it before it is delivered" in caplog.text
     (tmp_path / "large.bin").unlink()
-    assert kept(recorder, "on_artifact") == {"large.bin": b"large"}
+    assert kept(recorder, "on_artifact") == {"large.bin": b"\0large"}
 
 
 RED = np.zeros((4, 6, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
@@ -269,12 +304,19 @@ def test_a_table_is_without_secrets(recorder):
     [
         ("log", ("loss",), "log() is left out: metrics='loss' is not a dict"),
         ("log", ({"loss": 1.0}, "two"), "log() is left out: step='two' is not a whole number"),
+        ("log", ({"loss": 1.0}, 2**63), "log() is left out: step=9223372036854775808 is beyond 64 bits"),
+        ("log", ({"": 1.0},), "'' in metrics is left out: it is no name"),
         ("log", ({"loss": "high"},), "metric 'loss' is left out: str is not a number"),
         ("log_params", ([1],), "log_params() is left out: params=[1] is not a dict"),
         ("set_tags", (None,), "set_tags() is left out: tags=None is not a dict"),
         ("log_artifact", ("gone.txt",), "log_artifact() is left out: path='gone.txt' does not exist"),
         ("log_artifact", (b"\0",), "log_artifact() is left out: path=b'\\x00' is not the path"),
         ("log_artifact", (".", "../up"), "log_artifact() is left out: name='../up' is not a name"),
+        ("log_artifact", (".", "/up"), "log_artifact() is left out: name='/up' is not a name"),
+        ("log_artifact", (".", "C:\\up"), "log_artifact() is left out: name='C:\\\\up' is not a name"),
+        ("log_artifact", (".", "a//b"), "log_artifact() is left out: name='a//b' is not a name"),
+        ("log_artifact", (".", "a\nb"), "log_artifact() is left out: name='a\\nb' is not a name"),
+        ("log_artifact", (".", "é" * 128), "is longer than 255 bytes between two slashes"),
         ("log_image", ("a", object()), "log_image() is left out: image=object is none of"),
         ("log_image", ("a", np.zeros((2, 3, 4, 4))), "log_image() is left out: image: an array of shape (2, 3, 4, 4)"),
         ("log_image", ("", RED), "log_image() is left out: name='' is not a name"),
@@ -287,6 +329,49 @@ def test_what_is_wrong_costs_a_sentence_that_names_the_argument(recorder, call, 
     getattr(tracking_hooks, call)(*arguments)
     assert said in caplog.text
     assert [call for call in read_calls(recorder.folder.journal) if call.hook != "on_log"] == before
+
+
+@pytest.mark.parametrize("step", [None, -1, 0, 3.0, 1 << 60, -(2**63), 2**63 - 1])
+def test_a_step_is_any_whole_number_of_64_bits(recorder, step):
+    tracking_hooks.log({"loss": 1.0}, step)
+    assert [args["step"] for args in recorded(recorder, "on_log")] == [step]
+
+
+TAKEN = ["x" * 600, "ö/ü 🐢", " a", "a:b?", "a\\b", "../a", "1"]
+
+
+def test_a_name_of_one_line_is_taken_as_it_is(recorder, caplog):
+    tracking_hooks.log(dict.fromkeys(TAKEN, 1.0))
+    tracking_hooks.log_params(dict.fromkeys(TAKEN))
+    tracking_hooks.set_tags(dict.fromkeys(TAKEN, "long\n" * 3000))
+    assert [*recorded(recorder, "on_log")[0]["metrics"]] == TAKEN
+    assert recorded(recorder, "on_params") == [{"params": dict.fromkeys(TAKEN)}]
+    assert recorded(recorder, "on_tags") == [{"tags": dict.fromkeys(TAKEN, "long\n" * 3000)}]
+    assert not caplog.messages
+
+
+def test_of_a_name_the_line_breaks_are_spaces_and_what_has_no_name_is_left_out(recorder, caplog):
+    """As where names of classes come from the lines of a file."""
+    given = {"AP/cat\n": 1.0, "AP/\r\n\tdog": 2.0, "": 3.0, " ": 4.0, "\0": 5.0, "\ud800": 6.0}
+    tracking_hooks.log(given)
+    tracking_hooks.log_params(given)
+    tracking_hooks.set_tags(given)
+    names = {"AP/cat": 1.0, "AP/ dog": 2.0, "?": 6.0}
+    assert recorded(recorder, "on_log") == [{"metrics": names, "step": None}]
+    assert recorded(recorder, "on_params") == [{"params": names}]
+    assert recorded(recorder, "on_tags") == [{"tags": {name: str(value) for name, value in names.items()}}]
+    assert r"the name 'AP/cat\n' in metrics has line breaks or other control characters" in caplog.text
+    assert r"'\x00' in tags is left out: it is no name" in caplog.text
+
+
+def test_of_a_folder_the_file_is_left_out_whose_name_no_tracker_takes(recorder, tmp_path, caplog):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for name in ("a.txt", "b\n.txt"):
+        (folder / name).write_text(name)
+    tracking_hooks.log_artifact(folder)
+    assert [*kept(recorder, "on_artifact")] == ["notes/a.txt"]
+    assert "b\n.txt is not delivered: name=" in caplog.text
 
 
 # -- waiting --------------------------------------------------------------------------------------------------
@@ -304,6 +389,29 @@ def test_wait_in_mid_training_is_for_what_was_recorded_so_far(recorder, tmp_path
     tracking_hooks.current_run().wait()
     assert "on_log" in (tmp_path / "notes").read_text()
     assert recorder.is_recording
+
+
+def test_wait_ends_when_a_tracker_that_is_up_never_confirms(recorder, make_plugin, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(waiting, "NO_MORE", 0.2)
+    plugin = make_plugin("""
+        class Plugin(Notes):
+            @hookimpl
+            def flush(self):
+                return 0
+    """)
+    settings = Settings(system_every=0.0, console="off")
+    captures = {plugin: Capture(destination={"file": str(tmp_path / "unconfirmed")})}
+    run = msgspec.structs.replace(sample_run(tmp_path / "project/other"), uid="unconfirmed")
+    run.save_dir.mkdir(parents=True)
+    logger = logging.getLogger("host")
+    other = Recorder.start(run, captures, settings, logger, params={}, environment=recorder._early["environment"])
+    other.begin(params={}, environment=recorder._early["environment"])
+    try:
+        assert tracking_hooks.current_run().wait()[plugin].pending == 1
+        assert f"Pending events: {plugin} 1." in caplog.text
+    finally:
+        other.end("finished")
+        other.supervisor.stop()
 
 
 def test_wait_is_not_for_ever(recorder):
@@ -338,6 +446,6 @@ def test_a_script_that_ends_waits_for_what_it_has_added_last(python, make_plugin
         tracking_hooks.log({{"test/mAP50": 0.5}})
         """
     )
-    assert f"added to train: {plugin}: all 1 events delivered" in done.stdout
+    assert f"added to train: {plugin}: 1 event delivered" in done.stdout
     assert len(index.all_runs()) == 2
     assert "on_log" in (tmp_path / "notes").read_text()

@@ -1,11 +1,15 @@
 """What is put on a trainer, and what becomes of its events when something in them fails."""
 
+import inspect
 import logging
 import os
 import pickle
 import shutil
+import sys
+import threading
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from textwrap import dedent, indent
 from types import SimpleNamespace
@@ -14,7 +18,7 @@ import cloudpickle
 import pytest
 
 from tracking_hooks.events import SaveCheckpoint, ScaleLearningRate, Stop
-from tracking_hooks.recording import recorder
+from tracking_hooks.recording import process, recorder
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.run import commands, copies, files, journal, layout
 from tracking_hooks.run.commands import Command
@@ -26,8 +30,19 @@ host = pytest.importorskip("tracking_hooks.hosts.ultralytics.callbacks", reason=
 import torch  # noqa: E402 Ultralytics has it
 from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
 from ultralytics.utils import LOGGER  # noqa: E402
+from ultralytics.utils.callbacks import base  # noqa: E402
 
-from tracking_hooks.hosts.ultralytics import actions, data, weights  # noqa: E402
+from tracking_hooks.hosts.ultralytics import (  # noqa: E402
+    actions,
+    afterwards,
+    data,
+    ddp,
+    early,
+    integrations,
+    training,
+    wandbrun,
+    weights,
+)
 
 STOP = Stop(reason="enough")
 SAVE = SaveCheckpoint(name="good", reason="it is good")
@@ -134,7 +149,7 @@ def tracked(make_trainer, monkeypatch):
         for name, value in settings.items():
             monkeypatch.setenv(f"TRACKING_HOOKS_{name.upper()}", value)
         trainer = make_trainer(save_period=save_period)
-        host.attach_to(trainer)
+        attach_to(trainer)
         trainer.begin()
         return trainer
 
@@ -183,8 +198,106 @@ def without_links(monkeypatch):
     monkeypatch.setattr(copies, "_share", lambda *_: False)
 
 
+def attach_to(trainer):
+    """What a trainer's constructor does, where Ultralytics has no integration."""
+    host.add_integration_callbacks(lambda _: None, trainer)
+
+
 def fail(*_, **__):
     raise RuntimeError("could not be foreseen")
+
+
+# -- around the training ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("CUDA out of memory"), KeyboardInterrupt()], ids=repr)
+def test_the_plugins_are_told_that_a_training_is_over_however_it_has_ended(tracked, monkeypatch, error):
+    over = []
+    monkeypatch.setattr(training, "tell_it_is_over", lambda run, labels, _: over.append((run.uid, list(labels))))
+    trainer = tracked()
+    uid = host.recorder_of(trainer).run.uid
+
+    def train(trainer):
+        host.teardown(trainer)
+        if error:
+            raise error
+
+    with pytest.raises(type(error)) if error else nullcontext():
+        training.train(train, trainer)
+    assert over == [(uid, ["notes"])]
+
+
+def test_a_training_that_fails_ends_its_run_where_ultralytics_calls_no_teardown_then(tracked):
+    """As its releases up to 8.4.0."""
+    trainer = tracked()
+
+    def train(trainer):
+        trainer.train_epoch()
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        training.train(train, trainer)
+    (end,) = trainer.recorded("on_run_end")
+    assert (end["status"], end["error"].message) == ("failed", "CUDA out of memory")
+    assert host.recorder_of(trainer) is None
+
+
+def test_a_validation_is_recorded_where_the_validator_has_none_of_the_trainers_callbacks(tracked):
+    """As in 8.0; where it has them, it is recorded once."""
+    trainer = tracked()
+    trainer.validator = type("Validator", (SimpleNamespace,), {})(**vars(trainer.validator))  # it can be remembered
+    trainer.epoch = 0
+    trainer.run_callbacks("on_train_epoch_start")
+    for _ in range(2):
+        afterwards.validate(lambda validator, trainer: {}, trainer.validator, trainer)
+    assert [args["epoch"] for args in trainer.recorded("on_validation_end")] == [1]
+
+
+def test_what_a_callback_validates_on_other_images_is_no_validation_of_the_epoch(tracked):
+    trainer = tracked()
+    trainer.epoch = 0
+    trainer.run_callbacks("on_train_epoch_start")
+    other = type("Validator", (SimpleNamespace,), {})(training=True)
+    afterwards.validate(lambda validator, trainer: {}, other, trainer)
+    assert trainer.recorded("on_validation_end") == []
+
+
+def test_the_launcher_of_workers_tells_the_plugins_that_it_has_asked(make_trainer, monkeypatch):
+    over = []
+    monkeypatch.setattr(training, "tell_it_is_over", lambda run, labels, _: over.append(list(labels)))
+    trainer = make_trainer()
+
+    def train(trainer):
+        ddp.generate_ddp_command(lambda _: ([], ""), trainer)
+        ddp.ddp_cleanup(lambda *_: None, trainer, "")
+        raise RuntimeError("a worker failed")
+
+    with pytest.raises(RuntimeError, match="a worker failed"):
+        training.train(train, trainer)
+    assert over == [["notes"]]
+    assert not ddp.launched
+
+
+@pytest.mark.parametrize(("asked_for", "times"), [("notes", 1), ("off", 0)])
+def test_the_launcher_of_workers_runs_no_plugin_where_tracking_is_off(make_trainer, monkeypatch, asked_for, times):
+    """Also where the training that goes on was tracked when it began."""
+    told = []
+    monkeypatch.setattr(training, "tell_plugins", lambda folder, _: told.append(folder))
+    monkeypatch.setattr(training, "tell_it_is_over", lambda *_: None)
+    monkeypatch.setattr(process, "launched", None)
+    trainer = make_trainer()
+    trainer.ddp = True
+    earlier = layout.RunFolder(trainer.save_dir / "of the part before")
+    monkeypatch.setattr(ddp, "run_folder", lambda _: earlier)
+    monkeypatch.setenv("TRACKING_HOOKS", asked_for)
+
+    def train(trainer):
+        ddp.generate_ddp_command(lambda _: ([], ""), trainer)
+        ddp.ddp_cleanup(lambda *_: None, trainer, "")
+
+    training.train(train, trainer)
+    assert told == [earlier] * times
+    assert (process.launched is not None) == (times == 1)
 
 
 # -- on which trainer, and where ------------------------------------------------------------------------------
@@ -198,29 +311,39 @@ def test_callbacks_come_back_from_a_pickle_as_the_same_functions():
 @pytest.mark.parametrize("rank", [1, 2, 7])
 def test_only_rank_0_records(trainer, monkeypatch, rank, tmp_path):
     monkeypatch.setattr(host, "RANK", rank)
-    host.attach_to(trainer)
+    attach_to(trainer)
     assert not trainer.callbacks
     assert layout.find_runs(tmp_path) == []
 
 
 def test_the_process_that_only_launches_workers_does_not_record(trainer, tmp_path):
     trainer.ddp = True
-    host.attach_to(trainer)
+    attach_to(trainer)
     assert not trainer.callbacks
     assert layout.find_runs(tmp_path) == []
 
 
 def test_what_is_no_trainer_is_left_alone(trainer, tmp_path, warnings):
     predictor = SimpleNamespace(args=trainer.args, save_dir=trainer.save_dir, callbacks=defaultdict(list))
-    host.attach_to(predictor)
+    attach_to(predictor)
     assert not predictor.callbacks
     assert layout.find_runs(tmp_path) == []
     assert not warnings
 
 
+def test_a_trainer_of_the_users_own_is_tracked_whatever_its_class_is_called(trainer):
+    trainer.__class__ = type("Loop", (Trainer,), {})  # Ultralytics goes by the name: none of its integrations
+    with lines_of(logging.INFO) as told:
+        host.add_integration_callbacks(inspect.unwrap(base.add_integration_callbacks), trainer)
+    assert host.recorder_of(trainer)
+    modules = {listener.__module__ for listeners in trainer.callbacks.values() for listener in listeners}
+    assert not [name for name in modules if name.startswith("ultralytics.utils.callbacks")]
+    assert len([line for line in told if line.startswith("Loop is tracked, but has none of Ultralytics' own")]) == 1
+
+
 def test_nothing_of_ours_that_fails_keeps_a_trainer_from_being_made(trainer, warnings):
     del trainer.args  # which we could not foresee
-    host.attach_to(trainer)
+    attach_to(trainer)
     assert not trainer.callbacks
     (told,) = warnings
     assert told.startswith("not active (AttributeError")
@@ -229,7 +352,100 @@ def test_nothing_of_ours_that_fails_keeps_a_trainer_from_being_made(trainer, war
 def test_a_mistake_in_the_configuration_keeps_a_trainer_from_being_made(trainer, monkeypatch):
     monkeypatch.setenv("TRACKING_HOOKS", "note")
     with pytest.raises(ConfigurationError, match="notes"):
-        host.attach_to(trainer)
+        attach_to(trainer)
+
+
+def test_a_mistake_in_the_configuration_is_found_before_the_trainer_has_made_anything(trainer, monkeypatch):
+    made = []
+    monkeypatch.setenv("TRACKING_HOOKS", "note")
+    with pytest.raises(ConfigurationError, match="notes"):
+        early.construct(lambda _: made.append("folder"), trainer)
+    assert made == []
+
+
+def test_a_plugin_that_turns_out_to_be_unusable_before_the_first_batch_ends_the_training(
+    make_trainer, make_plugin, monkeypatch, tmp_path, until
+):
+    closed, broken = tmp_path / "closed", tmp_path / "broken"
+    plugin = make_plugin(
+        f"""
+        import time
+        while Path({str(closed)!r}).exists():
+            time.sleep(0.01)
+        assert not Path({str(broken)!r}).exists(), "no licence"
+
+        class Plugin(Notes):
+            pass
+        """
+    )
+    monkeypatch.setenv("TRACKING_HOOKS", plugin)
+    first, second = make_trainer(), make_trainer()
+    attach_to(first)
+    first.begin()
+    until(lambda: list(tmp_path.glob("cache/tracking-hooks/verdicts/*.json")), "the plugin to be known as usable")
+    closed.touch()
+    broken.touch()
+    attach_to(second)
+    second.run_callbacks("on_pretrain_routine_end")
+    (relay,) = host.recorder_of(second).supervisor.processes.values()
+    closed.unlink()
+    assert relay.wait(60)
+
+    def start():
+        try:
+            second.run_callbacks("on_train_start")
+        finally:
+            second.run_callbacks("teardown")
+
+    with pytest.raises(ConfigurationError, match="no licence"):
+        start()
+    (end,) = second.recorded("on_run_end")
+    assert end["status"] == "failed"
+    assert "no licence" in end["error"].message
+    assert not list(tmp_path.glob("cache/tracking-hooks/verdicts/*.json")), "the next training waits"
+
+
+def test_what_goes_wrong_there_otherwise_keeps_no_trainer_from_being_made(trainer, monkeypatch):
+    made = []
+    monkeypatch.setattr(early.configuration, "read", fail)
+    early.construct(lambda one, name: made.append((one, name)), trainer, name="x")
+    assert made == [(trainer, "x")]
+
+
+def test_nor_does_a_trainer_of_the_users_that_cannot_be_looked_up_before_it_is_made(trainer, monkeypatch):
+    class Trainer(type(trainer)):
+        def __hash__(self):
+            return hash(self.fold)
+
+    def init(trainer):
+        trainer.fold = 3
+
+    monkeypatch.setenv("TRACKING_HOOKS", "notes")
+    made = Trainer.__new__(Trainer)
+    early.construct(init, made)
+    assert made.fold == 3
+
+
+def test_ranks_above_0_leave_the_configuration_to_rank_0(trainer, monkeypatch):
+    monkeypatch.setattr(early, "RANK", 1)
+    monkeypatch.setenv("TRACKING_HOOKS", "note")
+    early.construct(lambda _: None, trainer)
+
+
+def test_a_rule_of_the_users_is_made_once_for_a_training(trainer, rule, monkeypatch):
+    text = rule(
+        """
+        made = []
+        def __init__(self): self.made.append(self)
+        @hookimpl
+        def control_epoch(self): pass
+        """
+    )
+    monkeypatch.setenv("TRACKING_HOOKS_CONTROL", text["control"])
+    early.construct(lambda _: None, trainer)
+    attach_to(trainer)
+    assert len(sys.modules["a_rule_for_this_test"].Rule.made) == 1
+    assert host._sessions[trainer].control
 
 
 def test_a_callback_that_fails_ends_no_training_and_is_named(trainer, warnings):
@@ -250,11 +466,153 @@ def test_ours_come_behind_the_users_and_before_those_of_ultralytics(trainer):
     theirs.__module__ = "ultralytics.utils.callbacks.raytune"
     for event in host._CALLBACKS:
         trainer.callbacks[event] = [fail, theirs]
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.add_callback("on_fit_epoch_end", print)
     assert trainer.callbacks["on_fit_epoch_end"] == [fail, host.on_fit_epoch_end, theirs, print]
     assert trainer.callbacks["on_model_save"] == [host.on_model_save, fail, theirs]
     assert trainer.callbacks["teardown"] == [host.teardown, fail, theirs]
+
+
+# -- Ultralytics' own integration, which the plugin stands in for -----------------------------------------------
+
+INTEGRATION = """
+import a_tracker_for_this_test
+
+def on_train_end(trainer): ...
+
+callbacks = {"on_train_end": on_train_end}
+"""
+
+
+@pytest.fixture
+def integration(tmp_path, monkeypatch, importable):
+    """An integration of Ultralytics that imports its tracker, and the function that adds it to a trainer."""
+    name = "ultralytics.utils.callbacks.notebook"
+    package = sys.modules["ultralytics.utils.callbacks"]
+    (tmp_path / "notebook.py").write_text(INTEGRATION)
+    (tmp_path / "a_tracker_for_this_test.py").touch()
+    importable(tmp_path)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+
+    def add(trainer):
+        for event, callback in import_module(name).callbacks.items():
+            if callback not in trainer.callbacks[event]:
+                trainer.callbacks[event].append(callback)
+
+    yield SimpleNamespace(name=name, add=add)
+    vars(package).pop("notebook", None)
+
+
+def is_on(trainer, integration):
+    listeners = [listener for listeners in trainer.callbacks.values() for listener in listeners]
+    return any(listener.__module__ == integration.name for listener in listeners)
+
+
+def test_neither_an_integration_nor_its_tracker_is_imported_where_a_plugin_stands_in_for_it(trainer, integration):
+    host.add_integration_callbacks(integration.add, trainer)
+    with lines_of(logging.INFO) as told:
+        trainer.begin()
+    assert "integrations disabled for this run: notebook" in "".join(told)
+    assert "a_tracker_for_this_test" not in sys.modules
+    assert not is_on(trainer, integration)
+
+
+def test_a_training_behind_it_that_is_not_tracked_has_its_own_integration(make_trainer, integration, monkeypatch):
+    host.add_integration_callbacks(integration.add, make_trainer())
+    monkeypatch.setenv("TRACKING_HOOKS", "off")
+    trainer = make_trainer()
+    host.add_integration_callbacks(integration.add, trainer)
+    assert is_on(trainer, integration)
+
+
+def test_an_integration_that_the_script_has_imported_stays_and_is_taken_off_the_training(trainer, integration):
+    imported = import_module(integration.name)
+    host.add_integration_callbacks(integration.add, trainer)
+    trainer.begin()
+    assert sys.modules[integration.name] is imported
+    assert imported.callbacks
+    assert not is_on(trainer, integration)
+    assert host._sessions[trainer].disabled == ["notebook"]
+
+
+def test_an_integration_that_is_off_is_not_said_to_be_disabled(trainer, integration, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.SETTINGS", {"notebook": False})
+    host.add_integration_callbacks(integration.add, trainer)  # as an older release, which imports it all the same
+    assert host._sessions[trainer].disabled == []
+
+
+def test_an_error_where_ultralytics_adds_its_integrations_leaves_no_stand_in_behind(trainer, integration, tmp_path):
+    def add(trainer):
+        integration.add(trainer)
+        fail()
+
+    with pytest.raises(RuntimeError, match="could not be foreseen"):
+        host.add_integration_callbacks(add, trainer)
+    assert integration.name not in sys.modules
+    assert not hasattr(sys.modules["ultralytics.utils.callbacks"], "notebook")
+    assert layout.find_runs(tmp_path) == [], "no run was begun"
+
+
+def test_what_keeps_ours_from_a_training_leaves_ultralytics_own_on_it(trainer, integration, monkeypatch, warnings):
+    monkeypatch.setattr(host, "Session", fail)
+    host.add_integration_callbacks(integration.add, trainer)
+    assert is_on(trainer, integration)
+    assert warnings == ["not active (RuntimeError: could not be foreseen)"]
+
+
+def test_two_trainers_in_two_threads_do_not_see_each_others_stand_ins(make_trainer, integration, monkeypatch):
+    """The second waits until the first has its integrations: else that one's stand-in would be the real one for it."""
+    seen, waits = [], threading.Event()
+    first, second = make_trainer(), make_trainer()
+
+    lock = integrations._standing_in
+
+    class Lock:
+        def __enter__(self):
+            if threading.current_thread() is other:
+                waits.set()
+            lock.acquire()
+
+        def __exit__(self, *_):
+            lock.release()
+
+    def add(trainer):
+        seen.append(trainer)
+        if trainer is first:
+            other.start()
+            assert waits.wait(60)
+        integration.add(trainer)
+        seen.append(trainer)
+
+    other = threading.Thread(target=host.add_integration_callbacks, args=(add, second))
+    monkeypatch.setattr(integrations, "_standing_in", Lock())
+    host.add_integration_callbacks(add, first)
+    other.join()
+    assert seen == [first, first, second, second]
+    assert "a_tracker_for_this_test" not in sys.modules
+
+
+def test_a_callback_that_imports_wandb_itself_finds_a_stand_in_for_its_run(tracked, tmp_path, monkeypatch, importable):
+    (tmp_path / "wandb.py").write_text("run = None\ndef log(data): raise RuntimeError('call wandb.init() first')\n")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    importable(tmp_path)
+    trainer = tracked()
+    assert wandbrun.put_in(host.recorder_of(trainer).run, {})
+    import_module("wandb").log({"mine": 0.5})
+    wandbrun.take_back()
+    assert [args["metrics"] for args in trainer.recorded("on_log")] == [{"mine": 0.5}]
+    assert sys.modules["wandb"].run is None
+    with pytest.raises(RuntimeError, match="first"):
+        sys.modules["wandb"].log({"mine": 0.5})
+
+
+def test_who_imports_wandb_behind_the_training_finds_it_as_it_is(tracked, tmp_path, monkeypatch, importable):
+    (tmp_path / "wandb.py").write_text("run = None\n")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    importable(tmp_path)
+    assert wandbrun.put_in(host.recorder_of(tracked()).run, {})
+    wandbrun.take_back()
+    assert import_module("wandb").run is None
 
 
 # -- a user's callback that raises ----------------------------------------------------------------------------
@@ -264,7 +622,7 @@ def test_ours_come_behind_the_users_and_before_those_of_ultralytics(trainer):
 def test_an_epoch_that_results_csv_has_is_recorded_if_a_users_callback_raises_behind_it(make_trainer, event):
     trainer = make_trainer()
     trainer.add_callback(event, lambda trainer: trainer.epoch == 1 and fail())
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     trainer.train_epoch()
     with pytest.raises(RuntimeError):
@@ -279,7 +637,7 @@ def test_an_epoch_that_results_csv_has_is_recorded_if_a_users_callback_raises_be
 def test_an_epoch_that_results_csv_has_not_is_not_recorded(make_trainer):
     trainer = make_trainer()
     trainer.add_callback("on_val_end", fail)
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     trainer.csv.write_text("1,a row of a training before this one\n")
     with pytest.raises(RuntimeError):
@@ -287,6 +645,23 @@ def test_an_epoch_that_results_csv_has_not_is_not_recorded(make_trainer):
     host.teardown(trainer)
     assert "on_epoch_end" not in trainer.recorded()
     assert trainer.recorded()[-1] == "on_run_end"
+
+
+# -- before a resume -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_an_epoch_before_a_resume_has_no_metrics_of_a_validation_that_was_left_out(make_trainer, monkeypatch, val):
+    row = {"train/box_loss": 2.0, "val/box_loss": 0.0, "metrics/mAP50(B)": 0.0, "fitness": 0.5 if val else None}
+    monkeypatch.setattr(data, "past_epochs", lambda *_: {1: row})
+    trainer = make_trainer()
+    trainer.metrics = {"metrics/mAP50(B)": 0.0}  # the losses of a validation are not known before the first batch
+    trainer.args.val, trainer.args.resume, trainer.start_epoch = val, "last.pt", 1
+    attach_to(trainer)
+    trainer.resume = True
+    trainer.begin()
+    (epoch,) = trainer.recorded("on_epoch_end")
+    assert epoch["metrics"].keys() == (row.keys() if val else {"train/box_loss"})
 
 
 # -- one job that fails ---------------------------------------------------------------------------------------
@@ -366,7 +741,7 @@ def test_each_job_at_the_start_fails_for_itself(make_trainer, warnings, monkeypa
     artifact = files.Artifact(path=Path("graph.json"), kind="table", name="graph.json", size=1, digest="00")
     monkeypatch.setattr(weights, "graph", lambda *_: artifact)
     trainer = make_trainer()
-    host.attach_to(trainer)
+    attach_to(trainer)
     monkeypatch.setattr(copies, "keep", lambda *_: True)
     trainer.begin()
     assert [args["artifact"].name for args in trainer.recorded("on_artifact")] == ["graph.json"]
@@ -466,6 +841,27 @@ def test_every_n_gets_the_weights_of_these_epochs_beside_whatever_save_period(
         assert checkpoint.path.read_text() == f"weights of epoch {epoch}"
 
 
+@pytest.mark.parametrize(
+    ("rule", "save_period", "save", "is_told"),
+    [
+        ("every:2", -1, False, True),
+        ("all", 1, False, True),
+        ("all", -1, False, False),
+        ("best,last", 1, False, False),
+        ("every:2", -1, True, False),
+    ],
+)
+def test_who_wants_weights_that_are_not_saved_is_told(
+    make_trainer, warnings, monkeypatch, rule, save_period, save, is_told
+):
+    monkeypatch.setenv("TRACKING_HOOKS_CHECKPOINTS", rule)
+    trainer = make_trainer(save_period=save_period)
+    trainer.args.save = save
+    attach_to(trainer)
+    trainer.begin()
+    assert any("save=False" in told and f"CHECKPOINTS={rule} " in told for told in warnings) == is_told
+
+
 def test_a_checkpoint_that_cannot_be_copied_keeps_no_other_from_being_recorded(tracked, warnings, monkeypatch):
     trainer = tracked(checkpoints="every:1")
     monkeypatch.setattr(files, "checkpoint_copy", fail)
@@ -475,7 +871,42 @@ def test_a_checkpoint_that_cannot_be_copied_keeps_no_other_from_being_recorded(t
     assert warnings == ["recording the weights of epoch 1 failed and is left out: RuntimeError: could not be foreseen"]
 
 
+# -- a training of so many hours ------------------------------------------------------------------------------
+
+
+def test_with_time_nobody_knows_how_many_epochs_there_will_be_and_one_may_end_in_its_first_batch(make_trainer):
+    trainer = make_trainer()
+    trainer.args.time, trainer.train_loader = 0.5, []
+    attach_to(trainer)
+    trainer.begin()
+    trainer.train_epoch()
+    (start,), (epoch,) = trainer.recorded("on_run_start"), trainer.recorded("on_epoch_end")
+    assert start["plan"].epochs is None
+    assert epoch["metrics"]["time/epoch"] == 1.0
+    assert "time/images_per_s" not in epoch["metrics"]
+
+
 # -- what stands at the end of the training -------------------------------------------------------------------
+
+
+def test_of_a_folder_that_is_used_again_only_the_files_of_this_training_are_collected(make_trainer, tmp_path):
+    save_dir = tmp_path / "again/train"
+    save_dir.mkdir(parents=True)
+    old = save_dir / "PR_curve.png"
+    old.write_bytes(b"of a training that nobody has tracked")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    trainer = make_trainer(save_dir)
+    trainer.args.exist_ok = True
+    (save_dir / "args.yaml").write_text("epochs: 9\n")
+    attach_to(trainer)
+    trainer.begin()
+    trainer.train_epoch()
+    (save_dir / "results.png").write_bytes(b"drawn just now")
+    trainer.run_callbacks("on_train_end")
+    host.teardown(trainer)
+    names = {args["artifact"].name for args in trainer.recorded("on_artifact")}
+    assert {"args.yaml", "results.csv", "results.png"} <= names
+    assert "PR_curve.png" not in names
 
 
 def finish(trainer):
@@ -525,7 +956,7 @@ def test_what_stands_at_the_end_is_delivered_though_the_folder_is_deleted_right_
 def test_what_stands_at_the_end_is_delivered_though_a_callback_of_the_users_deletes_it(make_trainer, warnings):
     trainer = make_trainer()
     trainer.add_callback("on_train_end", lambda trainer: shutil.rmtree(trainer.save_dir))
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     folder = trainer.run_folder
     finish(trainer)
@@ -547,7 +978,7 @@ def test_what_a_callback_of_the_users_moves_away_is_delivered_and_what_it_writes
 
     trainer = make_trainer()
     trainer.add_callback("on_train_end", tidy_up)
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     finish(trainer)
     given = found(trainer.run_folder)
@@ -561,7 +992,7 @@ def test_what_a_callback_of_the_users_moves_away_is_delivered_and_what_it_writes
 def test_a_callback_that_raises_at_the_end_makes_a_run_that_failed_also_where_an_error_is_being_handled(make_trainer):
     trainer = make_trainer()
     trainer.add_callback("on_train_end", fail)
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     try:
         raise ValueError("an earlier one")
@@ -587,7 +1018,7 @@ def test_a_later_training_in_the_same_folder_changes_nothing_of_what_is_still_ow
     first = trainer.run_folder
     finish(trainer)
     again = make_trainer(save_dir=trainer.save_dir)
-    host.attach_to(again)
+    attach_to(again)
     for path in again.save_dir.rglob("*.p*"):
         path.write_bytes(b"of the later run")  # in place, as Ultralytics does
     assert all_that_was_left(first)
@@ -604,7 +1035,7 @@ def test_no_weights_are_copied_where_there_are_links(tracked, monkeypatch):
 def test_where_no_link_can_be_made_files_are_copied_before_the_users_callbacks_come(make_trainer, without_links):
     trainer = make_trainer()
     trainer.add_callback("on_train_end", lambda trainer: shutil.rmtree(trainer.save_dir))
-    host.attach_to(trainer)
+    attach_to(trainer)
     trainer.begin()
     folder = trainer.run_folder
     with lines_of(logging.INFO) as lines:

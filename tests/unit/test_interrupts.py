@@ -11,6 +11,7 @@ import pytest
 
 import tracking_hooks
 from tests.support.runs import read_calls
+from tests.support.systems import posix
 from tracking_hooks.recording import process
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
@@ -18,6 +19,8 @@ from tracking_hooks.run import layout
 from tracking_hooks.run.liveness import read_holder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
+
+pytestmark = posix("signals between processes")
 
 QUIET = Settings(system_every=0.0, console="off")
 

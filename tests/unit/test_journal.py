@@ -13,9 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.support.systems import posix
 from tracking_hooks.events import Checkpoint, ConfusionMatrix, Curve, Stop
 from tracking_hooks.run.encoding import plain
-from tracking_hooks.run.journal import EVENTS, FORMAT, Call, Head, Journal, JournalError, _seal, read, read_head
+from tracking_hooks.run.journal import EVENTS, FORMAT, Call, Head, Journal, JournalError, read, read_head
+from tracking_hooks.run.lines import seal
 from tracking_hooks.run.story import reopen
 from tracking_hooks.testing import recorded_run, sample_run
 
@@ -206,6 +208,7 @@ def test_a_closed_journal_does_not_write_into_a_file_that_was_opened_since(log, 
     assert (tmp_path / "weights.pt").read_bytes() == b""
 
 
+@posix("limit for the size of files")
 def test_what_did_not_fit_on_the_disk_spoils_nothing_that_comes_later(path, python):
     done = python(
         """
@@ -314,7 +317,7 @@ def test_what_an_unknown_hook_was_given_is_read_as_plain_json(log, path):
 def test_an_unknown_hook_that_was_given_no_arguments_is_damaged(log, path):
     line = b'{"seq":1,"time":1.0,"hook":"on_hyperspace","args":[1]}'
     with path.open("ab") as file:
-        file.write(_seal(line))
+        file.write(seal(line))
     (entry,) = entries(path)
     assert entry.call is None
     assert "unreadable line" in entry.damage
@@ -349,7 +352,7 @@ def test_an_unknown_field_is_passed_over_wherever_it_stands(log, path):
     assert entry.call.args == {"epoch": 1, "checkpoint": Checkpoint(path=Path("a.pt"), kind="last")}
     line = msgspec.json.decode(lines(path)[0])
     line["run"]["mood"] = line["mood"] = "calm"
-    path.write_bytes(_seal(msgspec.json.encode({name: value for name, value in line.items() if name != "crc"})))
+    path.write_bytes(seal(msgspec.json.encode({name: value for name, value in line.items() if name != "crc"})))
     assert read_head(path)[0] == head()
 
 

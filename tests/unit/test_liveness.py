@@ -14,9 +14,12 @@ import msgspec
 import psutil
 import pytest
 
+from tests.support.systems import posix
 from tracking_hooks.run import filesystems, liveness, recordlocks
 from tracking_hooks.run.layout import write_json
 from tracking_hooks.run.liveness import Heart, Holder, Lock, Watch, is_alive, look, read_holder, request_release
+
+pytestmark = posix("record locks")
 
 HOLD = """
 import os, sys

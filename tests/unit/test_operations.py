@@ -1,15 +1,18 @@
 """What a user does about runs after the fact, and what is done about runs that nobody looks after."""
 
+import json
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from tests.support.systems import posix
 from tracking_hooks.delivery.spawn import DELIVERED, PENDING, start_adopter, start_relay
 from tracking_hooks.delivery.sync import Watcher, deliver
 from tracking_hooks.plugins import capture, load_trainer_sides
@@ -80,6 +83,9 @@ def test_status_counts_what_is_set_aside_and_shows_the_reasons(record_run, make_
     listed = cli("status", run.save_dir, "--set-aside").output
     assert f"{run.folder.uid}  {plugin}  event {events}, on_run_end: not that" in listed
     assert "not tried again by itself" in listed
+    (lack,) = json.loads(cli("status", run.save_dir, "--set-aside", "--json").output)
+    (event,) = lack["set_aside"]
+    assert (lack["uid"], event["event"], event["reason"]) == (run.folder.uid, events, "not that")
     assert "1 event set aside. To try all of them again: tracking-hooks sync --retry" in listed
 
 
@@ -108,7 +114,9 @@ def test_what_is_refused_for_now_is_tried_again_by_the_next_sync(
 def test_status_shows_a_run_that_goes_to_no_tracker(record_run, cli):
     run = record_run()
     (line,) = cli("status", run.save_dir).output.splitlines()[1:]
-    assert line.split() == [run.folder.uid, "train", "finished", "none"]
+    uid, *words, _, _, epoch, metric, folder = line.split()
+    assert [uid, *words] == [run.folder.uid, "train", "finished", "none"]
+    assert (epoch, metric, folder) == ("3/3", "metrics/mAP50-95(B)=0.71", str(run.save_dir))
 
 
 def test_status_of_nothing_is_a_sentence(cli, tmp_path):
@@ -157,7 +165,7 @@ def test_sync_goes_on_with_a_replay_that_was_broken_off(record_run, make_plugin,
 
 def test_set_without_to_and_nonsense_are_refused(record_run, notes, cli):
     run = record_run(notes)
-    assert "--set goes with --to" in cli("sync", run.save_dir, "--set", "a=b").output
+    assert "--set goes with --to" in cli("sync", "--set", "a=b").output
     assert "it takes KEY=VALUE" in cli("sync", run.save_dir, "--to", "notes", "--set", "file").output
     assert "Did you mean 'notes'?" in cli("sync", run.save_dir, "--to", "notse").output
 
@@ -451,7 +459,7 @@ def test_a_run_that_was_taken_for_dead_goes_on(start, environment):
 def test_a_clock_that_is_set_back_does_not_turn_the_order_round(start, environment, monkeypatch):
     recorder = start(mode="offline")
     times = iter([100.0, 50.0, 101.0])
-    monkeypatch.setattr("tracking_hooks.recording.writer.time.time", lambda: next(times))
+    monkeypatch.setattr("tracking_hooks.recording.writer.time", SimpleNamespace(time=lambda: next(times)))
     recorder.begin(params={}, environment=environment)
     recorder.record("on_log", metrics={}, step=1)
     recorder.record("on_log", metrics={}, step=2)
@@ -474,6 +482,7 @@ def test_a_new_run_has_what_an_older_one_left_adopted(start, record_run, notes, 
     recorder.end("finished")
 
 
+@posix("SIGKILL")
 def test_a_sync_that_is_killed_leaves_nothing_locked(record_run, notes, until):
     run = record_run(notes, name="train")
     command = [sys.executable, "-c", "from tracking_hooks.cli import main; main()", "sync", str(run.save_dir)]
@@ -558,6 +567,7 @@ def test_one_unreadable_journal_does_not_keep_others_from_being_adopted(start, r
     recorder.end("finished")
 
 
+@posix("signals between processes")
 def test_log_in_a_signal_handler_does_not_block(start, environment, monkeypatch):
     recorder = start(mode="offline")
     recorder.begin(params={}, environment=environment)
@@ -662,3 +672,12 @@ def test_an_ultralytics_that_we_do_not_know_is_no_reason_not_to_train(python):
     done = python(script)
     assert done.stdout == "theirs\n"
     assert "tracking-hooks: not active" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("delivered", "packed", "words"),
+    [(1, 0, "1 event delivered"), (2, 0, "all 2 events delivered"), (1, 3, "1 event delivered, 3 packed")],
+)
+def test_what_was_delivered_is_told_in_the_number_that_it_has(delivered, packed, words):
+    owed = state.Owed(delivered=delivered, pending=0, aside=[], is_over=True, packed=packed)
+    assert owed.in_words() == words

@@ -9,6 +9,7 @@ from tracking_hooks.events import Capture
 from tracking_hooks.settings import ConfigurationError
 from tracking_hooks.testing import sample_run
 
+MISSING = "ModuleNotFoundError: No module named 'a_tracker_that_is_not_installed'"
 INSTALLED = ["mlflow", "notes", "wandb"]
 
 
@@ -50,6 +51,7 @@ def test_what_is_chosen(text, chosen):
         ("mlfow", ["'mlfow'", "Did you mean 'mlflow'?", "Installed: mlflow, notes, wandb"]),
         ("note", ["'note'", "Did you mean 'notes'?"]),
         ("tensorbord", ["'tensorbord'", "Did you mean 'tensorboard'?", "pip install tracking-hooks-tensorboard"]),
+        ("trakio", ["'trakio'", "Did you mean 'trackio'?", "pip install tracking-hooks-trackio"]),
         ("tensorboard", ["'tensorboard'", "pip install tracking-hooks-tensorboard", "Installed: mlflow"]),
         ("zzz", ["'zzz'", "Installed: mlflow, notes, wandb"]),
         ("mlflow,zzz", ["'zzz'"]),
@@ -82,7 +84,7 @@ def test_no_tracker_is_suggested_twice():
 def test_where_nothing_is_installed_it_says_what_to_install(text):
     with pytest.raises(ConfigurationError) as caught:
         plugins.select(text, [])
-    for name in plugins.KNOWN:
+    for name in plugins.COMMON:
         assert f"pip install tracking-hooks-{name}" in str(caught.value)
 
 
@@ -173,6 +175,33 @@ def test_a_faulty_plugin_is_named_with_its_fault(installed, name, parts):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("selection", "way"),
+    [
+        ("", "Repair it."),
+        ("notes", "Repair it."),
+        ("all,-broken", "Repair it."),
+        ("notes,broken", "Repair it, or remove 'broken' from TRACKING_HOOKS."),
+        ("all", "Repair it, or leave it out: TRACKING_HOOKS=all,-broken"),
+    ],
+)
+def test_only_who_has_selected_a_broken_plugin_is_told_to_remove_it(installed, monkeypatch, selection, way):
+    monkeypatch.setenv("TRACKING_HOOKS", selection)
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.load("broken")
+    assert str(caught.value).endswith(f"cannot be imported: {MISSING}. {way}")
+
+
+def test_a_plugin_whose_tracker_is_too_old_says_what_to_install(installed, install, tmp_path):
+    install("[tracking_hooks]\nalbum = demo_trackers_broken:Tracker\n")
+    metadata = tmp_path / "site/other_trackers-2.0.dist-info/METADATA"
+    needs = "Requires-Dist: demo-trackers>=3\nRequires-Dist: pluggy\nRequires-Dist: absent-here; extra == 'more'\n"
+    metadata.write_text(metadata.read_text() + needs)
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.load("album")
+    assert str(caught.value).endswith("It needs demo-trackers>=3, and 1.0 is installed: pip install 'demo-trackers>=3'")
+
+
 def test_a_faulty_plugin_harms_no_other(installed):
     for name in ("broken", "unknown-hook"):
         with pytest.raises(ConfigurationError):
@@ -200,12 +229,16 @@ def test_a_class_of_the_users_own(make_plugin):
     ("body", "parts"),
     [
         ("raise RuntimeError('no GPU')", ["cannot be imported", "RuntimeError: no GPU", "PYTHONPATH"]),
+        ("raise SystemExit('no licence')", ["cannot be imported", "SystemExit: no licence"]),
         ("", ["cannot be imported", "Plugin"]),
         ("class Plugin:\n  def __init__(self, uri): pass", ["could not be created", "uri"]),
         ("class Plugin:\n  @hookimpl\n  def on_run_started(self): pass", ["'on_run_started'", "'on_run_start'"]),
         ("class Plugin:\n  @hookimpl\n  def on_run_end(self, **kwargs): pass", ["'on_run_end'", "'kwargs'"]),
         ("class Plugin:\n  @hookimpl\n  def capture(self, run): pass", ["unknown hook 'capture'"]),
         ("class Plugin:\n  def on_run_end(self, run): pass", ["no hook", "@hookimpl"]),
+        ("class Plugin:\n  @hookimpl\n  async def on_run_end(self): pass", ["'on_run_end'", "async def", "Write def"]),
+        ("class Plugin:\n  @hookimpl\n  async def open(self):\n    yield", ["'open'", "async def"]),
+        ("class Plugin:\n  @hookimpl\n  def on_run_end(self):\n    yield", ["'on_run_end'", "it has a yield"]),
     ],
 )
 def test_a_faulty_class_is_named_with_its_fault(make_plugin, body, parts):

@@ -4,12 +4,15 @@ import logging
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support import accounts
 from tests.support.accounts import Account
+from tracking_hooks.delivery.spawn import relay_path
 from tracking_hooks.recording import process
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import commands, journal, layout, liveness, portable
@@ -20,6 +23,7 @@ from tracking_hooks.testing import recorded_run, sample_run
 TRAIN = """
 import logging, os, sys
 from pathlib import Path
+from types import SimpleNamespace
 import msgspec
 from tracking_hooks.events import Plan
 from tracking_hooks.recording.tracking import Tracking
@@ -115,6 +119,32 @@ def test_on_windows_a_file_that_stays_in_use_is_a_reason_to_fail(monkeypatch, tm
     monkeypatch.setattr(portable, "_PATIENCE", 0.05)
     with pytest.raises(PermissionError):
         layout.write_json(tmp_path / "x.json", layout.AsideFile())
+
+
+def test_on_windows_a_relay_has_a_console_of_its_own_since_ctrl_c_goes_to_all_that_share_one(monkeypatch):
+    assert portable.apart() == {"start_new_session": True}
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert portable.apart() == {"creationflags": 0x08000000}, "CREATE_NO_WINDOW"
+
+
+def test_in_a_virtual_environment_of_windows_the_id_of_a_relay_is_that_of_the_process_that_delivers(monkeypatch):
+    """There, ``python.exe`` is a launcher: what a relay says of itself would never be found to be its own."""
+    monkeypatch.setattr(sys, "_base_executable", "C:\\Python\\python.exe")
+    assert portable.as_this_python() == {}
+    monkeypatch.setattr(sys, "platform", "win32")
+    how = portable.as_this_python()
+    assert how["executable"] == "C:\\Python\\python.exe"
+    assert how["env"] == {**os.environ, "__PYVENV_LAUNCHER__": sys.executable}
+    monkeypatch.setattr(sys, "_base_executable", sys.executable)
+    assert portable.as_this_python() == {}, "it is in no virtual environment"
+
+
+def test_on_windows_a_user_without_a_name_is_none_to_name(monkeypatch):
+    def unknown():
+        raise ImportError("No module named 'pwd'")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert portable.user_name() == ""
 
 
 # -- macOS ----------------------------------------------------------------------------------------------------
@@ -279,3 +309,151 @@ def test_a_process_that_trains_many_times_keeps_no_zombie_of_a_relay(tmp_path, p
         "print(most)\n"
     )
     assert python(script, tmp_path / "project", TRACKING_HOOKS="notes").stdout == "1\n"
+
+
+@pytest.mark.parametrize("variable", [{"PYTHONDEVMODE": "1"}, {"PYTHONWARNINGS": "error::ResourceWarning"}])
+def test_nothing_is_warned_of_where_a_relay_goes_on_behind_the_process(python, tmp_path, make_plugin, variable):
+    """As `python -X dev` does, and pytest where warnings are errors; nor in a process that was forked."""
+    plugin = make_plugin(
+        """
+        import time
+        class Plugin:
+            @hookimpl
+            def on_run_end(self, run):
+                while not (run.save_dir.parent / "go on").exists():
+                    time.sleep(0.02)
+        """
+    )
+    script = TRAIN + (
+        "train(Path(sys.argv[1]))\n"
+        "if hasattr(os, 'fork'):\n"
+        "    if pid := os.fork():\n"
+        "        os.waitpid(pid, 0)\n"
+        "    else:\n"
+        "        sys.exit()\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "code"), os.environ["PYTHONPATH"]])
+    settings = {"TRACKING_HOOKS": plugin, "TRACKING_HOOKS_EXIT_WAIT": "0", "PYTHONPATH": path}
+    done = python(script, tmp_path / "project/train", **settings, **variable)
+    (tmp_path / "project/go on").touch()
+    assert "in the background" in done.stderr, "the relay was still at work"
+    warned = [line for line in done.stderr.splitlines() if "Warning" in line and "os.fork" not in line]
+    assert not warned  # Python itself warns of a fork beside threads
+
+
+# -- closed streams -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_what_a_library_prints_to_a_closed_stream_gets_into_no_file_of_a_run(python, tmp_path, stream):
+    """After `2>&-` the next file that is opened has the number of standard error, where libjpeg prints its warnings."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from tracking_hooks.run import portable\n"
+        "stream = int(sys.argv[2])\n"
+        "os.close(stream)\n"
+        "file = portable.append_to(Path(sys.argv[1]))\n"
+        "try:\n"
+        "    os.write(stream, b'Corrupt JPEG data')\n"
+        "except OSError:\n"
+        "    pass\n"
+        "os.write(file, b'ours')\n"
+        "assert not os.get_inheritable(file)\n"
+    )
+    python(script, tmp_path / "file", stream)
+    assert (tmp_path / "file").read_text() == "ours"
+
+
+def test_a_debugger_does_not_follow_into_a_relay(python, tmp_path, make_plugin):
+    """As that of VS Code follows into each Python process: a breakpoint, or its end, would stop the delivery."""
+    pytest.importorskip("debugpy")
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_run_start(self, run):
+                (run.save_dir / "debugged").write_text(str("pydevd" in sys.modules))
+        """
+    )
+    script = TRAIN + "import debugpy\ndebugpy.listen(('127.0.0.1', 0))\ntrain(Path(sys.argv[1]))\n"
+    path = os.pathsep.join([str(tmp_path / "code"), os.environ["PYTHONPATH"]])
+    python(script, tmp_path / "project/train", TRACKING_HOOKS=plugin, PYTHONPATH=path)
+    assert (tmp_path / "project/train/debugged").read_text() == "False"
+
+
+# -- the path of a relay --------------------------------------------------------------------------------------
+
+
+def test_an_application_in_a_zip_shadows_no_module_of_a_relay(monkeypatch, tmp_path):
+    """As `python app.zip`: its modules may be called like those of the standard library, or like a tracker."""
+    application, package = tmp_path / "app.zip", str(tmp_path / "pyspark.zip")
+    monkeypatch.setattr(sys, "path", [str(application), package, *sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=str(application / "__main__.py")))
+    path = relay_path()
+    assert path.index(str(application)) > path.index(package) > path.index(sysconfig.get_path("stdlib"))
+
+
+# -- a folder that does not stay ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", ["", "prefix='mine-'"])
+def test_a_training_in_a_temporary_folder_is_delivered_although_that_is_removed_behind_it(
+    python, tmp_path, make_plugin, arguments
+):
+    plugin = make_plugin(
+        """
+        import time
+        class Plugin:
+            @hookimpl
+            def on_run_end(self, run):
+                while run.save_dir.exists():
+                    time.sleep(0.02)
+                Path(__file__).with_name("delivered").touch()
+        """
+    )
+    script = TRAIN + (
+        "import tempfile\n"
+        f"with tempfile.TemporaryDirectory({arguments}) as folder:\n"
+        "    train(Path(folder) / 'runs/train')\n"
+        "    assert not list(Path(folder).rglob('journal.jsonl'))\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "code"), os.environ["PYTHONPATH"]])
+    done = python(script, TRACKING_HOOKS=plugin, PYTHONPATH=path)
+    assert "all 3 events delivered" in done.stderr
+    assert (tmp_path / "code/delivered").exists()
+
+
+def test_a_training_whose_trackers_are_in_its_temporary_folder_goes_with_it_without_a_word(
+    python, tmp_path, make_plugin
+):
+    """As with TensorBoard alone: in the user's own folder, the run would wait for ever for what is gone."""
+    plugin = make_plugin(
+        """
+        import time
+        class Plugin:
+            @hookimpl
+            def on_run_end(self, run):
+                while run.save_dir.exists():
+                    time.sleep(0.02)
+                raise Unavailable("the folder is gone")
+        """
+    )
+    script = TRAIN + (
+        "import atexit, tempfile\n"
+        "from tracking_hooks import plugins\n"
+        "from tracking_hooks.events import Capture\n"
+        "plugins.capture = lambda sides, run, _: {os.environ['TRACKING_HOOKS']: Capture(\n"
+        "    destination={}, place=run.save_dir.as_uri()\n"
+        ")}\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    train(Path(folder) / 'runs/train')\n"
+        "    assert list(Path(folder).rglob('journal.jsonl'))\n"
+        "atexit._run_exitfuncs()\n"
+        "assert not Path(folder).exists()\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "code"), os.environ["PYTHONPATH"]])
+    done = python(script, TRACKING_HOOKS=plugin, PYTHONPATH=path)
+    (start,) = [line for line in done.stderr.splitlines() if "tracking-hooks" in line]
+    assert "tracking run" in start
+    assert not layout.find_runs(tmp_path)

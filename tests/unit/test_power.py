@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.support.systems import linux
 from tracking_hooks.cli import main
 from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import DELIVERED
@@ -67,6 +68,7 @@ def log(monkeypatch):
     return happened
 
 
+@linux("/proc")
 def test_an_event_is_given_when_the_disk_has_it_and_a_cursor_counts_when_the_disk_has_it(run, log, monkeypatch):
     give = Relay._make
     monkeypatch.setattr(Relay, "_make", lambda self: log.append(("given", "notes")) or give(self))
@@ -78,6 +80,15 @@ def test_an_event_is_given_when_the_disk_has_it_and_a_cursor_counts_when_the_dis
     assert all(log[index - 1] == ("on disk", "cursor") for index in places)
 
 
+@linux("/proc")
+def test_the_disk_is_waited_for_once_for_the_trackers_run_and_twice_for_a_batch_however_many_events_it_has(run, log):
+    orphans.write_end(run.folder)
+    assert run.relay("notes", drain=True) == DELIVERED
+    assert len(run.noted()) == 8
+    assert [name for what, name in log if what == "on disk"] == ["journal", "cursor", "cursor"]
+
+
+@linux("/proc")
 def test_what_is_set_aside_is_on_the_disk_before_it_counts(run, log):
     event = SetAside(seq=1, start=0, end=1, hook="on_log", reason="a test")
     files_ = run.folder.relay("notes")

@@ -1,6 +1,7 @@
 """The recorder: it takes everything that a training tells it, and never harms the training."""
 
 import builtins
+import errno
 import json
 import logging
 import math
@@ -10,15 +11,17 @@ import shutil
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import tracking_hooks
 from tests.support.runs import read_calls
+from tests.support.systems import posix
 from tracking_hooks import plugins
 from tracking_hooks.events import Capture, Curve, Plan
-from tracking_hooks.recording import sampler
+from tracking_hooks.recording import sampler, supervisor
 from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
@@ -346,6 +349,7 @@ def test_log_goes_to_the_training_of_its_thread(start, save_dir, tmp_path):
 # -- what must not harm the training --------------------------------------------------------------------------
 
 
+@posix("fork")
 def test_a_forked_child_records_nothing_and_ends_nothing(begun):
     before = calls(begun)
     child = os.fork()
@@ -412,20 +416,42 @@ def full_disk(python, save_dir):
     return done.stdout, [entry.call for entry in read(folder.journal, read_head(folder.journal)[1]) if entry.call]
 
 
+@posix("limit for the size of files")
 def test_what_is_told_after_a_full_disk_is_recorded(full_disk):
     _, recorded = full_disk
     assert [call.hook for call in recorded[-2:]] == ["on_log", "on_run_end"]
 
 
+@posix("limit for the size of files")
 def test_a_full_disk_is_said_once(full_disk):
     said, _ = full_disk
     assert len(said.splitlines()) == 1
     assert "tracking-hooks" in said
 
 
+@posix("limit for the size of files")
 def test_what_was_told_during_a_full_disk_is_kept_in_memory_and_recorded_later(full_disk):
     _, recorded = full_disk
     assert [call.args["epoch"] for call in recorded if call.hook == "on_epoch_end"] == list(range(1, 21))
+
+
+def test_an_epoch_that_waits_in_memory_is_not_settled_for_who_resumes_from_a_copy_of_the_folder(
+    begun, save_dir, monkeypatch
+):
+    """If the training is killed then, nobody has that epoch: it has to be trained and recorded once more."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def settled_behind(epoch):
+        begun.record("on_epoch_end", epoch=epoch, step=epoch, metrics={"x": 1.0}, per_class=None)
+        return layout.read_json(save_dir / layout.POINTER, layout.Pointer).epoch
+
+    assert settled_behind(1) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(begun._writer._journal, "append", full)
+        assert settled_behind(2) == 1
+    assert settled_behind(3) == 3
 
 
 # -- plugins --------------------------------------------------------------------------------------------------
@@ -478,10 +504,12 @@ def test_the_outcome_says_what_was_not_taken_and_where_the_reasons_are(start, ma
     one.check()
     one.end("finished")
     one.supervisor.processes[plugin].wait()
-    (line,) = one.supervisor.outcome()
-    assert line.startswith(f"{plugin}: 1 of 2 events set aside, for: no such project; ")
-    assert f"tracking-hooks status --set-aside {one.folder.path}" in line
-    assert f"tracking-hooks sync {one.folder.path} --retry" in line
+    (told,) = one.supervisor.outcome()
+    assert told.splitlines() == [
+        f"{plugin}: 1 of 2 events set aside, for: no such project",
+        f"  all reasons: tracking-hooks status --set-aside {one.folder.path}",
+        f"  to try them again: tracking-hooks sync {one.folder.path} --retry",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -546,6 +574,7 @@ def test_a_save_dir_that_cannot_be_written_is_a_configuration_error(start, save_
         start().check()
 
 
+@posix("SIGKILL")
 def test_a_relay_that_died_is_started_again(start, make_plugin, environment, tmp_path, until):
     marker = tmp_path / "killed"
     plugin = make_plugin(
@@ -691,6 +720,35 @@ def test_a_training_that_is_called_off_is_no_failure(begun, bases, status):
     assert (end.args["error"] is None) == (status == "interrupted")
 
 
+def test_at_the_end_of_a_process_each_of_several_runs_is_named(python, save_dir):
+    done = python(
+        """
+        import logging, sys
+        from pathlib import Path
+        from msgspec.structs import replace
+        from tracking_hooks.events import Capture
+        from tracking_hooks.recording.recorder import Recorder
+        from tracking_hooks.settings import Settings
+        from tracking_hooks.testing import recorded_run, sample_run
+
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        settings = Settings(system_every=0.0, console="off", mode="offline")
+        for fold in ("fold-1", "fold-2"):
+            save_dir = Path(sys.argv[1]) / fold
+            args = recorded_run(save_dir)[0].args
+            args.pop("resumed")
+            run = replace(sample_run(save_dir), uid=fold, name=fold)
+            Recorder.start(run, {"notes": Capture()}, settings, logging.getLogger("host"), **args).end("finished")
+        """,
+        save_dir,
+    )
+    told = [line for line in done.stderr.splitlines() if "offline" in line]
+    assert [line.split(": ")[:3] for line in told] == [
+        ["tracking-hooks", "fold-1", "offline"],
+        ["tracking-hooks", "fold-2", "offline"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("code", "status"), [(0, "interrupted"), (None, "interrupted"), (1, "failed"), ("no", "failed")]
 )
@@ -709,6 +767,18 @@ def test_what_an_earlier_relay_said_of_itself_is_no_verdict_on_this_one(tmp_path
     ((sentence, is_fatal),) = supervisor.verdicts()
     assert is_fatal
     assert sentence.startswith("plugin 'notes' cannot be used: its process ended with exit code 3")
+
+
+def test_nor_is_it_where_that_one_had_the_same_pid_as_in_a_container_that_is_started_again(tmp_path, monkeypatch):
+    folder = layout.RunFolder(tmp_path)
+    folder.relay("notes").path.mkdir(parents=True)
+    layout.write_json(folder.relay("notes").health, layout.Health(state="refused", pid=57, error="no password"))
+    monkeypatch.setattr(supervisor, "start_relay", lambda *_, **__: SimpleNamespace(pid=57, poll=lambda: None))
+    one = Supervisor(folder, {"notes": Capture()}, {"notes": "notes"}, Settings(ready_wait=0.0))
+    one.start()
+    ((sentence, is_fatal),) = one.verdicts()
+    assert not is_fatal
+    assert "notes is not ready" in sentence
 
 
 def test_a_secret_that_the_script_has_set_while_it_trained_is_masked_in_its_text_files(
@@ -734,3 +804,12 @@ def test_params_tags_and_the_command_line_are_recorded_without_the_values_of_sec
     tracking = Tracking.of(sample_run(save_dir), logging.getLogger("host"))
     assert tracking.run.tags == {"note": "[redacted]", "commit": "0123456789" * 4}
     assert tracking.environment.argv == ["train.py", "[redacted]", "best.pt"]
+
+
+def test_a_relay_that_was_just_started_again_does_not_hide_why_the_one_before_it_gave_up(tmp_path):
+    down = layout.Health(state="down", pid=1, error="no credentials.")
+    ready = layout.Health(state="ready", pid=2)
+    for now in (None, ready, down):
+        assert supervisor._why(now, down, None, tmp_path) == ": no credentials"
+    assert "its relay died (exit code 7" in supervisor._why(ready, down, 7, tmp_path)
+    assert supervisor._why(ready, None, None, tmp_path) == ""

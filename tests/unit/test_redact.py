@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from tests.support.systems import posix
 from tracking_hooks import redact
 from tracking_hooks.recording.errors import describe_error
 from tracking_hooks.secretshapes import SHAPES
@@ -273,6 +274,7 @@ def test_an_error_is_described_without_a_secret_that_was_set_during_the_training
     assert "hunter2222" not in described.traceback
 
 
+@posix("fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_knows_what_was_learnt(learn):
     learn(HF_TOKEN="hunter2222")

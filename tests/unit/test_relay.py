@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import PATIENCE
+from tests.support.systems import posix
 from tracking_hooks.delivery.spawn import BUSY, DELIVERED, HANGING, PENDING, REFUSED, start_relay
 from tracking_hooks.events import Plan
 from tracking_hooks.run import orphans
@@ -370,6 +371,7 @@ def test_a_relay_leaves_an_outage_pending_when_it_has_lingered(record_run, make_
 # -- deaths ---------------------------------------------------------------------------------------------------
 
 
+@posix("SIGKILL")
 def test_killed_between_delivery_and_noting_it_down_a_relay_leaves_no_hole(record_run, make_plugin, tmp_path):
     plugin = make_plugin(
         f"""
@@ -389,6 +391,23 @@ def test_killed_between_delivery_and_noting_it_down_a_relay_leaves_no_hole(recor
     assert start_relay(run.folder, plugin, Settings()).wait() == DELIVERED
     assert set(run.noted()) == {call.seq for call in run.calls()}
     assert not run.set_aside(plugin)
+
+
+def test_a_working_directory_that_is_deleted_keeps_nothing_back(record_run, make_plugin, tmp_path, monkeypatch):
+    plugin = make_plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_log(self):
+                Path.cwd()
+        """
+    )
+    run = record_run(plugin, calls=whole(6))
+    (tmp_path / "deleted").mkdir()
+    monkeypatch.chdir(tmp_path / "deleted")
+    (tmp_path / "deleted").rmdir()
+    assert run.relay(plugin) == DELIVERED
+    assert run.set_aside(plugin) == {}
 
 
 def test_an_event_at_which_the_process_dies_is_quarantined(record_run, make_plugin):

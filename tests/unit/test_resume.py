@@ -11,7 +11,7 @@ import pytest
 
 from tracking_hooks.events import Capture, Plan
 from tracking_hooks.plugins import capture, load_trainer_sides
-from tracking_hooks.recording import opening, parents, resumption
+from tracking_hooks.recording import folders, opening, parents, resumption
 from tracking_hooks.recording.folders import new_uid
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
@@ -212,8 +212,11 @@ def test_a_trial_is_recorded_beside_its_tuning_wherever_it_saves_to(train, envir
     assert files.locate(trial.folder, trial.folder.path.parent.parent, artifact).read_text() == "epoch\n1\n"
 
 
-def test_the_tuning_that_keeps_its_results_in_a_folder_is_found_by_it(train, save_dir):
+@pytest.mark.parametrize("stays", [True, False], ids=["a folder that stays", "a temporary one"])
+def test_the_tuning_that_keeps_its_results_in_a_folder_is_found_by_it(train, save_dir, monkeypatch, stays):
+    monkeypatch.setattr(folders, "_is_removed_soon", lambda path: path == save_dir and not stays)
     tuning = train()
+    assert (tuning.folder.path.parent == layout.fallback_home()) != stays
     assert parents.saved_to(save_dir).run.uid == tuning.run.uid
     assert parents.saved_to(save_dir.parent / "other") is None
 

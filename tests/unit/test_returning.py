@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from tracking_hooks import autoload
 from tracking_hooks.events import Capture
 from tracking_hooks.recording import process, returning, waiting
 from tracking_hooks.recording.complaints import Complaints
@@ -46,8 +49,9 @@ def clock(monkeypatch):
 def told(monkeypatch):
     """The run folders whose plugins were told that the script goes on."""
     found = []
-    monkeypatch.setattr(process, "may_go_on_for_days", lambda: False)  # another test may have imported ipykernel
-    monkeypatch.setattr(returning, "tell_plugins", lambda folder, _: found.append(folder))
+    monkeypatch.setattr(process, "may_go_on_for_days", lambda: False)
+    monkeypatch.setattr(returning, "_listeners", lambda *_: {})
+    monkeypatch.setattr(returning, "_tell", lambda _, folder, __: found.append(folder))
     return found
 
 
@@ -57,7 +61,7 @@ class Recorded:
     def __init__(self, clock, arrivals, awaited=None, exit_wait=60.0, *, parent=None, group=None, uid="one"):
         self.clock, self.arrivals, self.folder = clock, arrivals, uid
         self.is_recording, self.pid = False, os.getpid()
-        self.run = SimpleNamespace(uid=uid, parent=parent, group=group)
+        self.run = msgspec.structs.replace(sample_run(Path()), uid=uid, parent=parent, group=group)
         self.settings = Settings(exit_wait=exit_wait)
         self.complain = Complaints(logging.getLogger("host"))
         self.outcomes = 0
@@ -156,6 +160,12 @@ from tracking_hooks import hookimpl
 told = []
 
 @hookimpl
+def train_is_over(run):
+    told.append((run.uid, "over"))
+    if run.name == "13":
+        raise LookupError("no shelf")
+
+@hookimpl
 def train_returns(run, state):
     told.append((run.uid, state))
     if state["number"] == 13:
@@ -188,10 +198,78 @@ def test_a_plugin_whose_tracker_has_the_run_is_told_that_the_script_goes_on(reco
     assert shelf.told == [(one.folder.uid, {"number": 7})]
 
 
+def test_a_tracker_that_was_added_by_a_resume_is_told_too(record_run, shelf):
+    folder = record_run().folder
+    label = folder.add_replay("shelf", {})
+    write_json(folder.relay(label).cursor, Cursor(state={"number": 7}))
+    returning.tell_plugins(folder, Complaints(logging.getLogger("host")))
+    assert shelf.told == [(folder.uid, {"number": 7})]
+
+
+def test_a_plugin_whose_library_is_imported_behind_the_training_is_told_then(
+    record_run, shelf, caplog, monkeypatch, tmp_path
+):
+    """Once, of the last training; as it stands in the tracker then."""
+    monkeypatch.setattr(shelf, "library", "a_library_of_shelves", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    (tmp_path / "site/a_library_of_shelves.py").touch()
+    autoload.install()
+    one, another = (record_run("shelf", name=name).folder for name in ("one", "another"))
+    for folder in (one, another):
+        folder.relay("shelf").path.mkdir(parents=True)
+    assert tell(one, caplog, 6) == []
+    assert tell(another, caplog, 7) == []
+    assert shelf.told == []
+    write_json(another.relay("shelf").cursor, Cursor(state={"number": 8}))
+    import_module("a_library_of_shelves")
+    assert shelf.told == [(another.uid, {"number": 8})]
+    assert tell(another, caplog) == []
+    assert len(shelf.told) == 2, "from then on at once"
+
+
+def test_two_plugins_of_the_same_library_are_both_told(monkeypatch, tmp_path, importable):
+    told = []
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    (tmp_path / "shared_by_two.py").touch()
+    importable(tmp_path)
+    autoload.install()
+    monkeypatch.setattr(returning, "_listeners", lambda *_: {"mlflow": "a side", "audit": "another"})
+    monkeypatch.setattr(returning, "_library", lambda _: "shared_by_two")
+    monkeypatch.setattr(returning, "_tell", lambda sides, *_: told.extend(sides))
+    returning.tell_plugins(tmp_path, Complaints(logging.getLogger("host")))
+    assert told == []
+    import_module("shared_by_two")
+    assert told == ["mlflow", "audit"]
+
+
+def test_nobody_waits_for_a_run_that_the_script_cannot_ask_for(clock, told, monkeypatch):
+    waited = []
+    monkeypatch.setattr(returning, "_wait_for_the_run", lambda _, labels: waited.append([*labels]))
+    monkeypatch.setattr(returning, "_listeners", lambda *_: {"mlflow": "a side", "shelf": "another"})
+    monkeypatch.setattr(returning, "_library", {"a side": "no_such_library", "another": None}.get)
+    returning.before_return(Recorded(clock, {"mlflow": 2.0, "shelf": 2.0}, []))
+    assert waited == [["shelf"]]
+
+
 def test_a_plugin_that_fails_then_is_named_and_harms_nobody(record_run, shelf, caplog):
     one = record_run("shelf")
     one.folder.relay("shelf").path.mkdir(parents=True)
     assert tell(one.folder, caplog, 13) == ["tracking-hooks: train_returns of shelf failed: LookupError: no shelf"]
+
+
+@pytest.mark.parametrize("label", ["shelf", "shelf@1a2b3c4d"])
+def test_every_plugin_that_was_asked_is_told_that_the_training_is_over(shelf, tmp_path, label):
+    run = sample_run(tmp_path)
+    returning.tell_it_is_over(run, [label, "shelf.files"], Complaints(logging.getLogger("host")))
+    assert shelf.told == [(run.uid, "over")]
+
+
+def test_a_plugin_that_fails_when_it_is_told_so_is_named_and_harms_nobody(shelf, tmp_path, caplog):
+    run = msgspec.structs.replace(sample_run(tmp_path), name="13")
+    returning.tell_it_is_over(run, ["shelf"], Complaints(logging.getLogger("host")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "tracking-hooks: train_is_over of shelf failed: LookupError: no shelf"
+    ]
 
 
 def test_a_tracker_that_is_down_is_not_waited_for_to_make_the_run(record_run, shelf):
@@ -204,7 +282,7 @@ def test_a_tracker_that_is_down_is_not_waited_for_to_make_the_run(record_run, sh
     try:
         assert supervisor.pending() == ["shelf"]
         began = time.monotonic()
-        returning._wait_for_the_run(SimpleNamespace(supervisor=supervisor, folder=folder))
+        returning._wait_for_the_run(SimpleNamespace(supervisor=supervisor, folder=folder), ["shelf"])
         assert time.monotonic() - began < 1.5
     finally:
         relay.kill()

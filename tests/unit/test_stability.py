@@ -32,6 +32,7 @@ REQUIRED = {
     "Health": "state pid",
     "Holder": "host boot pid started",
     "Inflight": "start end",
+    "Landmarks": "",
     "Model": "name task parameters gradients layers gflops classes",
     "Note": "inflight boot",
     "Origin": "uid name checkpoint",

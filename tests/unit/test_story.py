@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tracking_hooks.events import DONE, Checkpoint, Plan, SaveCheckpoint
-from tracking_hooks.run import journal, story
+from tracking_hooks.run import journal, orphans, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.testing import recorded_run, sample_run
 
 START = {"params": {}, "environment": None, "resumed": False}
@@ -55,6 +56,31 @@ def test_a_whole_run(write, tmp_path):
 def test_whether_a_run_is_open_is_told_by_its_last_start_or_end(write, hooks, is_open):
     args = {"on_run_start": START, "on_run_end": {"status": "killed"}, "on_log": {"metrics": {}}}
     assert write(*((hook, args[hook]) for hook in hooks)).is_open is is_open
+
+
+@pytest.mark.parametrize(
+    ("hooks", "has_end"),
+    [
+        ([], False),
+        (["on_run_start"], False),
+        (["on_run_start", "on_run_end"], True),
+        (["on_run_start", "on_run_end", "on_run_start"], False),
+    ],
+)
+def test_whether_a_run_has_ended_is_told_by_its_last_event(write, path, hooks, has_end):
+    args = {"on_run_start": START, "on_run_end": {"status": "killed"}}
+    write(*((hook, args[hook]) for hook in hooks))
+    assert story.has_end(path) is has_end
+
+
+def test_who_asks_after_a_run_that_has_ended_reads_its_last_lines_however_long_it_was(write, path, monkeypatch):
+    write(("on_run_start", START), *[("on_log", {"metrics": {"loss": 1.0}, "step": 1})] * 5000)
+    write(("on_run_end", {"status": "finished"}))
+    read = []
+    parse = journal.lines.parse
+    monkeypatch.setattr(journal.lines, "parse", lambda *args: read.append(args) or parse(*args))
+    assert orphans.write_end(RunFolder(path.parent)) == (False, True)
+    assert 0 < len(read) < 1000
 
 
 def test_the_last_plan_counts(write):

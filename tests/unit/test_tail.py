@@ -2,7 +2,7 @@
 
 import pytest
 
-from tracking_hooks.run import journal, liveness
+from tracking_hooks.run import journal, lines, liveness
 from tracking_hooks.run.tail import Tail
 
 HOLE = 40  # bytes that have not arrived
@@ -76,5 +76,5 @@ def test_an_event_of_a_newer_release_is_whole_and_not_waited_for(run, clock):
     path = run.folder.journal
     _, start = journal.read_head(path)
     with path.open("ab") as file:
-        file.write(journal._seal(b'{"seq":99,"time":1.0,"hook":"on_tea","args":{}}'))
+        file.write(lines.seal(b'{"seq":99,"time":1.0,"hook":"on_tea","args":{}}'))
     assert seqs(Tail(path), start)[-1] == 99

@@ -11,6 +11,7 @@ from ultralytics.utils import LOGGER
 
 from tests.support.runs import read_calls
 from tracking_hooks.hosts.ultralytics import tuning
+from tracking_hooks.recording import parents
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.run import layout
 
@@ -57,7 +58,25 @@ def test_a_tuner_that_we_do_not_know_tunes_on_and_is_said_to_be_unrecorded(tuner
     assert "the tuning itself is not recorded (AttributeError" in caplog.text
 
 
-def test_what_the_tuner_raises_is_raised_and_is_why_its_run_failed(tuner, tmp_path):
+def test_the_trials_of_an_older_tuner_are_rows_of_its_run(tuner, tmp_path):
+    tuner.tune_csv = tuner.tune_file.with_suffix(".csv")
+    del tuner.tune_file
+
+    def original(tuner):
+        tuner.tune_csv.write_text("fitness,lr0\n0.25,0.01\n0.5,0.02\n0.125,0.03\n")
+
+    tuning.tune(original, tuner)
+    (run,) = layout.find_runs(tmp_path)
+    rows = {call.args["step"]: call.args["metrics"] for call in read_calls(run.journal) if call.hook == "on_log"}
+    assert [rows[trial]["tune/fitness"] for trial in (1, 2, 3)] == [0.25, 0.5, 0.125]
+    assert [rows[trial]["tune/lr0"] for trial in (1, 2, 3)] == [0.01, 0.02, 0.03]
+    assert (rows[0]["best/trial"], rows[0]["best/lr0"]) == (2, 0.02)
+
+
+def test_what_the_tuner_raises_is_raised_and_is_why_its_run_failed(tuner, tmp_path, monkeypatch):
+    over = []
+    monkeypatch.setattr(parents, "tell_it_is_over", lambda run, labels, _: over.append((run.name, list(labels))))
+
     def original(tuner):
         raise RuntimeError("no more trials")
 
@@ -65,3 +84,4 @@ def test_what_the_tuner_raises_is_raised_and_is_why_its_run_failed(tuner, tmp_pa
         tuning.tune(original, tuner)
     _, end = recorded(tmp_path)
     assert (end["status"], end["error"].message) == ("failed", "no more trials")
+    assert over == [("tune", ["notes"])], "the plugins know that it is over"

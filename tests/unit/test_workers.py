@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.systems import posix
 from tests.unit.test_relay import whole
 from tracking_hooks.delivery.disk import RunDisk
 from tracking_hooks.delivery.sync import deliver
 from tracking_hooks.run.layout import Health, read_json
+from tracking_hooks.run.liveness import Lock
 from tracking_hooks.settings import Settings
 
 QUICKLY = "import tracking_hooks.delivery.relay as relay; relay._DRAIN_PATIENCE = 0.0"
@@ -99,12 +101,15 @@ def test_a_plugin_that_keeps_something_in_its_modules_has_a_process_for_each_run
     assert len({seen(run)["pid"] for run in runs}) == 3
 
 
-def test_a_process_is_replaced_after_so_many_runs(record_run, sync_plugin, sync):
-    plugin = sync_plugin(f"import tracking_hooks.delivery.worker as worker; worker.RUNS = 2\n{PROCESS}")
-    runs = [record_run(plugin, calls=whole(2), name=f"n{number}") for number in range(5)]
+def test_a_process_whose_client_keeps_too_much_of_each_run_is_replaced(record_run, sync_plugin, sync):
+    keeps = "kept = []\nimport tracking_hooks.delivery.worker as worker; worker.GROWTH = 100_000_000\n"
+    plugin = sync_plugin(
+        keeps + PROCESS.replace("self.events = 0", "self.events = kept.append(b'x' * 60_000_000) or 0")
+    )
+    runs = [record_run(plugin, calls=whole(2), name=f"n{number}") for number in range(4)]
     assert all(result.done for result in sync(*runs).values())
     pids = [seen(run)["pid"] for run in runs]
-    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+    assert pids[0] == pids[1] == pids[2] != pids[3]
 
 
 def test_a_long_path_for_temporary_files_keeps_nothing_back(record_run, sync_plugin, sync, monkeypatch, tmp_path):
@@ -127,6 +132,7 @@ def test_what_a_trackers_client_does_at_exit_is_not_cut_off(record_run, sync_plu
 # -- runs that take the process with them ---------------------------------------------------------------------
 
 
+@posix("SIGKILL")
 def test_a_run_that_kills_the_process_is_charged_with_it_and_the_others_are_delivered(record_run, sync_plugin, sync):
     plugin = sync_plugin(
         """
@@ -177,6 +183,7 @@ def test_a_place_where_two_runs_have_hung_is_not_tried_again(record_run, sync_pl
     assert [run.folder.relay(plugin).path.exists() for run in runs] == [True, True, False]
 
 
+@posix("SIGINT for one process")
 def test_ctrl_c_ends_the_process_and_is_no_death_at_an_event(record_run, sync_plugin, until, tmp_path):
     plugin = sync_plugin(
         f"""
@@ -276,6 +283,19 @@ def test_in_a_replay_the_first_part_comes_first_too(record_run, parts):
     assert sorted(labels) != labels, "by their names they would come the other way round"
     results = list(deliver([run.folder], Settings()))
     assert [(result.label, result.done) for result in results] == [(label, True) for label in labels]
+
+
+def test_a_part_that_waits_for_the_first_one_is_not_said_to_be_down_while_that_is_being_delivered(record_run, parts):
+    """Otherwise a training would end without waiting for it, once the adopter of the next one has come by."""
+    run = record_run(*parts, calls=whole(5))
+    first, second = map(run.folder.relay, parts)
+    first.path.mkdir(parents=True)
+    at_work = Lock(first.lock)
+    assert at_work.acquire()
+    results = list(deliver([run.folder], Settings()))
+    at_work.release()
+    assert [(result.label, result.busy) for result in results] == [(part, True) for part in parts]
+    assert read_json(second.health, Health).state == "ready"
 
 
 def _counting(started):

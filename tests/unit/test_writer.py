@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tracking_hooks.recording.writer import Writer
-from tracking_hooks.run import journal
+from tracking_hooks.run import journal, lines
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.liveness import Lock
 from tracking_hooks.testing import sample_run
@@ -133,12 +133,34 @@ def test_while_another_process_keeps_the_lock_nothing_is_written_between_its_eve
     assert calls[2].args["resumed"] is True
 
 
+def test_a_suspended_process_that_is_back_asks_the_server_what_another_machine_has_written(log, monkeypatch):
+    """As on NFS: where a file ends is what this machine remembers, until it asks for the file's attributes."""
+    asked = journal.os.fstat
+    remembered = [asked(log._fd).st_size]
+
+    def ask(fd):
+        remembered[0] = asked(fd).st_size
+        return asked(fd)
+
+    monkeypatch.setattr(journal.os, "lseek", lambda *_: remembered[0])
+    monkeypatch.setattr(journal.os, "fstat", ask)
+    assert not log.was_ended_by_another()
+    elsewhere = Journal(log.path, log.seq)
+    remembered[0] = asked(log._fd).st_size
+    elsewhere.append("on_run_end", 1.0, {"status": "killed"})
+    elsewhere.close()
+    now = journal.time.time()
+    monkeypatch.setattr(journal.time, "time", lambda: now + 400.0)
+    assert log.was_ended_by_another()
+    assert log.seq == 1
+
+
 def test_ctrl_c_while_an_event_is_encoded_leaves_it_for_the_next_write(writer, log, monkeypatch):
     def interrupted(_):
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(journal, "encode", interrupted)
+    monkeypatch.setattr(lines, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         writer.append("on_log", {"metrics": {}, "step": 1})
     writer.append("on_log", {"metrics": {}, "step": 2})
