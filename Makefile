@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test test-fast faults stack lint format bench system-packages clean
+.PHONY: demo test test-fast faults stack compat lint format bench gpu-bench gpu system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -36,6 +36,10 @@ faults: $(VENV)/.ready
 stack: $(VENV)/.ready
 	$(BIN)/python -m tests.stack $(ARGS)
 
+# A training with each version of other people's packages that is said to work, half an hour: writes docs/compatibility.md.
+compat: $(VENV)/.ready
+	$(BIN)/python -m tests.compat $(ARGS)
+
 SHELL_SCRIPTS := .ci/run docker/backup docker/make-secrets docker/restore docker/slurm/train.sbatch \
 	tests/system-packages tests/stack/standins/postgres/docker-entrypoint.sh
 
@@ -55,13 +59,17 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Three quarters of an hour on two cores that have nothing else to do; writes docs/benchmarks.md.
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/overhead.py $(ARGS)
-	$(BIN)/python benchmarks/tensorboard_writer.py $(ARGS)
-	$(BIN)/python benchmarks/hanging_server.py $(ARGS)
-	$(BIN)/python -m benchmarks.mlflow_delivery $(ARGS)
-	$(BIN)/python -m benchmarks.many_runs $(ARGS)
-	$(BIN)/python -m benchmarks.week $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# The training loop on a GPU; its tables stand beside those of the CPU.
+gpu-bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks --only loop --device 0 $(ARGS)
+
+# What only a GPU can show, half an hour on one; says so where there is none.
+gpu: $(VENV)/.ready
+	$(BIN)/python -m tests.gpu $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:
