@@ -12,7 +12,7 @@ from tracking_hooks.delivery.relay import Relay
 from tracking_hooks.delivery.spawn import IDLE, PENDING
 from tracking_hooks.delivery.target import Target
 from tracking_hooks.events import Artifact
-from tracking_hooks.recording import addenda, parents, process, resumption
+from tracking_hooks.recording import addenda, folders, parents, process, resumption
 from tracking_hooks.run import files, index, journal, layout, orphans, removal, state
 from tracking_hooks.run.pack import Parcel, leave_receipt, owes, pack
 from tracking_hooks.run.unpack import unpack
@@ -256,3 +256,11 @@ def test_it_is_removed_when_it_is_delivered_and_old(folder, addendum, plugin, un
     monkeypatch.setattr(retention, "_REST", -1.0)
     assert len(list(retention.remove("0d"))) == 2
     assert not addendum.folder.path.exists()
+
+
+def test_it_stands_behind_its_run_also_if_both_were_made_in_one_second(monkeypatch):
+    moments = [1795000000 + fraction / 8 for fraction in range(8)]
+    monkeypatch.setattr(folders.time, "time", iter(moments).__next__)
+    uids = [folders.new_uid() for _ in moments]
+    assert uids == sorted(uids)
+    assert len({uid.rpartition("-")[0] for uid in uids}) == 1

@@ -24,8 +24,10 @@ _MADE_BY_MKDTEMP = re.compile(r"tmp[a-z0-9_]{8}(/|$)")
 
 
 def new_uid() -> str:
-    """Return a uid; they sort by the time of their making."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
+    """Return a uid; they sort by the time of their making, also within a second."""
+    now = time.time()
+    fraction = f"{int(now % 1 * 0x1000):03x}"
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + fraction + secrets.token_hex(3)[1:]
 
 
 def make_folder(run: Run, home: Path | None, places: Collection[str], complain: Complaints) -> RunFolder:
