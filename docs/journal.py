@@ -93,8 +93,8 @@ class _Types:
             return " or ".join(f'`"{word}"`' for word in parts)
         if origin in (typing.Union, types.UnionType):
             return " or ".join(self.name(part) for part in parts)
-        if origin is list:
-            return f"list of {self.name(parts[0])}"
+        if origin in (list, tuple):
+            return f"list of {f'{len(parts)} of ' if origin is tuple else ''}{self.name(parts[0])}"
         if origin is dict:
             return f"{{{self.name(parts[0])}: {self.name(parts[1])}}}"
         if isinstance(kind, type) and issubclass(kind, Struct):

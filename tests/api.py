@@ -14,7 +14,10 @@ import griffe
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests/data/api.txt"
 
-MODULES = ("events", "actions", "pages", "hookspecs", "userspecs", "trainerspecs", "testing", "testing.contract")
+MODULES = (
+    "events", "actions", "pages", "predictions", "hookspecs", "userspecs", "trainerspecs", "testing",
+    "testing.contract",
+)  # fmt: skip
 """Besides the names of the package itself."""
 
 _COLLECTING = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}

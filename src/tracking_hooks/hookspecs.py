@@ -19,12 +19,15 @@ The order of events in a run::
         control_epoch                         in the training process: what should be done?
         on_checkpoint_saved, on_action        what was done; the former if a checkpoint was saved
         on_artifact                           histograms, if they are asked for
+        on_predictions                        images with labels and predictions, of some epochs
     on_final_validation                       the best checkpoint, once more
+    on_predictions, on_table                  its worst images, its mistakes
     on_checkpoint_saved, on_artifact          the final files
     on_run_end
     report_missing                            only if the tracker lacks something, or no longer does
 
-Whenever the user calls for it: ``on_log``, ``on_params``, ``on_tags``, ``on_image``, ``on_table``, ``on_artifact``.
+Whenever the user calls for it: ``on_log``, ``on_params``, ``on_tags``, ``on_image``, ``on_predictions``, ``on_table``,
+``on_artifact``.
 What comes after the run's end or from another process is an *addendum*: a journal of its own, with these events,
 ``on_evaluation`` and ``on_export``, and without ``on_run_start`` and ``on_run_end``. Its ``run.addendum`` is set, and
 ``run.uid`` is the run that it belongs to: ``open`` finds that in the tracker, or raises ``Unavailable`` if it is not

@@ -25,6 +25,7 @@ _BYTES = {"mb": 10**6, "gb": 10**9, "tb": 10**12}
 _GROUP = re.compile(r"(?![. ])[^/\\\x00-\x1f]{1,100}")
 _CHECKPOINTS = re.compile(r"best|last|all|none|every:[1-9]\d*")
 _PER_CLASS = re.compile(r"\d{1,9}")
+_IMAGES = re.compile(r"[1-9]\d?|100")
 
 
 class ConfigurationError(Exception):
@@ -86,6 +87,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     per_class: Annotated[
         str, Meta(description="How many classes get curves, where there are more: a number, `all` or `none`.")
     ] = "20"
+    predictions: Annotated[
+        str,
+        Meta(description="How many validation images are shown with labels and predictions: a number, or `off`."),
+    ] = "16"
     checkpoints: Annotated[
         str,
         Meta(description="Weights to deliver: `best`, `last`, `every:N` epochs, `all` or `none`."),
@@ -130,6 +135,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return of how many classes the trackers get curves; None: of all."""
         text = self.per_class.strip().lower()
         return None if text == "all" else 0 if is_off(text) else int(text)
+
+    def image_limit(self) -> int:
+        """Return how many images are shown with labels and predictions; 0: none."""
+        return 0 if is_off(self.predictions) else int(self.predictions)
 
     def checkpoint_rule(self) -> CheckpointRule:
         """Return which checkpoints are uploaded."""
@@ -206,6 +215,8 @@ def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "checkpoints", "is not a list of best, last, every:N, all and none"
     if not (per_class == "all" or is_off(per_class) or _PER_CLASS.fullmatch(per_class)):
         yield "per_class", "is neither a number nor all or none"
+    if not (is_off(settings.predictions) or _IMAGES.fullmatch(settings.predictions.strip())):
+        yield "predictions", "is neither a number up to 100 nor off"
     if not is_off(settings.keep) and not _KEEP.fullmatch(settings.keep.strip().lower()):
         yield "keep", "is neither a number of days nor a size in MB, GB or TB"
     try:

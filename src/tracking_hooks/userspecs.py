@@ -1,4 +1,4 @@
-"""The part of the contract that tells what the user's script does beside the training."""
+"""The part of the contract that tells what the user's script does beside the training, and what the model sees."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tracking_hooks.events import (
     State,
 )
 from tracking_hooks.markers import hookspec
+from tracking_hooks.predictions import SeenImage
 
 
 class UserSpecs:
@@ -53,6 +54,22 @@ class UserSpecs:
         """The user called ``log_image``.
 
         :param artifact: a PNG or JPEG file; its ``name`` is the image's, without a suffix, the same at each step
+        """
+
+    @hookspec
+    def on_predictions(
+        self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str],
+        run: Run, time: float, seq: int, state: State, destination: Destination,
+    ) -> None:  # fmt: skip
+        """What the model sees in images, beside their labels. The same images come at each step of a name.
+
+        Of a training, ``artifact.name`` is ``predictions`` for some images of the validation set, and ``worst`` for
+        those in which the best checkpoint makes the most mistakes, the worst one first. Or the user called
+        ``log_image`` with boxes, and it is the image's name.
+
+        :param artifact: an archive (ZIP) with the pictures, which ``predictions.read_member`` reads
+        :param step: the epoch, counted from 1; not always the latest one. Of what the user gave, as in ``log_image``
+        :param classes: the names of all classes by index
         """
 
     @hookspec

@@ -32,6 +32,7 @@ from tracking_hooks.events import (
     Split,
     Stop,
 )
+from tracking_hooks.predictions import Box, SeenImage
 from tracking_hooks.run import commands
 from tracking_hooks.run.commands import Command
 from tracking_hooks.run.journal import FORMAT, Head, Journal
@@ -84,6 +85,24 @@ CURVE = Curve(
 MATRIX = ConfusionMatrix(
     labels=["square", "circle", "background"], matrix=[[38.0, 1.0, 3.0], [1.0, 20.0, 2.0], [1.0, 3.0, 0.0]]
 )
+SEEN = [
+    SeenImage(
+        path="images/val/größer.jpg", width=1280, height=720, picture="0.jpg", score=0.5, reason="1 missed", left_out=2,
+        labels=[
+            Box(label="square", box=(1.5, 2.0, 30.0, 40.25), match=0, iou=0.75, polygon=[(1.5, 2.0), (30.0, 40.25)]),
+            Box(label="circle", box=(50.0, 60.0, 70.0, 80.0), keypoints=[(55.0, 65.0, 2.0)]),
+        ],
+        predictions=[Box(label="square", box=(1.0, 2.0, 30.0, 40.0), confidence=0.875, match=0, iou=0.75)],
+    ),
+    SeenImage(
+        path="whole.jpg", width=32, height=32, picture="1.jpg", label="square",
+        probabilities={"circle": 0.75, "square": 0.25},
+    ),
+    SeenImage(
+        path="depth.jpg", width=32, height=32, picture="2.jpg", label_map="2-label.png", predicted_map="2.png",
+        depths=(0.5, 80.0),
+    ),
+]  # fmt: skip
 SAVE = SaveCheckpoint(name="keep", reason="best of all", replaces="older")
 ERROR = Error(type="RuntimeError", message="boom", traceback="Traceback …\n")
 EARLY = Checkpoint(path=SAVE_DIR / "weights/best.pt", kind="best")
@@ -100,6 +119,7 @@ CONTENT = {
     FILES / "first.png": "a picture of the user's\n",
     FILES / "errors.json": '{"columns": ["image", "AP"], "data": [["a.jpg", null]]}\n',
     FILES / "best.onnx": "exported weights\n",
+    FILES / "seen.zip": "an archive of pictures\n",
 }
 """The files of the run, of which a journal has size and digest."""
 TABLE = "epoch,time\n1,1.5\n"
@@ -161,6 +181,7 @@ EVENTS = [
     ("on_params", {"params": {"fold": 3, "nested": {"list": [True, "NaN"]}}}),
     ("on_tags", {"tags": {"reviewed": "größer"}}),
     ("on_image", {"artifact": own("plot", "first.png"), "step": 7}),
+    ("on_predictions", {"artifact": own("file", "seen.zip"), "images": SEEN, "step": 2, "classes": CLASSES}),
     ("on_table", {"artifact": own("table", "errors.json"), "step": None}),
     ("on_evaluation", {"split": "test", "metrics": {"fitness": math.nan}, **FINAL}),
     ("on_export", {"artifact": own("file", "best.onnx"), "format": "onnx", "checkpoint": EARLY}),

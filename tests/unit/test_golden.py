@@ -51,7 +51,7 @@ def says(found, told):
     if isinstance(told, dict):
         return isinstance(found, dict) and all(name in found and says(found[name], told[name]) for name in told)
     if isinstance(told, list):
-        return isinstance(found, list) and len(found) == len(told) and all(map(says, found, told))
+        return isinstance(found, (list, tuple)) and len(found) == len(told) and all(map(says, found, told))
     if isinstance(told, float) and math.isnan(told):
         return isinstance(found, float) and math.isnan(found)
     return type(found) is type(told) and found == told

@@ -19,6 +19,7 @@ FILES = (Head, Cursor, AsideFile, Health, Note, Replay, Pointer, Command, Holder
 REQUIRED = {
     "AsideFile": "",
     "Artifact": "path kind name size digest",
+    "Box": "label box",
     "Checkpoint": "path kind",
     "Command": "plugin action",
     "ConfusionMatrix": "labels matrix",
@@ -42,6 +43,7 @@ REQUIRED = {
     "Run": "uid name project task save_dir",
     "SaveCheckpoint": "name reason",
     "ScaleLearningRate": "factor reason",
+    "SeenImage": "path width height picture",
     "SetAside": "seq start end hook reason",
     "Split": "path images instances",
     "Stop": "reason",

@@ -28,7 +28,7 @@ LARGE = 1_000_000
 _GIVEN = 1_000_000_000
 """Bytes of a script's files that stay, of those that only the run folder has as they were when they were given."""
 
-OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved", "on_image", "on_table", "on_export"})
+OF_FILES = frozenset({"on_artifact", "on_checkpoint_saved", "on_image", "on_predictions", "on_table", "on_export"})
 """The hooks that come with a file."""
 _FICLONE = 0x40049409
 """What asks Linux to share the blocks of a file, where the file system can."""

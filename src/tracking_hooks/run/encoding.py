@@ -42,7 +42,7 @@ def _spell_out(value: Any) -> Any:
     if isinstance(value, dict):
         return {_spell_out(key): _spell_out(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return value if _are_numbers(value) else [_spell_out(item) for item in value]
+        return list(value) if _are_numbers(value) else [_spell_out(item) for item in value]
     return value
 
 

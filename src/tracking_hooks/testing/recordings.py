@@ -99,7 +99,9 @@ def _everything(folder: Path, run: Run) -> Recorded:
     scribe.record("on_log", metrics={"mine/score": 0.125}, step=1)
     scribe.record("on_image", artifact=scribe.added("sample-1.png", png(), "plot", "samples/first"), step=1)
     scribe.record("on_table", artifact=scribe.added("errors-1.json", table(1), "table", "errors"), step=1)
+    scribe.seen(1)
     scribe.epoch(2, per_class=True)
+    scribe.seen(2)
     scribe.record("on_log", metrics={"mine/score": 0.375}, step=2)
     scribe.record("on_log", metrics={"mine/total": 12.5}, step=None)
     scribe.record("on_image", artifact=scribe.added("sample-2.png", png(), "plot", "samples/first"), step=2)
@@ -202,6 +204,7 @@ def recorded_addendum(folder: Path) -> list[Call]:
     record("on_log", metrics={"mine/score": 0.75}, step=7)
     record("on_image", artifact=added("sample.png", png(), "plot", "samples/first"), step=7)
     record("on_table", artifact=added("errors.json", table(1), "table", "errors"), step=None)
+    scribe.seen(None, "samples/boxes")
     record("on_artifact", artifact=added("notes.txt", b"notes", "file", "notes.txt"))
     record(
         "on_evaluation", split="test", metrics={"metrics/mAP50(B)": 0.81, "metrics/mAP50-95(B)": 0.61},

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from tracking_hooks.events import (
     Artifact,
     Checkpoint,
@@ -23,6 +25,7 @@ from tracking_hooks.events import (
     Split,
     Status,
 )
+from tracking_hooks.predictions import Box, SeenImage, write_archive
 from tracking_hooks.run.journal import Call
 
 STARTED = 1_760_000_000.0
@@ -127,6 +130,27 @@ class Scribe:
         size, digest = _measure(path)
         return Artifact(path=path, kind=kind, name=name, size=size, digest=digest)
 
+    def seen(self, step: int | None, name: str = "predictions") -> None:
+        """Show two images with labels and predictions; that of the second epoch finds one more object."""
+        square = Box(label="square", box=(4.0, 4.0, 20.0, 20.0), match=0, iou=0.9)
+        circle = Box(label="circle", box=(30.0, 10.0, 50.0, 30.0))
+        found = structs.replace(square, box=(4.5, 4.0, 20.0, 21.0), confidence=0.8)
+        more = structs.replace(circle, match=1, iou=0.75)
+        is_better = step is not None and step > 1
+        labels, predictions = [square, circle], [found]
+        if is_better:
+            labels, predictions = [square, more], [found, structs.replace(more, confidence=0.5)]
+        images = [
+            SeenImage(
+                path="images/val/a.jpg", width=64, height=48, picture="a.png", labels=labels, predictions=predictions,
+                score=0.0 if is_better else 1 / 3, reason="" if is_better else "1 missed",
+            ),
+            SeenImage(path="images/val/b.jpg", width=64, height=48, picture="b.png", score=0.0),
+        ]  # fmt: skip
+        archive = write_archive({image.picture: png(64, 48) for image in images})
+        artifact = self.added("seen.zip", archive, "file", name)
+        self.record("on_predictions", artifact=artifact, images=images, step=step, classes={0: "square", 1: "circle"})
+
     def weights(self, name: str, kind: Any) -> Checkpoint:
         """Write a checkpoint that is final."""
         path = self._folder / f"weights/{name}.pt"
@@ -192,14 +216,15 @@ def table(step: int) -> bytes:
     return b'{"columns": ["image", "AP"], "data": [["a.jpg", 0.%d], ["b.jpg", null]]}' % (4 + step)
 
 
-def png() -> bytes:
-    """Return the smallest picture: one grey pixel."""
+def png(width: int = 1, height: int = 1) -> bytes:
+    """Return a grey picture."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def _measure(path: Path) -> tuple[int, str]:
