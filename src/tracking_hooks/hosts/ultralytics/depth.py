@@ -82,7 +82,7 @@ def _score(predicted: Any, true: Any, metric: Any) -> float | None:
     metric.clear_stats()
     metric.update_stats(predicted, true)
     metric.process()
-    return float(metric.results_dict[_ERROR]) if metric._count else None
+    return round(float(metric.results_dict[_ERROR]), 4) if metric._count else None
 
 
 def in_one_scale(true: Any, predicted: Any, metric: Any) -> tuple[Any, Any, tuple[float, float] | None]:

@@ -83,7 +83,7 @@ def judge(counts: Any, names: dict[int, str]) -> tuple[float | None, str]:
         return (0.0 if labelled.any() else None), ""
     overlaps = intersection[there] / union[there]
     worst = int(overlaps.argmin())
-    score = 1 - float(overlaps.mean())
+    score = round(1 - float(overlaps.mean()), 4)
     name = names.get(0 if is_single else there[worst], str(there[worst]))
     return score, f"{name}: IoU {overlaps[worst]:.2f}" if score else ""
 
