@@ -14,9 +14,13 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.hosts.ultralytics import bars, data, early, integrations, releases, wandbrun
+from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.guard import guard, say_left_out
+from tracking_hooks.hosts.ultralytics.portions import Portion
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
+from tracking_hooks.hosts.ultralytics.shares import Rank
+from tracking_hooks.hosts.ultralytics.sightings import Sightings
 from tracking_hooks.recording.errors import raise_alone
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.tracking import Tracking
@@ -190,6 +194,20 @@ def on_val_end(validator: Any) -> None:
     for trainer in list(_sessions):
         if getattr(trainer, "validator", None) is validator:
             _validate(trainer)
+
+
+def looker(trainer: Any, validator: Any, *, is_final: bool) -> Sightings | FinalValidation | Rank | Portion | None:
+    """Return what looks at a validation of a trainer in this process; None if nothing does.
+
+    :param is_final: whether it is that of the best checkpoint, behind all epochs
+    """
+    if trainer is None or getattr(trainer, "validator", None) is not validator:
+        return None  # a callback may validate on other images, too
+    if session := _sessions.get(trainer):
+        return session.final if is_final else session.sightings
+    if RANK <= 0:
+        return None
+    return Portion() if is_final else Rank()
 
 
 def validated(trainer: BaseTrainer, validator: Any) -> None:

@@ -18,14 +18,16 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 
 from tracking_hooks.control.control import PAST, Control
-from tracking_hooks.events import Checkpoint, Dataset, Params, Progress
-from tracking_hooks.hosts.ultralytics import checkpoints, data, validation, weights
+from tracking_hooks.events import Dataset, Params, Progress
+from tracking_hooks.hosts.ultralytics import checkpoints, data, weights
 from tracking_hooks.hosts.ultralytics.actions import Agenda, end_epoch_as_it_is, restore_learning_rate
 from tracking_hooks.hosts.ultralytics.epoch import Batches, Epoch, training_metrics, without_placeholders
+from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import Plots, wait_until_drawn
 from tracking_hooks.hosts.ultralytics.releases import resumed_from
 from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment
+from tracking_hooks.hosts.ultralytics.sightings import Sightings
 from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
 
@@ -53,6 +55,8 @@ class Session:
             self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
         self.agenda = Agenda(self.recorder)
         self.plots = Plots(self.recorder)
+        self.sightings = Sightings(self.recorder)
+        self.final = FinalValidation(self.recorder, self.sightings.album)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
@@ -182,7 +186,7 @@ class Session:
         The epoch number does not tell them apart (early stop); that no batches were trained since does.
         """
         if self.epoch.settled or not self.epoch.trained:
-            self._record_final_validation(trainer)
+            self.final.record(trainer)
             return
         epoch = self.epoch.number
         metrics = self._settle_epoch(trainer)
@@ -211,15 +215,9 @@ class Session:
             self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=per_class)
             if self.is_ray_trial and epoch >= trainer.epochs:
                 self.recorder.status_at_exit = "finished"
+        with guard(f"recording what the model sees in epoch {epoch}"):
+            self.sightings.epoch_ended(trainer, epoch)
         return metrics
-
-    def _record_final_validation(self, trainer: BaseTrainer) -> None:
-        self.recorder.record(
-            "on_final_validation",
-            metrics=dict(trainer.metrics),
-            **validation.parts(trainer.validator),
-            checkpoint=Checkpoint(path=Path(trainer.best).absolute(), kind="best"),
-        )
 
     def training_finished(self, _: BaseTrainer) -> None:
         """Note that the training came to its proper end; keep its files from what users do at this event."""
@@ -242,6 +240,8 @@ class Session:
                 # A user's callback raised behind that, or Ctrl-C came before the end of the epoch was recorded.
                 if self.recorder.epoch < self.epoch.number and self.epoch.is_in_table(trainer):
                     self._settle_epoch(trainer)
+            with guard("recording what the model sees in the best epoch and the last one"):
+                self.sightings.finish()
             self._record_final_files(is_last=True)
         finally:
             if self.is_ray_trial and isinstance(error, SystemExit):

@@ -6,6 +6,7 @@ import functools
 import heapq
 import itertools
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class Worst(dict[Path, Sight]):
         :param names: the file of each image to its path below the root of the data set
         """
         super().__init__()
-        self._names = names
+        self.names = names
         self._most, self._listed = most, listed
         self._kept: list[tuple[_Rank, Path]] = []  # heaps: the least bad one is the first
         self._rows: list[tuple[_Rank, Wrong]] = []
@@ -55,9 +56,11 @@ class Worst(dict[Path, Sight]):
 
     def note(self, path: Path, score: float, reason: str, number: int = 0) -> bool:
         """Note how wrong an image is; return whether it is among the worst so far."""
-        rank = _Rank(score, number, next(self._order))
-        name = self._names.get(path, path.name)
-        _push(self._rows, (rank, Wrong(str(path.absolute()), score, reason, name)), self._listed)
+        return self._note(path, number, Wrong(str(path.absolute()), score, reason, self.names.get(path, path.name)))
+
+    def _note(self, path: Path, number: int, row: Wrong) -> bool:
+        rank = _Rank(row.score, number, next(self._order))
+        _push(self._rows, (rank, row), self._listed)
         if len(self._kept) == self._most and rank < self._kept[0][0]:
             return False
         self._ranks[path] = rank
@@ -66,22 +69,35 @@ class Worst(dict[Path, Sight]):
     def __setitem__(self, path: Path, sight: Sight) -> None:
         """Keep what was seen in an image, if it is among the worst."""
         image = sight.image
-        if path not in self._ranks and not (
-            image.reason and image.score is not None and self.note(path, image.score, image.reason)
-        ):
-            return
-        super().__setitem__(path, sight)
-        out = _push(self._kept, (self._ranks.pop(path), path), self._most)
-        if out:
-            self.pop(out[1], None)
+        is_noted = path in self._ranks or (image.reason and self.note(path, image.score or 0.0, image.reason))
+        if is_noted:
+            super().__setitem__(path, sight)
+            if out := _push(self._kept, (self._ranks.pop(path), path), self._most):
+                self.pop(out[1], None)
+
+    def add(self, rows: Iterable[tuple[int, Wrong]], sights: Mapping[Path, Sight]) -> None:
+        """Add what was noted elsewhere.
+
+        :param rows: each with its number of mistakes, as ``ranked`` returns them
+        :param sights: of the worst of them
+        """
+        files = {str(path.absolute()): path for path in sights}
+        for number, row in rows:
+            path = files.get(row.filepath)
+            if self._note(path or Path(row.filepath), number, row) and path:
+                self[path] = sights[path]
 
     def in_order(self) -> dict[Path, Sight]:
         """Return what was seen, the worst first."""
         return {path: self[path] for _, path in sorted(self._kept, reverse=True)}
 
+    def ranked(self) -> list[tuple[int, Wrong]]:
+        """Return all images with a mistake, each with its number of them, the worst first."""
+        return [(rank.number, row) for rank, row in sorted(self._rows, reverse=True)]
+
     def rows(self) -> list[Wrong]:
         """Return all images with a mistake, the worst first."""
-        return [row for _, row in sorted(self._rows, reverse=True)]
+        return [row for _, row in self.ranked()]
 
 
 def _push(heap: list[Any], item: Any, most: int) -> Any:
