@@ -15,7 +15,8 @@ from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
 
 from tracking_hooks.cli import main
 from tracking_hooks.events import ConfusionMatrix
-from tracking_hooks.hosts.ultralytics.looking import Sight, Watch
+from tracking_hooks.hosts.ultralytics.looking import Sight
+from tracking_hooks.hosts.ultralytics.objects import Objects
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation, Worst, rows_of_pairs
 from tracking_hooks.predictions import CONFIDENT, OVERLAP, SeenImage
 from tracking_hooks.run import copies, worst
@@ -102,14 +103,12 @@ class Validator:
         return {"cls": torch.randint(0, 3, (count,), generator=chance).float(), "bboxes": boxes}
 
 
-class Reader:
+class Reader(Objects):
     """Notes which images are looked at closely."""
 
-    error = None
-
     def __init__(self) -> None:
-        self.seen, self.looked = {}, []
-        self._watch = Watch()
+        super().__init__()
+        self.looked = []
 
     def attach(self, validator, wanted) -> None:
         def look(predictions, labels):
@@ -119,9 +118,6 @@ class Reader:
                 self.seen[path] = sight(0.5)
 
         self._watch.before(validator, "_process_batch", look)
-
-    def detach(self) -> None:
-        self._watch.end()
 
 
 @pytest.mark.parametrize("oriented", [False, True], ids=["detect", "obb"])

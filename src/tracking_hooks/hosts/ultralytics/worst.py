@@ -17,6 +17,7 @@ from tracking_hooks.events import ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import classes
 from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
 from tracking_hooks.hosts.ultralytics.mistakes import Mistakes, match
+from tracking_hooks.hosts.ultralytics.objects import Objects
 from tracking_hooks.predictions import CONFIDENT
 from tracking_hooks.run.worst import Wrong
 
@@ -131,7 +132,7 @@ class WholeValidation:
     def attach(self, validator: Any) -> None:
         """Look at its images from now on."""
         self._reader.seen = self.worst
-        if not hasattr(validator, "_process_batch"):
+        if not isinstance(self._reader, Objects):
             self._reader.attach(validator, lambda _: True)
             return
         self.confident = Counter()
