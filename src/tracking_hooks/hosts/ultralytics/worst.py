@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ultralytics.utils.metrics import batch_probiou, box_iou
+from ultralytics.utils.metrics import batch_probiou
 
 from tracking_hooks.events import ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import classes
@@ -27,6 +27,8 @@ _LISTED = 10_000
 """So many images with a mistake are remembered; the list has fewer if their paths are long."""
 _ORIENTED = 5
 """The numbers that an oriented box has: its middle, width, height and angle."""
+_TINY = 1e-7
+"""What keeps a division from being one by zero."""
 _PAIRS = 5_000
 """So many pairs of classes a table has, the most frequent ones."""
 
@@ -159,21 +161,33 @@ class WholeValidation:
 def _pairs(predictions: dict[str, Any], labels: dict[str, Any], background: int) -> Counter[tuple[int, int]]:
     """Count (true, predicted class) in an image, as a confusion matrix does at ``CONFIDENT`` and ``OVERLAP``."""
     true = labels["cls"].int().tolist()
-    confidences = predictions["conf"].float().cpu().numpy()
-    order = np.argsort(-confidences, kind="stable")
-    order = order[: int((confidences > CONFIDENT).sum())]
-    if not len(order):
-        return Counter((label, background) for label in true)
-    predicted = predictions["cls"][order].int().tolist()
-    if not true:
-        return Counter((background, prediction) for prediction in predicted)
-    overlap = batch_probiou if labels["bboxes"].shape[1] == _ORIENTED else box_iou
-    matches = match(overlap(labels["bboxes"], predictions["bboxes"][order]).float().cpu().numpy())
+    confidences = predictions["conf"].cpu().numpy()
+    rows = np.flatnonzero(confidences > CONFIDENT)
+    rows = rows[np.argsort(-confidences[rows], kind="stable")]
+    predicted = predictions["cls"].cpu().numpy()[rows].astype(int).tolist()
+    matches: dict[int, int] = {}
+    if true and predicted:
+        matches = match(_overlaps(labels["bboxes"].float().cpu(), predictions["bboxes"].float().cpu()[rows]))
     found = set(matches.values())
-    pairs = Counter((true[label], predicted[prediction]) for prediction, label in matches.items())
-    pairs.update((label, background) for number, label in enumerate(true) if number not in found)
-    pairs.update((background, prediction) for number, prediction in enumerate(predicted) if number not in matches)
-    return pairs
+    return Counter(
+        [(true[label], predicted[prediction]) for prediction, label in matches.items()]
+        + [(label, background) for number, label in enumerate(true) if number not in found]
+        + [(background, prediction) for number, prediction in enumerate(predicted) if number not in matches]
+    )
+
+
+def _overlaps(labels: Any, predictions: Any) -> Any:
+    """Return the intersection over union of each label (rows) with each prediction.
+
+    Of upright boxes by NumPy, which takes a fifth of the time that PyTorch takes for so few.
+    """
+    if labels.shape[1] == _ORIENTED:
+        return batch_probiou(labels, predictions).numpy()
+    one, other = labels.numpy()[:, None], predictions.numpy()[None]
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    shared = np.maximum(sides, 0.0).prod(2)
+    areas = [(boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]) for boxes in (one, other)]
+    return shared / (areas[0] + areas[1] - shared + _TINY)
 
 
 def _mistakes(pairs: Counter[tuple[int, int]], names: dict[int, str]) -> Mistakes:
