@@ -29,12 +29,14 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Plan,
     Rejected,
     Run,
     State,
     Status,
 )
 from tracking_hooks.markers import hookimpl
+from tracking_hooks.predictions import SeenImage
 from tracking_hooks_mlflow import (
     artifacts,
     datasets,
@@ -45,6 +47,7 @@ from tracking_hooks_mlflow import (
     names,
     newest,
     opening,
+    predictions,
     registration,
     tables,
 )
@@ -89,8 +92,11 @@ class MLflowFiles:
             self._wish = registration.parse(destination["register"])
 
     @hookimpl
-    def on_run_start(self, params: Params, environment: Environment, run: Run, seq: int) -> None:
+    def on_run_start(
+        self, params: Params, environment: Environment, plan: Plan, run: Run, seq: int, state: State
+    ) -> None:
         """Record params that are too long for MLflow."""
+        predictions.note_plan(state, plan.epochs)
         self._write_long(params, seq)
         self._then(seq, self._begin, models.Training(run=run, params=params, environment=environment), seq)
 
@@ -118,6 +124,17 @@ class MLflowFiles:
         self._transfers.add(
             seq, f"{artifact.name} at {at}", partial(images.upload, self._run, artifact, at, milliseconds(time))
         )
+        self._then(seq, self._announce_image, seq)
+
+    @hookimpl
+    def on_predictions(
+        self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str], run: Run,
+        seq: int, state: State,
+    ) -> None:  # fmt: skip
+        """Upload pictures of labels beside predictions for MLflow's grid."""
+        cards = predictions.Cards(self._run, run.uid, artifact, images, classes, step=step, at=seq)
+        for name, send in cards.uploads(state):
+            self._transfers.add(seq, name, send)
         self._then(seq, self._announce_image, seq)
 
     @hookimpl
@@ -161,6 +178,7 @@ class MLflowFiles:
         is_best = checkpoint.kind == "best"
         if checkpoint.digest is None:
             if is_best:
+                predictions.note_best(state, epoch)
                 self._then(seq, _note, {"best_epoch": epoch})
             return
         weights = {"path": str(checkpoint.path), "digest": checkpoint.digest, "time": time}

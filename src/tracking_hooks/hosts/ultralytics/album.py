@@ -116,7 +116,8 @@ class Album:
         name = page.names[file]
         try:
             if file not in self._pictures:
-                self._pictures[file] = pictures.picture(file, page.flag)
+                of_maps = next((values.shape[::-1] for values in sight.maps.values()), None)
+                self._pictures[file] = pictures.picture(file, page.flag, of_maps)
         except Exception as error:  # noqa: BLE001 one that cannot be read does not cost the others
             self._recorder.complain(f"a picture of predictions is left out: {describe(error)}")
             return None

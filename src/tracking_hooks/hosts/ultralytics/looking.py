@@ -97,6 +97,10 @@ class Watch:
 
 def reader_for(validator: Any) -> Reader | None:
     """Return what reads such a validator's predictions; None where its release or its task lacks what is needed."""
+    from tracking_hooks.hosts.ultralytics.depth import Depth
     from tracking_hooks.hosts.ultralytics.objects import Objects
+    from tracking_hooks.hosts.ultralytics.semantic import Semantic
+    from tracking_hooks.hosts.ultralytics.whole import Whole
 
-    return next((reader() for reader in (Objects,) if reader.can_read(validator)), None)
+    kinds: tuple[type[Reader], ...] = (Objects, Whole, Semantic, Depth)
+    return next((kind() for kind in kinds if kind.can_read(validator)), None)

@@ -26,10 +26,11 @@ def member(name: str, suffix: str = ".jpg") -> str:
     return hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).hexdigest() + suffix
 
 
-def picture(path: Path, flag: int = cv2.IMREAD_COLOR) -> bytes:
+def picture(path: Path, flag: int = cv2.IMREAD_COLOR, smaller: tuple[int, int] | None = None) -> bytes:
     """Return a JPEG file of an image.
 
     :param flag: as the data set reads it
+    :param smaller: width and height of the picture; None: as ``size`` returns them
     :raises ValueError: if it cannot be read
     """
     image = imread(str(path), flag)
@@ -38,7 +39,7 @@ def picture(path: Path, flag: int = cv2.IMREAD_COLOR) -> bytes:
     if image.ndim == 3:
         image = image[..., :3] if image.shape[2] > 2 else image[..., 0]  # more channels than colours
     height, width = image.shape[:2]
-    smaller = size(width, height)
+    smaller = smaller or size(width, height)
     if smaller != (width, height):
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     return _encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

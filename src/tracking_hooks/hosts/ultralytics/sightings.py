@@ -42,7 +42,7 @@ class Sightings:
 
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
         """Look at a validation, from now on. Never raises."""
-        if self._is_off or not trainer.args.plots:
+        if self._is_off or not getattr(trainer.args, "plots", True):
             return
         try:
             reader = looking.reader_for(validator)

@@ -1,0 +1,137 @@
+"""What the model sees, as cards of MLflow's image grid: labels and predictions side by side, by image and epoch.
+
+Its own ``log_image`` would name the files at random and send them from a thread: a repetition would double them. Here
+the names are made of run, key and step.
+
+A card opens at step 0, whatever steps it has (seen in MLflow 2.22, 3.0 and 3.17). So step 0 has a copy: of the best
+epoch, once its pictures are there, else of the latest one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tracking_hooks import drawing
+from tracking_hooks.events import Artifact, Rejected, State
+from tracking_hooks.predictions import SeenImage
+from tracking_hooks_mlflow import artifacts, names
+from tracking_hooks_mlflow.errors import gone
+from tracking_hooks_mlflow.run import MLflowRun
+
+_OF_TRAINING, _WORST = "predictions", "worst"
+_MOST_CARDS = 8
+_MOST_STEPS = 10
+"""How many pictures a card has. Each is a file that the page lists, and the card one that it loads."""
+
+_CARD = {"width": 600, "text": 24}
+"""Twice as large as drawn: on a page of 1280 pixels, a card's picture is 298 to 366 wide."""
+_LARGE = {"width": 1280, "text": 20}
+"""What a click on the card shows."""
+
+
+def note_plan(state: State, epochs: int | None) -> None:
+    """Note how many epochs there are to be, by which those are chosen that a card has."""
+    _notes(state)["epochs"] = epochs
+
+
+def note_best(state: State, epoch: int) -> None:
+    """Note the best epoch so far."""
+    _notes(state)["best"] = epoch
+
+
+class Cards:
+    """The pictures of one event.
+
+    :param at: the step where none was given
+    """
+
+    def __init__(
+        self, run: MLflowRun, uid: str, artifact: Artifact, images: Sequence[SeenImage], classes: Mapping[int, str],
+        *, step: int | None, at: int,
+    ) -> None:  # fmt: skip
+        self._run = run
+        self._uid = uid
+        self._artifact = artifact
+        self._images = images
+        self._classes = classes
+        self._at = at if step is None else step
+        self._shown = drawing.names(images)
+
+    def uploads(self, state: State) -> Iterator[tuple[str, partial[None]]]:
+        """Yield the name and the sending of each picture that the run is to have.
+
+        :param state: has the steps of the cards, and is told of new ones
+        """
+        of = self._artifact.name
+        if of == _WORST:
+            for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
+                if rank <= _MOST_CARDS:
+                    yield self._card(f"{of}/{rank:02} {shown}", image, [0])
+                yield self._file(f"{of}/{rank:02}-{shown}.jpg", image)
+            return
+        steps = self._steps(state) if of == _OF_TRAINING else [self._at]
+        is_single = of != _OF_TRAINING and len(self._images) == 1
+        for image, shown in zip(self._images[:_MOST_CARDS] if steps else [], self._shown):
+            yield self._card(of if is_single else f"{of}/{shown}", image, steps)
+
+    def _steps(self, state: State) -> list[int]:
+        """Return where a card has the pictures of this epoch."""
+        notes, steps = _notes(state), []
+        kept = notes.get("steps", [])
+        if drawing.is_kept(self._at, kept, notes.get("epochs"), most=_MOST_STEPS - 1):
+            notes["steps"] = sorted({*kept, self._at})
+            steps.append(self._at)
+        if notes.get("copied") != notes.get("best", 0) or self._at == notes["copied"]:
+            notes["copied"] = self._at
+            steps.append(0)
+        return steps
+
+    def _card(self, key: str, image: SeenImage, steps: Sequence[int]) -> tuple[str, partial[None]]:
+        grid = [_name(self._uid, key, step) for step in steps]
+        files = {
+            "{}.webp": {**_LARGE, "kind": "WEBP"},
+            "{}+compressed.webp": {**_CARD, "kind": "WEBP", "square": True},  # the upper part of a square is seen
+        }
+        return key, partial(self._send, image, {pattern: (how, grid) for pattern, how in files.items()})
+
+    def _file(self, name: str, image: SeenImage) -> tuple[str, partial[None]]:
+        name = names.spelled(name)
+        return name, partial(self._send, image, {"{}": ({**_LARGE, "kind": "JPEG"}, [name])})
+
+    def _send(self, image: SeenImage, files: Mapping[str, tuple[dict[str, Any], Sequence[str]]]) -> None:
+        """Draw an image, in one or more ways, and send each picture under one or more names."""
+        is_of_epoch = self._artifact.name in (_OF_TRAINING, _WORST)
+        for pattern, (how, called) in files.items():
+            content = self._drawn(image, title=f"epoch {self._at}" if is_of_epoch else "", **how)
+            for name in map(pattern.format, called):
+                with TemporaryDirectory(prefix="tracking-hooks-") as folder:
+                    file = Path(folder, name.rpartition("/")[2])
+                    file.write_bytes(content)
+                    artifacts.upload(self._run, file, name)
+
+    def _drawn(self, image: SeenImage, **how: Any) -> bytes:
+        path = self._artifact.path
+        try:
+            return drawing.draw(image, path, self._classes, **how)
+        except FileNotFoundError:
+            raise gone(path, self._run.uri, self._artifact.name) from None
+        except zipfile.BadZipFile as error:
+            raise Rejected(f"{path} cannot be shown in MLflow: {error}.") from error
+
+
+def _notes(state: State) -> dict[str, Any]:
+    notes: dict[str, Any] = state.setdefault("predictions", {})
+    return notes
+
+
+def _name(uid: str, key: str, step: int) -> str:
+    """Return the name of a picture in the grid, without its suffix: always the same one."""
+    key = names.spelled(key)
+    made_of = hashlib.sha256(f"{uid} {key} {step}".encode()).hexdigest()[:32]
+    return f"images/{key.replace('/', '~')}+step+{step}+timestamp+0+{made_of}"

@@ -1,0 +1,111 @@
+"""Sees how far away each pixel is said to be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import structs
+
+from tracking_hooks.hosts.ultralytics import maps
+from tracking_hooks.hosts.ultralytics.looking import Sight, Watch
+from tracking_hooks.predictions import SeenImage
+
+_FAR = 255
+_STEP = 4
+"""Every fourth grey is used: a PNG file of all is half as large again, and nobody sees the difference."""
+_ERROR = "metrics/abs_rel"
+
+
+class Depth:
+    """Reads the depth maps of a ``DepthValidator``."""
+
+    def __init__(self) -> None:
+        """Look at nothing so far."""
+        self.seen: MutableMapping[Path, Sight] = {}
+        self._watch = Watch()
+        self._files: list[Path] = []  # of the batch
+
+    @staticmethod
+    def can_read(validator: Any) -> bool:
+        """Whether it is one of these."""
+        return bool(validator.args.task == "depth")
+
+    @property
+    def error(self) -> Exception | None:
+        """What went wrong; from then on, nothing was looked at."""
+        return self._watch.error
+
+    def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
+        """Look at these images from now on; only the instance and its metrics are changed."""
+
+        def begin(*_: Any) -> None:
+            metrics = validator.metrics
+            metric = copy.copy(metrics)  # before it is watched
+
+            def look(_: None, predicted: Any, true: Any) -> None:
+                for row, file in enumerate(self._files):
+                    if wanted(file):
+                        self._look(file, predicted[row : row + 1], true[row : row + 1], metric)
+
+            self._watch.after(metrics, "update_stats", look)  # to which both come in one size
+
+        def name(_: Any, batch: dict[str, Any]) -> None:
+            self._files = [Path(file) for file in batch["im_file"]]
+
+        self._watch.after(validator, "init_metrics", begin)
+        self._watch.before(validator, "update_metrics", name)
+
+    def detach(self) -> None:
+        """Leave the validator as it was."""
+        self._watch.end()
+
+    def _look(self, file: Path, predicted: Any, true: Any, metric: Any) -> None:
+        score = _score(predicted, true, metric)
+        reason = "" if score is None else f"abs_rel {score:.2f}"
+        sight = Sight(SeenImage(path=file.as_posix(), width=0, height=0, picture="", score=score, reason=reason))
+        self.seen[file] = sight
+        if file in self.seen:  # it keeps the worst ones only, perhaps
+            width, height = maps.size(file)
+            arrays = [maps.of_batch(part.reshape(part.shape[-2:]).float()) for part in (true, predicted)]
+            of_labels, of_predictions = [maps.resized(array, width, height) for array in arrays]
+            label_map, predicted_map, depths = in_one_scale(of_labels, of_predictions, metric)
+            sight.maps = {"label_map": label_map, "predicted_map": predicted_map}
+            sight.image = structs.replace(sight.image, width=width, height=height, depths=depths)
+
+
+def _score(predicted: Any, true: Any, metric: Any) -> float | None:
+    """Return an image's mean relative error by Ultralytics' own metric; None where it has too few labelled pixels."""
+    metric.clear_stats()
+    metric.update_stats(predicted, true)
+    metric.process()
+    return round(float(metric.results_dict[_ERROR]), 4) if metric._count else None
+
+
+def in_one_scale(true: Any, predicted: Any, metric: Any) -> tuple[Any, Any, tuple[float, float] | None]:
+    """Return the two maps in grey, and what the darkest and the brightest grey are; None where nothing is labelled.
+
+    The predicted depths are aligned to the true ones, if the metric aligns them.
+    """
+    is_true = (true > metric.min_depth) & (true < metric.max_depth)
+    is_predicted = np.isfinite(predicted)
+    if not is_true.any():
+        return np.zeros(true.shape, np.uint8), np.zeros(true.shape, np.uint8), None
+    both = is_true & is_predicted
+    if getattr(metric, "align", "none") == "median" and both.any():
+        predicted = predicted * (np.median(true[both]) / np.median(predicted[both].clip(metric.min_depth)))
+    low, high = float(true[is_true].min()), float(true[is_true].max())
+    greys = []
+    for depths, is_there in ((true, is_true), (predicted, is_predicted)):
+        parts = ((np.where(is_there, depths, low) - low) / max(high - low, 1e-9)).clip(0, 1)
+        greys.append(np.where(is_there, _grey(parts), 0).astype(np.uint8))
+    return greys[0], greys[1], (low, high)
+
+
+def _grey(parts: Any) -> Any:
+    """Return greys from 1 to 255 of what is from 0 to 1; both of these exactly."""
+    steps = (_FAR - 1) / _STEP
+    return np.minimum(1 + np.round(parts * steps) * _STEP, _FAR)
