@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_relay import WandbRelay
+from tracking_hooks.drawing import draw
 from tracking_hooks.events import Rejected
 from tracking_hooks.predictions import Box, SeenImage, write_archive
 from tracking_hooks.run.journal import Call
@@ -100,6 +101,7 @@ class Found(WandbFiles):
         return json.loads((self.folder / file["path"]).read_text())
 
     def boxes(self, key="predictions/images"):
+        """The boxes of each image, by group."""
         (row,) = [row[key] for row in self.history if key in row]
         return [boxes and {name: self.json(file)["box_data"] for name, file in boxes.items()} for boxes in _all(row)]
 
@@ -118,7 +120,7 @@ class Found(WandbFiles):
 
 
 def _all(row):
-    return row["all_boxes"] if row["_type"] == "images/separated" else [row.get("boxes")]
+    return row.get("all_boxes", [None]) if row["_type"] == "images/separated" else [row.get("boxes")]
 
 
 def plain(row):
@@ -217,12 +219,6 @@ def test_the_outlines_of_objects_become_a_mask_in_which_the_most_confident_one_i
     assert labels["value"] == {"0": "square", "1": "circle"}  # what has no class has no color
 
 
-def test_the_corners_of_an_oriented_box_are_no_mask(seen):
-    corners = [(0.0, 0.0), (100.0, 0.0), (100.0, 100.0), (0.0, 100.0)]
-    image = replace(MISTAKEN, labels=[replace(LABELS[0], polygon=corners)], predictions=[])
-    assert seen([image], {"a.jpg": picture()}, task="obb").masks() == [{}]
-
-
 def test_the_maps_of_a_semantic_segmentation_are_masks(seen):
     maps = {"t.png": picture(color=1, format="png"), "p.png": picture(color=255, format="png")}
     image = SeenImage(
@@ -235,13 +231,34 @@ def test_the_maps_of_a_semantic_segmentation_are_masks(seen):
     assert found.table()[0]["data"][0][1:] == ["val/a.jpg", 0.5, "", "", "", None, None, None]
 
 
-def test_a_depth_is_no_class(seen):
-    image = SeenImage(
-        path="val/a.jpg", width=200, height=100, picture="a.jpg", score=0.5, label_map="t.png", predicted_map="t.png",
-        depths=(0.5, 8.0),
-    )  # fmt: skip
-    found = seen([image], {"a.jpg": picture(), "t.png": picture(color=9, format="png")}, task="depth")
-    assert found.masks() == [{}]
+CORNERS = [(50.0, 0.0), (100.0, 50.0), (50.0, 100.0), (0.0, 50.0)]
+
+
+@pytest.mark.parametrize(
+    ("task", "image"),
+    [
+        ("obb", replace(MISTAKEN, labels=[replace(MISSED, polygon=CORNERS)], predictions=[])),
+        ("pose", replace(MISTAKEN, labels=[replace(MISSED, keypoints=[(110.0, 60.0, 2.0)])], predictions=[])),
+        (
+            "depth",
+            SeenImage(
+                path="val/a.jpg", width=200, height=100, picture="a.jpg", score=0.5, label_map="t.png",
+                predicted_map="t.png", depths=(0.5, 8.0),
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_what_w_and_b_has_no_overlay_for_is_drawn_with_the_labels_beside_the_predictions(seen, task, image):
+    found = seen([image], {"a.jpg": picture(), "t.png": picture(color=9, format="png")}, task=task)
+    assert (found.boxes(), found.masks()) == ([None], [{}])
+    (row,) = [row["predictions/images"] for row in found.history if "predictions/images" in row]
+    shown = Image.open(found.folder / row["filenames"][0])
+    assert shown.width == 900
+    archive = next((found.folder.parents[2] / "runs/train/added").glob("*.zip"))
+    assert (found.folder / row["filenames"][0]).read_bytes() == draw(image, archive, CLASSES)
+    cell = found.table()[0]["data"][0][0]
+    assert "boxes" not in cell
+    assert (cell["width"], cell["height"]) == shown.size
 
 
 def test_a_whole_image_is_captioned_with_its_class_and_the_probable_ones(seen):

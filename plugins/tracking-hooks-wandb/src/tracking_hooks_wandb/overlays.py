@@ -1,4 +1,7 @@
-"""Images with labels and predictions, as W&B shows them: boxes and masks over a picture, and a table of all."""
+"""Images with labels and predictions, as W&B shows them: boxes and masks over a picture, and a table of all.
+
+W&B knows upright boxes and maps of classes. What else there is, such as keypoints, is drawn into the picture.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 import wandb
 from PIL import Image, ImageDraw
 
+from tracking_hooks.drawing import draw
 from tracking_hooks.events import Rejected
 from tracking_hooks.predictions import Box, SeenImage, read_member
 
@@ -50,65 +54,71 @@ class Pictures:
         self._archive = archive
         self._images = images
         self._classes = dict(classes)
-        self._has_masks = task != "obb"  # a polygon is the outline of an oriented box there
-        self._folder = folder
-        ids = {name: index for index, name in classes.items()}
+        self._ids = {name: index for index, name in classes.items()}
         for box in (box for image in images for box in (*image.labels, *image.predictions)):
-            if box.label not in ids:
-                ids[box.label] = max(self._classes, default=-1) + 1
-                self._classes[ids[box.label]] = box.label
-        self._ids = ids
+            if box.label not in self._ids:
+                self._ids[box.label] = max(self._classes, default=-1) + 1
+                self._classes[self._ids[box.label]] = box.label
+        self._task = task
+        self._files = [folder / f"{index}{self._suffix(image)}" for index, image in enumerate(images)]
+        self._sizes = [self._write(image, file) for image, file in zip(images, self._files)]
 
     def gallery(self) -> list[wandb.Image]:
         """Return the images for one panel, which shows them rightly only if they are all of one size."""
-        sizes = [self._picture(image).size for image in self._images]
-        canvas = max(width for width, _ in sizes), max(height for _, height in sizes)
+        canvas = max(width for width, _ in self._sizes), max(height for _, height in self._sizes)
         return [self._image(index, canvas) for index in range(len(self._images))]
 
     def single(self) -> wandb.Image:
         """Return the only image."""
-        return self._image(0)
+        return self._image(0, self._sizes[0])
 
     def table(self) -> wandb.Table:
         """Return a table with a row for each image."""
-        rows = [[self._image(index), *_cells(image)] for index, image in enumerate(self._images)]
-        return wandb.Table(columns=COLUMNS, data=rows)
+        shown = [self._image(index, size) for index, size in enumerate(self._sizes)]
+        return wandb.Table(columns=COLUMNS, data=[[cell, *_cells(image)] for cell, image in zip(shown, self._images)])
 
-    def _image(self, index: int, canvas: tuple[int, int] | None = None) -> wandb.Image:
-        image = self._images[index]
-        picture = self._picture(image)
-        canvas = canvas or picture.size
-        file = self._folder / f"{index}{PurePosixPath(image.picture).suffix}"
-        if canvas == picture.size:
-            file.write_bytes(self._read(image.picture))
-        else:
-            file = file.with_name(f"{index}-{canvas[0]}x{canvas[1]}{file.suffix}")
-            _on_canvas(picture.convert("RGB"), canvas, _MARGIN).save(file, quality=_JPEG_QUALITY)
+    def _image(self, index: int, canvas: tuple[int, int]) -> wandb.Image:
+        image, file, size = self._images[index], self._files[index], self._sizes[index]
+        if canvas != size:
+            wide = file.with_name(f"{index}-{canvas[0]}x{canvas[1]}{file.suffix}")
+            with Image.open(file) as picture:
+                _on_canvas(picture.convert("RGB"), canvas, _MARGIN).save(wide, quality=_JPEG_QUALITY)
+            file = wide
+        is_drawn = self._is_drawn(image)
         return wandb.Image(
             str(file),
             caption=caption(image),
-            classes=[{"id": index, "name": name} for index, name in self._classes.items()],
-            boxes=self._boxes(image, picture.size, canvas),
-            masks=self._masks(image, picture.size, canvas),
+            classes=[{"id": number, "name": name} for number, name in self._classes.items()],
+            boxes=None if is_drawn else self._boxes(image, size, canvas),
+            masks=None if is_drawn else self._masks(image, size, canvas),
         )
 
+    def _is_drawn(self, image: SeenImage) -> bool:
+        boxes = (*image.labels, *image.predictions)
+        is_oriented = self._task == "obb" and any(box.polygon for box in boxes)
+        return is_oriented or image.depths is not None or any(box.keypoints for box in boxes)
+
+    def _suffix(self, image: SeenImage) -> str:
+        return ".jpg" if self._is_drawn(image) else PurePosixPath(image.picture).suffix
+
+    def _write(self, image: SeenImage, file: Path) -> tuple[int, int]:
+        """Write the picture of an image, and return its size."""
+        with self._reading(image.picture):
+            is_drawn = self._is_drawn(image)
+            content = draw(image, self._archive, self._classes) if is_drawn else self._read(image.picture)
+            size: tuple[int, int] = _decoded(content).size
+        file.write_bytes(content)
+        return size
+
     def _read(self, member: str) -> bytes:
-        try:
-            return read_member(self._archive, member)
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
-            raise Rejected(f"{member} of {self._archive} cannot be shown in W&B: {error}") from error
+        return read_member(self._archive, member)
 
-    def _picture(self, image: SeenImage) -> Image.Image:
-        return self._opened(image.picture)
-
-    def _opened(self, member: str) -> Image.Image:
-        content = self._read(member)
+    @contextmanager
+    def _reading(self, member: str) -> Iterator[None]:
         try:
-            opened = Image.open(io.BytesIO(content))
-            opened.load()
-        except (OSError, ValueError) as error:
+            yield
+        except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
             raise Rejected(f"{member} of {self._archive} cannot be shown in W&B: {error}") from error
-        return opened
 
     # -- over the picture -------------------------------------------------------------------------------------
 
@@ -167,9 +177,10 @@ class Pictures:
     def _mask(self, image: SeenImage, member: str, boxes: list[Box], size: tuple[int, int]) -> Image.Image | None:
         """Return the class of each pixel; where objects overlap, of the most confident one."""
         if member:
-            return self._opened(member).convert("L") if image.depths is None else None
+            with self._reading(member):
+                return _decoded(self._read(member)).convert("L")
         shown = [box for box in boxes if len(box.polygon) > 2 and self._ids[box.label] < _NO_CLASS]
-        if not (shown and self._has_masks):
+        if not shown:
             return None
         mask = Image.new("L", size, _NO_CLASS)
         across, down = size[0] / image.width, size[1] / image.height
@@ -219,6 +230,12 @@ def _probable(image: SeenImage) -> str:
 
 def _counted(boxes: Sequence[Box]) -> str:
     return ", ".join(f"{count} {name}" for name, count in Counter(box.label for box in boxes).most_common())
+
+
+def _decoded(content: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(content))
+    picture.load()
+    return picture
 
 
 def _on_canvas(picture: Image.Image, size: tuple[int, int], color: Any) -> Image.Image:
