@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Colour: TypeAlias = tuple[int, int, int]
 
-INK: Colour = (26, 26, 26)
+INK: Colour = (16, 16, 16)
 GREY: Colour = (105, 105, 105)
 PAPER: Colour = (255, 255, 255)
 NOTHING: Colour = (208, 208, 208)
@@ -23,6 +23,8 @@ _PALETTE: tuple[Colour, ...] = (
     (187, 187, 187), (136, 34, 85), (153, 221, 255),
 )  # fmt: skip
 """Okabe and Ito's colours, which people with any colour vision tell apart, and three more."""
+_IN_BETWEEN = 0.19
+"""The luminance on which white and black stand out alike."""
 
 
 class Classes:
@@ -82,6 +84,6 @@ def fitted(text: str, size: int, width: float, *, keep_end: bool = False) -> str
 
 
 def ink_on(colour: Colour) -> Colour:
-    """Return black or white: what is read better on a colour."""
-    red, green, blue = colour
-    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else PAPER
+    """Return black or white: what stands out more on a colour, as WCAG measures contrast."""
+    red, green, blue = ((part / 255) ** 2.2 for part in colour)
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > _IN_BETWEEN else PAPER

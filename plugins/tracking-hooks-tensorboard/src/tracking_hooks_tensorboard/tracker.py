@@ -2,8 +2,8 @@
 
 ``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``second`` (the last
 step of the system metrics), ``layout`` (whether the layout of the custom scalars is written), ``pins`` (the curves that
-a link shows on top), ``result`` (what the run has come to) and ``incomplete`` (a checksum of what was said to be
-missing).
+a link shows on top), ``pictures`` (the epochs whose pictures are shown), ``result`` (what the run has come to) and
+``incomplete`` (a checksum of what was said to be missing).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
+    Plan,
     Rejected,
     Run,
     State,
@@ -39,7 +40,8 @@ from tracking_hooks.events import (
     in_words,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_tensorboard import hparams, names, pins, tables, texts
+from tracking_hooks.predictions import SeenImage
+from tracking_hooks_tensorboard import hparams, names, pins, predictions, tables, texts
 from tracking_hooks_tensorboard.curves import pr_curves
 from tracking_hooks_tensorboard.dashboard import copies, layout
 from tracking_hooks_tensorboard.eventfile import EventFile, files, place
@@ -89,8 +91,11 @@ class TensorBoardTracker:
         self._file = EventFile(logdir / name, state["size"])
 
     @hookimpl
-    def on_run_start(self, params: Params, environment: Environment, run: Run, time: float) -> None:
+    def on_run_start(
+        self, params: Params, environment: Environment, plan: Plan, run: Run, time: float, state: State
+    ) -> None:
         """Write the parameters and the environment."""
+        predictions.note_plan(state, plan.epochs)
         values = [
             text("params", table(["parameter", "value"], params.items())),
             text("environment", texts.environment(run, environment)),
@@ -184,6 +189,18 @@ class TensorBoardTracker:
         with _shown(artifact):
             picture = image(artifact.name, artifact.path.read_bytes())
         self._file.append(time, seq if step is None else step, [picture])
+
+    @hookimpl
+    def on_predictions(
+        self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str], time: float,
+        seq: int, state: State,
+    ) -> None:  # fmt: skip
+        """Write pictures of labels beside predictions."""
+        at = seq if step is None else step
+        with _shown(artifact):
+            values = predictions.values(artifact, images, classes, at, state)
+        if values:
+            self._file.append(time, at, values)
 
     @hookimpl
     def on_table(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:
