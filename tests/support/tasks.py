@@ -34,9 +34,10 @@ _Object: TypeAlias = tuple[int, float, float, float, float]
 
 def network(folder: Path, kind: str) -> Path:
     """Write the network; return its YAML."""
-    *layers, _ = _FEW_LAYERS.read_text().splitlines()
+    *layers, detect = _FEW_LAYERS.read_text().splitlines()
     path = folder / f"{kind}-tiny.yaml"
-    path.write_text("\n".join(["kpt_shape: [2, 3]", *layers, f"  - {HEADS[kind]}"]) + "\n")
+    head = f"  - {HEADS[kind]}" if kind in HEADS else detect
+    path.write_text("\n".join(["kpt_shape: [2, 3]", *layers, head]) + "\n")
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact
+from tracking_hooks.predictions import write_archive
 from tracking_hooks.recording import naming
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.naming import Unfit
@@ -182,6 +183,17 @@ def _saved(picture: Any, method: str = "save", **options: Any) -> bytes:
     buffer = io.BytesIO()
     getattr(picture, method)(buffer, **options)
     return buffer.getvalue()
+
+
+def archive(folder: RunFolder, called: str, members: Mapping[str, bytes]) -> Artifact:
+    """Keep pictures as one file, the same for the same pictures.
+
+    :param members: as ``predictions.write_archive`` takes them
+    :raises OSError: if they cannot be kept
+    """
+    content = write_archive(members)
+    target, sha = _write(folder, content, ".zip")
+    return Artifact(path=target, kind="file", name=called, size=len(content), digest=sha)
 
 
 # -- tables ---------------------------------------------------------------------------------------------------

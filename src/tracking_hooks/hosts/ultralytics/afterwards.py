@@ -39,7 +39,17 @@ def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs:
     trainer = kwargs.get("trainer", trainer)
     if trainer is not None:
         _of_trainings[id(validator)] = validator
-    metrics = original(validator, *args, **kwargs)
+    looker = callbacks.looker(trainer, validator)
+    if looker:
+        looker.begin(trainer, validator)
+    try:
+        metrics = original(validator, *args, **kwargs)
+    finally:
+        if looker:
+            looker.stop()
+    if looker:
+        with guard("keeping what the model sees"):
+            looker.keep(trainer, validator)
     if trainer is not None:
         with guard("recording the validation"):
             callbacks.validated(trainer, validator)

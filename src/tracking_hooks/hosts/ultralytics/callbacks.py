@@ -17,6 +17,8 @@ from tracking_hooks.hosts.ultralytics import bars, data, early, integrations, re
 from tracking_hooks.hosts.ultralytics.guard import guard, say_left_out
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
+from tracking_hooks.hosts.ultralytics.shares import Rank
+from tracking_hooks.hosts.ultralytics.sightings import Sightings
 from tracking_hooks.recording.errors import raise_alone
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.recording.tracking import Tracking
@@ -190,6 +192,14 @@ def on_val_end(validator: Any) -> None:
     for trainer in list(_sessions):
         if getattr(trainer, "validator", None) is validator:
             _validate(trainer)
+
+
+def looker(trainer: Any, validator: Any) -> Sightings | Rank | None:
+    """Return what looks at a validation of a trainer in this process; None if nothing does."""
+    if trainer is None or getattr(trainer, "validator", None) is not validator:
+        return None  # a callback may validate on other images, too
+    session = _sessions.get(trainer)
+    return session.sightings if session else Rank() if RANK > 0 else None
 
 
 def validated(trainer: BaseTrainer, validator: Any) -> None:

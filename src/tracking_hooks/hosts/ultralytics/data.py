@@ -93,7 +93,7 @@ def dataset(trainer: BaseTrainer) -> Dataset:
             path=_place(described.get(name)), images=size, instances=instances, digest=digest.hex()[:_DIGEST]
         )
     return Dataset(
-        name=_name(yaml or trainer.args.data, described),
+        name=name_of_dataset(trainer),
         yaml=Path(yaml) if yaml else None,
         splits=splits,
         classes=names,
@@ -139,7 +139,10 @@ def table_epochs(table: Path) -> dict[int, Metrics]:
     return found
 
 
-def _name(data: Any, described: dict[str, Any]) -> str:
+def name_of_dataset(trainer: BaseTrainer) -> str:
+    """Name the data set, by its YAML or its folder."""
+    described = trainer.data if isinstance(trainer.data, dict) else {}
+    data = described.get("yaml_file") or trainer.args.data
     if isinstance(data, (str, Path)):
         return Path(data).stem
     return Path(str(described.get("path") or "")).name or "data"  # given as a dict

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ class Sight:
     """What was seen in an image."""
 
     image: SeenImage
-    """Without its picture and its maps."""
+    """Without its picture and its maps; ``path`` is that of the file."""
     maps: dict[str, Any] = field(default_factory=dict)
     """``label_map`` and ``predicted_map`` as arrays of bytes in two dimensions, as ``SeenImage`` tells."""
 
@@ -24,11 +23,17 @@ class Sight:
 class Reader(Protocol):
     """Sees what a validator predicts. There is one for each kind of task."""
 
+    @staticmethod
+    def can_read(validator: Any) -> bool:
+        """Whether it is of this kind, and its release has what is needed."""
+
     seen: MutableMapping[Path, Sight]
     """The file of an image, as the validator names it, to what was seen in it. Whoever wants a few of many images
     may put in a mapping that keeps no others."""
-    error: Exception | None
-    """What went wrong; from then on, nothing was looked at."""
+
+    @property
+    def error(self) -> Exception | None:
+        """What went wrong; from then on, nothing was looked at."""
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at these images from now on; only the instance is changed."""
@@ -90,16 +95,12 @@ class Watch:
                 self.error = error
 
 
-@contextmanager
-def looking(reader: Reader, validator: Any, wanted: Callable[[Path], bool]) -> Iterator[None]:
-    """Look at these images for one validation."""
-    try:
-        reader.attach(validator, wanted)
-        yield
-    finally:
-        reader.detach()
-
-
 def reader_for(validator: Any) -> Reader | None:
-    """Return what reads the predictions of such a validator; None where its release or its task lacks what is needed."""
-    return None
+    """Return what reads such a validator's predictions; None where its release or its task lacks what is needed."""
+    from tracking_hooks.hosts.ultralytics.depth import Depth
+    from tracking_hooks.hosts.ultralytics.objects import Objects
+    from tracking_hooks.hosts.ultralytics.semantic import Semantic
+    from tracking_hooks.hosts.ultralytics.whole import Whole
+
+    kinds: tuple[type[Reader], ...] = (Objects, Whole, Semantic, Depth)
+    return next((kind() for kind in kinds if kind.can_read(validator)), None)

@@ -26,6 +26,7 @@ from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import Plots, wait_until_drawn
 from tracking_hooks.hosts.ultralytics.releases import resumed_from
 from tracking_hooks.hosts.ultralytics.run import plan, ray_experiment
+from tracking_hooks.hosts.ultralytics.sightings import Sightings
 from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
 
@@ -53,6 +54,7 @@ class Session:
             self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
         self.agenda = Agenda(self.recorder)
         self.plots = Plots(self.recorder)
+        self.sightings = Sightings(self.recorder)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
@@ -211,6 +213,8 @@ class Session:
             self.recorder.record("on_epoch_end", epoch=epoch, step=step, metrics=metrics, per_class=per_class)
             if self.is_ray_trial and epoch >= trainer.epochs:
                 self.recorder.status_at_exit = "finished"
+        with guard(f"recording what the model sees in epoch {epoch}"):
+            self.sightings.epoch_ended(trainer, epoch)
         return metrics
 
     def _record_final_validation(self, trainer: BaseTrainer) -> None:
@@ -242,6 +246,8 @@ class Session:
                 # A user's callback raised behind that, or Ctrl-C came before the end of the epoch was recorded.
                 if self.recorder.epoch < self.epoch.number and self.epoch.is_in_table(trainer):
                     self._settle_epoch(trainer)
+            with guard("recording what the model sees in the best epoch and the last one"):
+                self.sightings.finish()
             self._record_final_files(is_last=True)
         finally:
             if self.is_ray_trial and isinstance(error, SystemExit):

@@ -1,0 +1,117 @@
+"""What the ranks above 0 of a distributed training see: each leaves its share of a validation in the run's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import RANK
+
+from tracking_hooks.hosts.ultralytics import choosing, ddp, looking
+from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
+from tracking_hooks.predictions import SeenImage
+from tracking_hooks.recording import configuration
+from tracking_hooks.recording.tracking import Launch
+from tracking_hooks.run import portable
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.settings import is_off
+
+
+class _Map(Struct):
+    height: int
+    width: int
+    values: bytes
+
+
+class _Seen(Struct):
+    file: str
+    image: SeenImage
+    maps: dict[str, _Map]
+
+
+class _Share(Struct):
+    epoch: int
+    seen: list[_Seen]
+
+
+def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]) -> None:
+    """Leave a rank's share for rank 0, in the place of that of an earlier epoch.
+
+    :raises OSError: if it cannot be written
+    """
+    seen = [_Seen(os.fspath(file), sight.image, _packed(sight.maps)) for file, sight in sights.items()]
+    target = _file(folder, rank)
+    draft = target.with_suffix(".part")
+    draft.write_bytes(msgspec.msgpack.encode(_Share(epoch, seen)))
+    portable.replace(draft, target)
+
+
+class Rank:
+    """Looks at the validations of one training on a rank above 0."""
+
+    def __init__(self) -> None:
+        """Look at none so far."""
+        self._reader: Reader | None = None
+        self._end = Watch()
+
+    def begin(self, trainer: BaseTrainer, validator: Any) -> None:
+        """Look at a validation, from now on. Never raises: rank 0 says what there is to be said."""
+        with suppress(Exception):
+            settings = configuration.read_all_settings()
+            count = 0 if is_off(settings.selection) else settings.image_limit()
+            folder = ddp.run_folder(Path(trainer.save_dir), Launch.read()) if count and trainer.args.plots else None
+            reader = looking.reader_for(validator) if folder else None
+            if folder is None or reader is None:
+                return
+            self._reader = reader
+            reader.attach(validator, choosing.chosen(trainer, validator, count).__contains__)
+            # Behind this, rank 0 goes on: it finds the file then, and waits for nothing.
+            self._end.before(validator, "gather_stats", lambda: leave(folder, RANK, trainer.epoch + 1, reader.seen))
+
+    def stop(self) -> None:
+        """Leave the validator as it was. Never raises."""
+        with suppress(Exception):
+            self._end.end()
+            if self._reader is not None:
+                self._reader.detach()
+
+    def keep(self, trainer: BaseTrainer, validator: Any) -> None:
+        """Nothing is kept here: rank 0 has it."""
+
+
+def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path, Sight]:
+    """Return what the ranks above 0 have seen in this epoch; their validation is over when that of rank 0 is.
+
+    A rank that has left nothing, on another machine perhaps, is done without.
+    """
+    found: dict[Path, Sight] = {}
+    for rank in range(1, int(getattr(trainer, "world_size", 1))):
+        try:
+            share = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Share)
+        except (OSError, msgspec.MsgspecError):
+            continue
+        if share.epoch == epoch:
+            found |= {Path(one.file): Sight(one.image, _unpacked(one.maps)) for one in share.seen}
+    return found
+
+
+def _file(folder: RunFolder, rank: int) -> Path:
+    return folder.path / f"seen-{rank}.msgpack"
+
+
+def _packed(maps: Mapping[str, Any]) -> dict[str, _Map]:
+    return {
+        name: _Map(height=len(values), width=values.shape[1], values=np.ascontiguousarray(values, np.uint8).tobytes())
+        for name, values in maps.items()
+    }
+
+
+def _unpacked(maps: Mapping[str, _Map]) -> dict[str, Any]:
+    return {name: np.frombuffer(one.values, np.uint8).reshape(one.height, one.width) for name, one in maps.items()}
