@@ -1,8 +1,10 @@
 """What a script does with its run, while it is trained and afterwards."""
 
+import io
 import json
 import logging
 import math
+import sys
 
 import msgspec
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 import tracking_hooks
 from tests.support.runs import read_calls
 from tracking_hooks.events import Capture
+from tracking_hooks.predictions import Box, read_member
+from tracking_hooks.recording import boxes as boxed
 from tracking_hooks.recording import given, process, waiting
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.recorder import Recorder
@@ -20,6 +24,7 @@ from tracking_hooks.run import index, state
 from tracking_hooks.run.layout import Cursor, write_json
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
+from tracking_hooks.testing.scribe import Scribe
 
 
 @pytest.fixture
@@ -250,6 +255,175 @@ def test_a_picture_in_a_file_is_taken_as_it_is_or_made_a_png(recorder, tmp_path)
     found = kept(recorder, "on_image")
     assert found["one"] == (tmp_path / "red.jpg").read_bytes()
     assert found["other"].startswith(b"\x89PNG")
+
+
+# -- pictures with boxes --------------------------------------------------------------------------------------
+
+CAR = {"label": "car", "box": [10, 20, 30, 40]}
+SCENE = np.zeros((100, 200, 3), np.uint8)
+
+
+def one_seen(recorder):
+    (args,) = recorded(recorder, "on_predictions")
+    return args, args["images"][0]
+
+
+def test_boxes_with_a_confidence_are_predictions_and_are_compared_with_the_labels(recorder):
+    found = [
+        {**CAR, "box": [10, 20, 30, 41], "confidence": 0.9},
+        {"label": "bus", "box": [100, 0, 150, 50], "confidence": 0.95},
+        {"label": "car", "box": [50, 50, 60, 60], "confidence": 0.5},
+        {"label": "car", "box": [70, 70, 80, 80], "confidence": 0.1},  # below what counts
+    ]
+    labels = [CAR, {"label": "van", "box": [100, 0, 150, 50]}, {"label": "car", "box": [0, 80, 20, 100]}]
+    tracking_hooks.log_image("samples/street", SCENE, step=3, boxes=[*found, *labels])
+    args, image = one_seen(recorder)
+    assert (args["artifact"].name, args["step"]) == ("samples/street", 3)
+    assert args["classes"] == {0: "bus", 1: "car", 2: "van"}
+    assert (image.path, image.width, image.height) == ("samples/street", 200, 100)
+    assert [(box.label, box.confidence, box.match) for box in image.predictions] == [
+        ("bus", 0.95, 1), ("car", 0.9, 0), ("car", 0.5, None),
+    ]  # fmt: skip
+    assert [(box.label, box.match) for box in image.labels] == [("car", 1), ("van", 0), ("car", None)]
+    assert image.labels[0].iou == image.predictions[1].iou == pytest.approx(20 / 21, abs=1e-4)
+    assert image.reason == "1 missed, 1 false positive, 1 van taken for bus"
+    assert image.score == pytest.approx(1 - 2 * 1 / (3 + 3), abs=1e-4)
+
+
+@pytest.mark.parametrize("boxes", [[CAR], [{**CAR, "confidence": 0.9}], []], ids=["labels", "predictions", "none"])
+def test_without_anything_to_compare_with_nothing_is_called_a_mistake(recorder, boxes):
+    tracking_hooks.log_image("street", SCENE, boxes=boxes)
+    _, image = one_seen(recorder)
+    assert (len(image.labels) + len(image.predictions), image.score, image.reason) == (len(boxes), None, "")
+
+
+def test_labels_of_which_the_model_is_sure_of_none_are_missed(recorder):
+    tracking_hooks.log_image("street", SCENE, boxes=[CAR, {**CAR, "confidence": 0.2}])
+    assert one_seen(recorder)[1].reason == "1 missed"
+
+
+def test_boxes_are_taken_as_tensors_arrays_and_structs(recorder):
+    label = Box(label="car", box=(10.0, 20.0, 30.0, 40.0), match=7)
+    found = {"label": "car", "box": torch.tensor([10.5, 20, 30, 40]), "confidence": torch.tensor(0.75)}
+    outline = {"label": "van", "polygon": np.array([[50, 0], [70, 0], [60, 30]]), "keypoints": [(55, 5), (60, 6, 0.5)]}
+    tracking_hooks.log_image("street", SCENE, boxes=(label, found, outline))
+    _, image = one_seen(recorder)
+    assert [box.box for box in image.labels] == [(10, 20, 30, 40), (50, 0, 70, 30)]
+    assert image.labels[1].polygon == [(50, 0), (70, 0), (60, 30)]
+    assert image.labels[1].keypoints == [(55, 5, 1), (60, 6, 0.5)]
+    assert (image.predictions[0].box, image.predictions[0].confidence) == ((10.5, 20, 30, 40), 0.75)
+    assert (image.labels[0].match, image.labels[1].match) == (0, None)
+
+
+def test_boxes_end_at_the_edge_of_the_image(recorder):
+    tracking_hooks.log_image("street", SCENE, boxes=[{**CAR, "box": [-5, 20, 230, 140]}])
+    assert one_seen(recorder)[1].labels[0].box == (0, 20, 200, 100)
+
+
+def test_classes_have_the_indices_of_the_data_set(recorder, tmp_path):
+    """So that trackers draw a class in the same color at each step."""
+    scribe = Scribe(tmp_path / "scribe")
+    scribe.start(1)
+    recorder.record("on_train_start", **scribe.calls[1].args)
+    for name in ("car", "square"):
+        tracking_hooks.log_image("street", SCENE, boxes=[{**CAR, "label": name}])
+    assert [args["classes"] for args in recorded(recorder, "on_predictions")] == [
+        {0: "square", 1: "circle", 2: "car"}, {0: "square", 1: "circle"},
+    ]  # fmt: skip
+
+
+def small_picture(recorder):
+    args, image = one_seen(recorder)
+    archive = recorder.folder.files / f"{args['artifact'].digest}.zip"
+    with Image.open(io.BytesIO(read_member(archive, image.picture))) as opened:
+        opened.load()
+        return opened, (image.width, image.height)
+
+
+@pytest.mark.parametrize("library", ["Pillow", "OpenCV"])
+def test_the_picture_is_reduced_and_the_boxes_stay_in_pixels_of_the_image(recorder, tmp_path, monkeypatch, library):
+    """A photo is shown as its camera was held."""
+    photo = Image.new("RGB", (1600, 800), (255, 0, 0))
+    exif = photo.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    if library == "OpenCV":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    tracking_hooks.log_image("photo", tmp_path / "photo.jpg", boxes=[{**CAR, "box": [0, 1500, 800, 1600]}])
+    monkeypatch.undo()
+    shown, size = small_picture(recorder)
+    assert (shown.size, size) == ((320, 640), (800, 1600))
+    assert shown.getpixel((10, 10)) == pytest.approx((254, 0, 0), abs=3)
+
+
+@pytest.mark.parametrize("library", ["Pillow", "OpenCV"])
+@pytest.mark.parametrize("kind", ["grey", "16 bits"])
+def test_a_picture_without_colors_is_shown_as_bright_as_it_is(recorder, kind, library, tmp_path, monkeypatch):
+    picture = np.full((10, 20), 0.5)
+    if kind == "16 bits":
+        picture = tmp_path / "grey.png"
+        Image.fromarray(np.full((10, 20), 128 * 256, np.uint16)).save(picture)
+    if library == "OpenCV":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    tracking_hooks.log_image("grey", picture, boxes=[])
+    monkeypatch.undo()
+    shown, size = small_picture(recorder)
+    assert (shown.size, size, shown.mode) == ((20, 10), (20, 10), "RGB")
+    assert shown.getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
+
+
+def test_so_many_boxes_are_kept_that_a_tracker_can_show_them(recorder, monkeypatch):
+    monkeypatch.setattr(boxed, "MOST", 2)
+    tracking_hooks.log_image("street", SCENE, boxes=[{**CAR, "confidence": conf} for conf in (0.5, 0.9, 0.7)])
+    _, image = one_seen(recorder)
+    assert ([box.confidence for box in image.predictions], image.left_out) == ([0.9, 0.7], 1)
+
+
+def test_a_picture_with_boxes_is_added_after_the_end_too(ended):
+    tracking_hooks.log_image("street", SCENE, 4, boxes=[CAR])
+    ((hook, args),) = added()
+    assert (hook, args["step"], args["images"][0].labels[0].label) == ("on_predictions", 4, "car")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "said"),
+    [
+        ({"label": "car"}, "boxes=dict is no list of boxes such as {'label': 'car', 'box': [left, top, right, bottom]"),
+        ([[1, 2, 3, 4]], "boxes[0]=list is no box such as {'label'"),
+        ([CAR, {**CAR, "score": 0.9}], "boxes[1] has 'score', which is none of: label, box, confidence, polygon, key"),
+        ([{"box": [1, 2, 3, 4]}], "boxes[0]: label=None is not the name of a class"),
+        ([{**CAR, "label": 3}], "boxes[0]: label=3 is not the name of a class"),
+        ([{"label": "car"}], "boxes[0]: box=None is not [left, top, right, bottom]"),
+        ([{**CAR, "box": [1, 2, 3]}], "boxes[0]: box=[1, 2, 3] is not [left, top, right, bottom]"),
+        ([{**CAR, "box": [30, 2, 10, 4]}], "boxes[0]: box=[30, 2, 10, 4] is not [left, top, right, bottom]"),
+        ([{**CAR, "box": [0, 0, math.nan, 4]}], "boxes[0]: box=[0, 0, nan, 4] is not [left, top, right, bottom]"),
+        ([{**CAR, "box": "1234"}], "boxes[0]: box='1234' is not [left, top, right, bottom]"),
+        ([{**CAR, "box": [201, 0, 300, 9]}], "lies outside of the image, which has 200 x 100 pixels"),
+        ([{**CAR, "box": [0.1, 0.1, 0.5, 0.9]}], "boxes: all of them are within 0 to 1; they are given in pixels"),
+        ([{**CAR, "confidence": 90}], "boxes[0]: confidence=90 is not a number from 0 to 1"),
+        ([{**CAR, "confidence": "high"}], "boxes[0]: confidence='high' is not a number from 0 to 1"),
+        ([{**CAR, "polygon": [[1, 2], [3, 4]]}], "boxes[0]: polygon has 2 points; an outline has at least three"),
+        ([{**CAR, "polygon": [1, 2, 3, 4]}], "boxes[0]: polygon=[1, 2, 3, 4] is not a list of points [x, y]"),
+        ([{**CAR, "keypoints": [[1]]}], "boxes[0]: keypoints=[[1]] is not a list of points [x, y]"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_box_is_said_and_names_it(recorder, boxes, said, caplog):
+    tracking_hooks.log_image("street", SCENE, boxes=boxes)
+    assert "log_image() is left out: boxes" in caplog.text
+    assert said in caplog.text
+    assert not recorded(recorder, "on_predictions")
+
+
+@pytest.mark.parametrize("library", ["Pillow", "OpenCV"])
+def test_a_file_that_is_no_picture_is_said_to_be_none_also_with_boxes(recorder, tmp_path, caplog, library, monkeypatch):
+    (tmp_path / "photo.jpg").write_bytes(b"no picture")
+    if library == "OpenCV":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    tracking_hooks.log_image("photo", tmp_path / "photo.jpg", boxes=[])
+    assert f"log_image() is left out: image='{tmp_path}/photo.jpg' is no picture that can be read" in caplog.text
+
+
+# -- tables ---------------------------------------------------------------------------------------------------
 
 
 class Frame:

@@ -187,7 +187,7 @@ def test_the_mean_of_the_scores_is_the_mean_relative_error(new_depth, files):
     reader.detach()
     assert reader.error is None
     scores = [sight.image.score for sight in reader.seen.values()]
-    assert len(set(scores)) == IMAGES
+    assert len(set(scores)) > 2
     assert np.mean(scores) == pytest.approx(validator.get_stats()["metrics/abs_rel"], abs=1e-4)
     first = reader.seen[files[0]].image
     assert first.reason == f"abs_rel {scores[0]:.2f}"
@@ -235,6 +235,7 @@ def test_the_metrics_of_depths_are_the_same_with_it_and_without(new_depth, files
         validator = new_depth(reader, lambda file: file == files[1])
         validator.update_metrics(*depths(files, 7))
         results.append(validator.get_stats())
+        results[-1]["sums"] = validator.metrics._totals.tolist()
         if reader:
             assert list(reader.seen) == [files[1]]
             reader.detach()

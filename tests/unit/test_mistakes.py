@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
-from tracking_hooks.hosts.ultralytics.mistakes import Mistakes, match, mistakes
+from tracking_hooks.mistakes import Mistakes, match, mistakes
 
 
 def test_a_more_confident_prediction_comes_first_and_each_label_goes_to_one():

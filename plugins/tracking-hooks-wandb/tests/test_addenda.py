@@ -60,7 +60,8 @@ def resumed(calls, behind=None):
 
 
 def added_rows(found):
-    return [row for row in found.history if {"mine/score", "samples/first", "errors", "test/checkpoint"} & {*row}]
+    names = {"mine/score", "samples/first", "errors", "samples/boxes/images", "test/checkpoint"}
+    return [row for row in found.history if names & {*row}]
 
 
 def check_rows(rows):
@@ -68,8 +69,9 @@ def check_rows(rows):
     assert (rows[1]["samples/first"]["_type"], rows[1]["log_step"]) == ("image-file", 7)
     assert (rows[2]["errors"]["_type"], rows[2]["errors"]["ncols"], rows[2]["errors"]["nrows"]) == ("table-file", 2, 2)
     evaluated = {"test/metrics/mAP50(B)": 0.81, "test/metrics/mAP50-95(B)": 0.61, "test/checkpoint": "best.pt"}
-    assert own(rows[3]) == evaluated
-    assert rows[3]["test/per_class"]["_type"] == "table-file"
+    assert rows[3]["samples/boxes/images"]["_type"] == "images/separated"
+    assert own(rows[4]) == evaluated
+    assert rows[4]["test/per_class"]["_type"] == "table-file"
 
 
 @pytest.mark.parametrize("dies", [False, True])
@@ -85,7 +87,7 @@ def test_an_addendum_goes_into_the_run_behind_what_that_has(
     WandbRelay(added, addendum, online).deliver()
     found = service.run()
     rows = found.history
-    assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 5)]
+    assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 6)]
     check_rows(rows[-4:])
     assert [row["_timestamp"] for row in rows[-4:]] == [call.time for call in added if call.seq in (3, 4, 5, 7)]
     assert rows[-2]["errors"]["path"] in found.files
@@ -174,8 +176,8 @@ def test_a_relay_that_dies_over_an_addendum_costs_nothing_and_doubles_nothing(
     service.run().is_silent = True
     relay.deliver()
     found = service.run()
-    assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 5)]
-    check_rows(found.history[-4:])
+    assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 6)]
+    check_rows(found.history[-5:])
     assert found.exit_code == 0
 
 
@@ -240,8 +242,8 @@ def test_of_several_addenda_each_finds_its_place(service, online, run, addendum,
     die()
     first.deliver()
     found = service.run()
-    assert [own(row).get("mine/score") for row in found.history[len(before) :]] == [0.75, 0.75, None, None, None]
-    assert steps(found)[len(before) :] == list(range(before[-1] + 1, before[-1] + 6))
+    assert [own(row).get("mine/score") for row in found.history[len(before) :]] == [0.75, 0.75, None, None, None, None]
+    assert steps(found)[len(before) :] == list(range(before[-1] + 1, before[-1] + 7))
 
 
 @pytest.mark.parametrize("dies", [False, True])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tracking_hooks import redact
 from tracking_hooks.events import Artifact
-from tracking_hooks.predictions import write_archive
+from tracking_hooks.predictions import LONG_SIDE, write_archive
 from tracking_hooks.recording import naming
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.naming import Unfit
@@ -26,6 +26,8 @@ MOST = 1_000_000_000
 """Bytes up to which a file is copied before the call returns."""
 
 _PICTURES = (".png", ".jpg", ".jpeg")
+_QUALITY = 85
+"""Of a JPEG file, of 100."""
 
 
 def artifacts(
@@ -131,6 +133,45 @@ def _from_file(path: Path) -> bytes:
             return _saved(opened.convert("RGBA" if "A" in opened.getbands() else "RGB"), format="png")
     except (ImportError, OSError) as error:
         raise Unfit(f"image={str(path)!r} is no picture that can be read: {error}") from error
+
+
+def small(picture: object) -> tuple[bytes, tuple[int, int]]:
+    """Return a JPEG file of a picture, reduced as it is in an archive, and its own width and height.
+
+    :param picture: as ``image`` takes it; a file is turned as it says itself
+    :raises Unfit: if it is none
+    """
+    source = _path(picture) if isinstance(picture, (str, os.PathLike)) else io.BytesIO(_png(picture))
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        return _small_of_opencv(picture, source)
+    try:
+        with Image.open(source) as opened:
+            whole = ImageOps.exif_transpose(opened)
+            if whole.mode.startswith("I"):  # 16 bits
+                whole = whole.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+            shown = whole.convert("RGB")
+    except OSError as error:
+        raise Unfit(f"image={str(picture)!r} is no picture that can be read: {error}") from error
+    shown.thumbnail((LONG_SIDE, LONG_SIDE))
+    return _saved(shown, format="jpeg", quality=_QUALITY), whole.size
+
+
+def _small_of_opencv(picture: object, source: Path | io.BytesIO) -> tuple[bytes, tuple[int, int]]:
+    import cv2
+    import numpy
+
+    content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    shown = cv2.imdecode(numpy.frombuffer(content, numpy.uint8), cv2.IMREAD_COLOR) if content else None
+    if shown is None:
+        raise Unfit(f"image={str(picture)!r} is no picture that can be read")
+    height, width = shown.shape[:2]
+    if (by := LONG_SIDE / max(width, height)) < 1:
+        smaller = max(round(width * by), 1), max(round(height * by), 1)
+        shown = cv2.resize(shown, smaller, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return bytes(data), (width, height)
 
 
 def _png(picture: Any) -> bytes:

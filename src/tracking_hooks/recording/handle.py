@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from msgspec import Struct
 from tracking_hooks import redact
 from tracking_hooks.events import Run
 from tracking_hooks.plugins import first_label
+from tracking_hooks.predictions import Box
 from tracking_hooks.recording import addenda, given, naming, process
+from tracking_hooks.recording import boxes as boxed
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.naming import Unfit
 from tracking_hooks.recording.waiting import NO_MORE, wait_for_events
@@ -172,17 +174,30 @@ class RunHandle:
 
         self._add("log_artifact", add)
 
-    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+    def log_image(
+        self, name: str, image: Any, step: int | None = None, boxes: Sequence[Mapping[str, Any] | Box] | None = None
+    ) -> None:
         """Record a picture.
 
         :param image: a path, an image of Pillow, a figure of Matplotlib, an array (height, width, channels) or a
             tensor (channels, height, width), of bytes or of floats from 0 to 1
+        :param boxes: what is in it, in its pixels: ``{"label": "car", "box": [left, top, right, bottom],
+            "confidence": 0.9}``, of a label without the confidence; a ``polygon`` or ``keypoints`` may be added
         """
 
         def add(sink: Recorder | Addendum) -> None:
-            sink.record("on_image", artifact=given.image(sink.folder, name, image), step=naming.step(step))
+            if boxes is None:
+                sink.record("on_image", artifact=given.image(sink.folder, name, image), step=naming.step(step))
+            else:
+                seen = boxed.image(sink.folder, name, image, boxes, self._classes())
+                sink.record("on_predictions", **seen, step=naming.step(step))
 
         self._add("log_image", add)
+
+    def _classes(self) -> dict[int, str]:
+        """Return the classes of the run's data set, if it says so at its beginning."""
+        first = next(journal.calls(self._folder.journal, ("on_train_start", "on_epoch_start", "on_predictions")), None)
+        return first.args["dataset"].classes if first and first.hook == "on_train_start" else {}
 
     def log_table(self, name: str, rows: Any, step: int | None = None) -> None:
         """Record a table.
@@ -268,10 +283,12 @@ def log_artifact(path: str | os.PathLike[str], name: str | None = None) -> None:
         run.log_artifact(path, name)
 
 
-def log_image(name: str, image: Any, step: int | None = None) -> None:
+def log_image(
+    name: str, image: Any, step: int | None = None, boxes: Sequence[Mapping[str, Any] | Box] | None = None
+) -> None:
     """Call ``RunHandle.log_image`` of the current run."""
     if run := _run_for_script():
-        run.log_image(name, image, step)
+        run.log_image(name, image, step, boxes)
 
 
 def log_table(name: str, rows: Any, step: int | None = None) -> None:

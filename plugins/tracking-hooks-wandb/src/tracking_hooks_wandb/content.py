@@ -30,10 +30,13 @@ _MOST_CONFUSIONS = 1000
 """Pairs of classes in a table, the most frequent first."""
 
 X_AXES = {
-    "epoch": ("train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "per_class/*", "fitness"),
+    "epoch": (
+        "train/*", "val/*", "metrics/*", "lr/*", "time/*", "best/*", "per_class/*", "fitness", "predictions/*",
+        "worst/*",
+    ),
     "global_step": ("train_batch/*",),
     "seconds": ("system/*",),
-}
+}  # fmt: skip
 """Metric to those whose charts are drawn over it."""
 
 

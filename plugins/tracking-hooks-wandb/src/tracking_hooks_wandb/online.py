@@ -283,8 +283,9 @@ def bind(row: Mapping[str, Any], run: wandb.Run, step: int) -> None:
         if isinstance(value, CustomChart):
             value.set_key(name)
             value.table.bind_to_run(run, value.spec.table_key, step)
-        elif isinstance(value, (wandb.Image, wandb.Table)):
-            value.bind_to_run(run, name, step)
+        for media in value if isinstance(value, list) else [value]:
+            if isinstance(media, (wandb.Image, wandb.Table)):
+                media.bind_to_run(run, name, step)
 
 
 class SharedClient(OnlineClient):

@@ -40,7 +40,8 @@ from tracking_hooks.events import (
     in_words,
 )
 from tracking_hooks.markers import hookimpl
-from tracking_hooks_wandb import content, names
+from tracking_hooks.predictions import SeenImage
+from tracking_hooks_wandb import content, names, overlays
 from tracking_hooks_wandb.addenda import OfflineAddendum, OnlineAddendum, SharedAddendum
 from tracking_hooks_wandb.client import Client, Start, key
 from tracking_hooks_wandb.offline import OfflineClient
@@ -155,6 +156,35 @@ class WandbTracker:
             self._client.save(artifact.path, f"{artifact.name}{artifact.path.suffix}", seq)
         else:
             self._log_users({names.metric(artifact.name): content.picture(artifact.path)}, step, seq, time)
+
+    @hookimpl
+    def on_predictions(
+        self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str],
+        run: Run, time: float, seq: int,
+    ) -> None:  # fmt: skip
+        """Record images with boxes and masks as media; those of a training with a table, over epochs.
+
+        What comes when the run has passed its step is a file.
+        """
+        if self._client.is_late(seq):
+            self._client.save(artifact.path, f"{artifact.name}{artifact.path.suffix}", seq)
+        elif images:
+            self._show(artifact, images, step, classes, run.task, seq, time)
+
+    def _show(
+        self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str], task: str,
+        seq: int, time: float,
+    ) -> None:  # fmt: skip
+        name = names.metric(artifact.name)
+        with overlays.unpacked(artifact.path, images, classes, task) as pictures:
+            if name in overlays.OF_TRAINING or len(images) != 1:
+                row = {f"{name}/images": pictures.gallery(), f"{name}/table": pictures.table()}
+            else:
+                row = {name: pictures.single()}
+            if name in overlays.OF_TRAINING and step is not None:
+                self._client.log({**row, "epoch": step}, seq, time)
+            else:
+                self._log_users(row, step, seq, time)
 
     @hookimpl
     def on_table(self, artifact: Artifact, step: int | None, time: float, seq: int) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ class Depth:
         """Look at nothing so far."""
         self.seen: MutableMapping[Path, Sight] = {}
         self._watch = Watch()
-        self._files: list[Path] = []  # of the batch
+        self._files: Iterator[Path] = iter(())  # of the batch
 
     @staticmethod
     def can_read(validator: Any) -> bool:
@@ -44,17 +43,18 @@ class Depth:
 
         def begin(*_: Any) -> None:
             metrics = validator.metrics
-            metric = copy.copy(metrics)  # before it is watched
+            sums = _Sums(metrics)
 
             def look(_: None, predicted: Any, true: Any) -> None:
-                for row, file in enumerate(self._files):
-                    if wanted(file):
-                        self._look(file, predicted[row : row + 1], true[row : row + 1], metric)
+                file, score = next(self._files), sums.latest()
+                if wanted(file):
+                    self._look(file, predicted, true, score, metrics)
 
             self._watch.after(metrics, "update_stats", look)  # to which both come in one size
+            metrics.update_stats = _one_by_one(metrics.update_stats)
 
         def name(_: Any, batch: dict[str, Any]) -> None:
-            self._files = [Path(file) for file in batch["im_file"]]
+            self._files = map(Path, batch["im_file"])
 
         self._watch.after(validator, "init_metrics", begin)
         self._watch.before(validator, "update_metrics", name)
@@ -63,8 +63,7 @@ class Depth:
         """Leave the validator as it was."""
         self._watch.end()
 
-    def _look(self, file: Path, predicted: Any, true: Any, metric: Any) -> None:
-        score = _score(predicted, true, metric)
+    def _look(self, file: Path, predicted: Any, true: Any, score: float | None, metrics: Any) -> None:
         reason = "" if score is None else f"abs_rel {score:.2f}"
         sight = Sight(SeenImage(path=file.as_posix(), width=0, height=0, picture="", score=score, reason=reason))
         self.seen[file] = sight
@@ -72,31 +71,51 @@ class Depth:
             width, height = maps.size(file)
             arrays = [maps.of_batch(part.reshape(part.shape[-2:]).float()) for part in (true, predicted)]
             of_labels, of_predictions = [maps.resized(array, width, height) for array in arrays]
-            label_map, predicted_map, depths = in_one_scale(of_labels, of_predictions, metric)
+            label_map, predicted_map, depths = in_one_scale(of_labels, of_predictions, metrics)
             sight.maps = {"label_map": label_map, "predicted_map": predicted_map}
             sight.image = structs.replace(sight.image, width=width, height=height, depths=depths)
 
 
-def _score(predicted: Any, true: Any, metric: Any) -> float | None:
-    """Return an image's mean relative error by Ultralytics' own metric; None where it has too few labelled pixels."""
-    metric.clear_stats()
-    metric.update_stats(predicted, true)
-    metric.process()
-    return round(float(metric.results_dict[_ERROR]), 4) if metric._count else None
+class _Sums:
+    """What a metric has added up; it goes through a batch image by image, and so tells of each one."""
+
+    def __init__(self, metrics: Any) -> None:
+        self._metrics = metrics
+        self._position = metrics.keys.index(_ERROR)
+        self._before = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        totals = self._metrics._totals
+        return float(self._metrics._count), 0.0 if totals is None else float(totals[self._position])
+
+    def latest(self) -> float | None:
+        """Return the latest image's mean relative error; None of one that has too few labelled pixels."""
+        before, self._before = self._before, self._now()
+        return round(self._before[1] - before[1], 4) if self._before[0] > before[0] else None
 
 
-def in_one_scale(true: Any, predicted: Any, metric: Any) -> tuple[Any, Any, tuple[float, float] | None]:
+def _one_by_one(update_stats: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Give a metric the images of a batch one by one: it adds up the same numbers in the same order."""
+
+    def update(predicted: Any, true: Any) -> None:
+        for row in range(len(true)):
+            update_stats(predicted[row : row + 1], true[row : row + 1])
+
+    return update
+
+
+def in_one_scale(true: Any, predicted: Any, metrics: Any) -> tuple[Any, Any, tuple[float, float] | None]:
     """Return the two maps in grey, and what the darkest and the brightest grey are; None where nothing is labelled.
 
     The predicted depths are aligned to the true ones, if the metric aligns them.
     """
-    is_true = (true > metric.min_depth) & (true < metric.max_depth)
+    is_true = (true > metrics.min_depth) & (true < metrics.max_depth)
     is_predicted = np.isfinite(predicted)
     if not is_true.any():
         return np.zeros(true.shape, np.uint8), np.zeros(true.shape, np.uint8), None
     both = is_true & is_predicted
-    if getattr(metric, "align", "none") == "median" and both.any():
-        predicted = predicted * (np.median(true[both]) / np.median(predicted[both].clip(metric.min_depth)))
+    if getattr(metrics, "align", "none") == "median" and both.any():
+        predicted = predicted * (np.median(true[both]) / np.median(predicted[both].clip(metrics.min_depth)))
     low, high = float(true[is_true].min()), float(true[is_true].max())
     greys = []
     for depths, is_there in ((true, is_true), (predicted, is_predicted)):

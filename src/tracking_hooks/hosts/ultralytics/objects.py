@@ -14,7 +14,7 @@ from ultralytics.utils import metrics, ops
 
 from tracking_hooks.hosts.ultralytics import classes
 from tracking_hooks.hosts.ultralytics.looking import Sight, Watch
-from tracking_hooks.hosts.ultralytics.mistakes import match, mistakes
+from tracking_hooks.mistakes import match, mistakes
 from tracking_hooks.predictions import CONFIDENT, Box, SeenImage
 
 MOST = 300

@@ -92,7 +92,7 @@ def _counts(true: Any, predicted: Any, number: int) -> Any:
     """Count the pixels of each image by their true class and by the class they are taken for, as the metrics do."""
     images = len(true)
     is_valid = (true >= 0) & (true < number) & (predicted >= 0) & (predicted < number)
-    first = true.new_tensor(range(images)).long().view(-1, 1, 1) * number**2
+    first = true.new_tensor(range(images)).view(-1, 1, 1) * number**2
     pairs = (first + true * number + predicted).where(is_valid, first.new_tensor(images * number**2))
     counts = pairs.flatten().bincount(minlength=images * number**2 + 1)[:-1]
     return counts.view(images, number, number).cpu().numpy()

@@ -16,8 +16,8 @@ from ultralytics.utils.metrics import batch_probiou
 from tracking_hooks.events import ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import classes
 from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
-from tracking_hooks.hosts.ultralytics.mistakes import Mistakes, match
 from tracking_hooks.hosts.ultralytics.objects import Objects
+from tracking_hooks.mistakes import Mistakes, match
 from tracking_hooks.predictions import CONFIDENT
 from tracking_hooks.run.worst import Wrong
 
