@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mistakes
+
 pytestmark = pytest.mark.e2e
 
 OUR_MODULES = """
@@ -58,6 +60,13 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     assert [line.split(" events")[0].rpartition(" ")[0] for line in end] == [
         "tracking-hooks: mlflow: all", "tracking-hooks: tensorboard: all",
     ]  # fmt: skip
+    calls = home.calls()
+    assert mistakes.by_pair(calls) == mistakes.of_matrix(calls)
+    assert {path.name for path in mistakes.paths(mistakes.listed(calls))} == {
+        path.name for path in (home.data.parent / "images/val").glob("*.png")
+    }, "it has learned nothing"
+    hooks = [call.hook for call in calls]
+    assert hooks.index("on_final_validation") < hooks.index("on_table") < hooks.index("on_run_end")
     (settings,) = (home.folder / "yolo").rglob("settings.json")
     assert json.loads(settings.read_text())["mlflow"] is True  # the user's, left alone
 

@@ -21,6 +21,7 @@ _COMMANDS = (
     "stop",
     "sync",
     "unpack",
+    "worst",
 )
 
 

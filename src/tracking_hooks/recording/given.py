@@ -248,3 +248,13 @@ def _cell(value: Any) -> Any:
     if isinstance(item, float):
         return float(item) if math.isfinite(item) else None
     return item if isinstance(item, (bool, str)) else str(item)
+
+
+def csv(folder: RunFolder, called: str, content: bytes) -> Artifact:
+    """Keep a CSV file of up to ``copies.LARGE`` bytes, with secrets masked.
+
+    :raises OSError: if it cannot be kept
+    """
+    masked = redact.text(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    target, sha = _write(folder, masked, ".csv")
+    return Artifact(path=target, kind="table", name=called, size=len(masked), digest=sha)

@@ -30,6 +30,9 @@ _GENERIC = ("data", "dataset")
 _of_trainings: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """Validators that a trainer has used, by id: its last validation is called like one of the user's."""
 
+_trainers: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""These trainers, by the ids of their validators."""
+
 _in_benchmark: ContextVar[bool] = ContextVar("in_benchmark", default=False)
 
 
@@ -38,10 +41,12 @@ def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs:
     trainer, model = [*args, None, None][:2]
     trainer = kwargs.get("trainer", trainer)
     if trainer is not None:
-        _of_trainings[id(validator)] = validator
-    looker = callbacks.looker(trainer, validator)
+        _of_trainings[id(validator)], _trainers[id(validator)] = validator, trainer
+    is_own = _of_trainings.get(id(validator)) is validator
+    its_trainer = _trainers.get(id(validator)) if is_own else None
+    looker = callbacks.looker(its_trainer, validator, is_final=trainer is None)
     if looker:
-        looker.begin(trainer, validator)
+        looker.begin(its_trainer, validator)
     try:
         metrics = original(validator, *args, **kwargs)
     finally:
@@ -49,11 +54,11 @@ def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs:
             looker.stop()
     if looker:
         with guard("keeping what the model sees"):
-            looker.keep(trainer, validator)
+            looker.keep(its_trainer, validator)
     if trainer is not None:
         with guard("recording the validation"):
             callbacks.validated(trainer, validator)
-    elif _of_trainings.get(id(validator)) is not validator:
+    elif not is_own:
         with guard("adding the validation to its run"):
             if added := _run_of(kwargs.get("model", model), validator.args):
                 _record_evaluation(*added, validator, metrics)

@@ -14,7 +14,9 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.hosts.ultralytics import bars, data, early, integrations, releases, wandbrun
+from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.guard import guard, say_left_out
+from tracking_hooks.hosts.ultralytics.portions import Portion
 from tracking_hooks.hosts.ultralytics.run import track_trainer
 from tracking_hooks.hosts.ultralytics.session import Session
 from tracking_hooks.hosts.ultralytics.shares import Rank
@@ -194,12 +196,18 @@ def on_val_end(validator: Any) -> None:
             _validate(trainer)
 
 
-def looker(trainer: Any, validator: Any) -> Sightings | Rank | None:
-    """Return what looks at a validation of a trainer in this process; None if nothing does."""
+def looker(trainer: Any, validator: Any, *, is_final: bool) -> Sightings | FinalValidation | Rank | Portion | None:
+    """Return what looks at a validation of a trainer in this process; None if nothing does.
+
+    :param is_final: whether it is that of the best checkpoint, behind all epochs
+    """
     if trainer is None or getattr(trainer, "validator", None) is not validator:
         return None  # a callback may validate on other images, too
-    session = _sessions.get(trainer)
-    return session.sightings if session else Rank() if RANK > 0 else None
+    if session := _sessions.get(trainer):
+        return session.final if is_final else session.sightings
+    if RANK <= 0:
+        return None
+    return Portion() if is_final else Rank()
 
 
 def validated(trainer: BaseTrainer, validator: Any) -> None:

@@ -18,10 +18,11 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 
 from tracking_hooks.control.control import PAST, Control
-from tracking_hooks.events import Checkpoint, Dataset, Params, Progress
-from tracking_hooks.hosts.ultralytics import checkpoints, data, validation, weights
+from tracking_hooks.events import Dataset, Params, Progress
+from tracking_hooks.hosts.ultralytics import checkpoints, data, weights
 from tracking_hooks.hosts.ultralytics.actions import Agenda, end_epoch_as_it_is, restore_learning_rate
 from tracking_hooks.hosts.ultralytics.epoch import Batches, Epoch, training_metrics, without_placeholders
+from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.plots import Plots, wait_until_drawn
 from tracking_hooks.hosts.ultralytics.releases import resumed_from
@@ -55,6 +56,7 @@ class Session:
         self.agenda = Agenda(self.recorder)
         self.plots = Plots(self.recorder)
         self.sightings = Sightings(self.recorder)
+        self.final = FinalValidation(self.recorder, self.sightings.album)
         # A trainer whose constructor failed fires no further event.
         weakref.finalize(trainer, self.recorder.end, "failed").atexit = False
 
@@ -184,7 +186,7 @@ class Session:
         The epoch number does not tell them apart (early stop); that no batches were trained since does.
         """
         if self.epoch.settled or not self.epoch.trained:
-            self._record_final_validation(trainer)
+            self.final.record(trainer)
             return
         epoch = self.epoch.number
         metrics = self._settle_epoch(trainer)
@@ -216,14 +218,6 @@ class Session:
         with guard(f"recording what the model sees in epoch {epoch}"):
             self.sightings.epoch_ended(trainer, epoch)
         return metrics
-
-    def _record_final_validation(self, trainer: BaseTrainer) -> None:
-        self.recorder.record(
-            "on_final_validation",
-            metrics=dict(trainer.metrics),
-            **validation.parts(trainer.validator),
-            checkpoint=Checkpoint(path=Path(trainer.best).absolute(), kind="best"),
-        )
 
     def training_finished(self, _: BaseTrainer) -> None:
         """Note that the training came to its proper end; keep its files from what users do at this event."""

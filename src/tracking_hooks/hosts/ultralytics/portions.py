@@ -1,0 +1,98 @@
+"""What the ranks above 0 have counted in the final validation of a distributed training: each leaves it for rank 0."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import RANK
+
+from tracking_hooks.hosts.ultralytics import choosing, ddp, looking, shares
+from tracking_hooks.hosts.ultralytics.looking import Watch
+from tracking_hooks.hosts.ultralytics.worst import WholeValidation
+from tracking_hooks.recording import configuration
+from tracking_hooks.recording.tracking import Launch
+from tracking_hooks.run import portable
+from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.worst import Wrong
+from tracking_hooks.settings import is_off
+
+_FINAL = 0
+"""The final validation among those of epochs, which count from 1."""
+
+
+class _Counted(Struct):
+    rows: list[tuple[int, Wrong]]
+    """Each with its number of mistakes."""
+    pairs: list[tuple[int, int, int]] | None
+    """True class, predicted class, how often."""
+
+
+class Portion:
+    """Looks at a rank's share of the final validation, above rank 0."""
+
+    def __init__(self) -> None:
+        """Look at nothing so far."""
+        self._whole: WholeValidation | None = None
+        self._end = Watch()
+
+    def begin(self, trainer: BaseTrainer, validator: Any) -> None:
+        """Look at the validation, from now on. Never raises: rank 0 says what there is to be said."""
+        with suppress(Exception):
+            settings = configuration.read_all_settings()
+            is_on = not is_off(settings.selection) and settings.image_limit() and trainer.args.plots
+            folder = ddp.run_folder(Path(trainer.save_dir), Launch.read()) if is_on else None
+            reader = looking.reader_for(validator) if folder else None
+            if folder is None or reader is None:
+                return
+            names = choosing.Images(validator.dataloader.dataset, trainer.data).names
+            self._whole = whole = WholeValidation(reader, names)
+            whole.attach(validator)
+            # Behind this, rank 0 goes on: it finds the files then, and waits for nothing.
+            self._end.before(validator, "gather_stats", lambda: leave(folder, RANK, whole))
+
+    def stop(self) -> None:
+        """Leave the validator as it was. Never raises."""
+        with suppress(Exception):
+            self._end.end()
+            if self._whole:
+                self._whole.detach()
+
+    def keep(self, trainer: BaseTrainer, validator: Any) -> None:
+        """Nothing is kept here: rank 0 has it."""
+
+
+def leave(folder: RunFolder, rank: int, whole: WholeValidation) -> None:
+    """Leave a rank's share for rank 0.
+
+    :raises OSError: if it cannot be written
+    """
+    shares.leave(folder, rank, _FINAL, whole.worst.in_order())
+    pairs = None if whole.confident is None else [(*pair, times) for pair, times in whole.confident.items()]
+    target = _file(folder, rank)
+    draft = target.with_suffix(".part")
+    draft.write_bytes(msgspec.msgpack.encode(_Counted(whole.worst.ranked(), pairs)))
+    portable.replace(draft, target)
+
+
+def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) -> None:
+    """Add what the ranks above 0 have left; their validation is over when that of rank 0 is.
+
+    A rank that has left nothing, on another machine perhaps, is done without.
+    """
+    sights = shares.of_others(folder, trainer, _FINAL)
+    for rank in range(1, int(getattr(trainer, "world_size", 1))):
+        with suppress(OSError, msgspec.MsgspecError):
+            counted = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Counted)
+            _file(folder, rank).unlink()  # a resumed training counts anew
+            whole.worst.add(counted.rows, sights)
+            if whole.confident is not None:
+                whole.confident.update({(true, predicted): times for true, predicted, times in counted.pairs or ()})
+
+
+def _file(folder: RunFolder, rank: int) -> Path:
+    return folder.path / f"worst-{rank}.msgpack"
