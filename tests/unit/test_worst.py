@@ -216,7 +216,7 @@ def told(tmp_path):
         step=None,
     )
     rows = [Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in "abc"]
-    scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", "label_next.csv"))
+    scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", worst.LIST))
     scribe.end(3, "finished")
     return writing.write(sample_run(tmp_path / "train"), scribe.calls, {})
 
@@ -248,7 +248,7 @@ def test_worst_lists_files_for_cvat(cli, told, tmp_path):
 
 def test_worst_as_data(cli, told, tmp_path):
     (found,) = json.loads(cli("worst", tmp_path / "train", "--json").output)
-    assert (found["uid"], found["name"], found["epoch"]) == (told.uid, "worst", 2)
+    assert (found["uid"], found["name"], found["epoch"]) == (told.uid, "train", 2)
     assert [image["score"] for image in found["images"]] == [1.0, 0.4]
     assert found["mistakes"] == [{"true": "circle", "predicted": "square", "count": 40, "confident": 3}]
     assert Path(found["csv"]).read_text().startswith("filepath,score,reason,path\n")

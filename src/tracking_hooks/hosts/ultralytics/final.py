@@ -72,7 +72,7 @@ class FinalValidation:
             table = given.table(folder, worst.PAIRS, pairs, large_texts=large_texts)
             self._recorder.record("on_table", artifact=table, step=None)
         if rows := whole.worst.rows():
-            listed = given.csv(folder, f"{worst.LIST}.csv", worst.listed(rows))
+            listed = given.csv(folder, worst.LIST, worst.listed(rows))
             self._recorder.record("on_artifact", artifact=listed)
         page = Page(
             name=worst.IMAGES,
