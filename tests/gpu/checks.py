@@ -155,5 +155,10 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 
 def _by_event(waits: Sequence[Mapping[str, Any]]) -> str:
-    events = [wait["event"] for wait in waits]
-    return ", ".join(f"{events.count(event)} in {event}" for event in dict.fromkeys(events))
+    by_event: dict[str, list[Sequence[str]]] = {}
+    for wait in waits:
+        by_event.setdefault(wait["event"], []).append(wait["where"])
+    return ", ".join(
+        f"{len(places)} in {event}, at {' and '.join(sorted({place for where in places for place in where}))}"
+        for event, places in by_event.items()
+    )

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 _SHARE = 0.7
@@ -29,7 +30,7 @@ class Device(Protocol):
         """Whether all work is finished. Waits for nothing."""
 
     def waits(self) -> Any:
-        """Return a context in which the calls that wait for the device are added to the list that it gives."""
+        """Return a context; to the list that it gives is added where in the code a call waits for the device."""
 
     def run_short(self, trainer: Any) -> None:
         """Let the next batch not fit into the memory."""
@@ -68,7 +69,9 @@ class Gpu:
                 yield found
             finally:
                 self._cuda.set_sync_debug_mode("default")
-        found += [text for one in caught if "called a synchronizing" in (text := str(one.message))]
+        found += [
+            f"{Path(one.filename).name}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)
+        ]
 
     def run_short(self, _: Any) -> None:
         held, most = self._cuda.memory_allocated(), self._cuda.max_memory_allocated()

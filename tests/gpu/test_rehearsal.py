@@ -86,12 +86,14 @@ def test_other_weights_with_tracking_are_a_failure_and_other_weights_without_it_
 
 
 def test_a_callback_that_waits_for_work_is_a_failure_and_one_that_asks_an_idle_device_is_none():
-    asks, waits = ({"event": "on_train_batch_end", "calls": 1, "was idle": idle} for idle in (True, False))
+    asks, waits = (
+        {"event": "on_train_batch_end", "where": ["session.py:7"], "was idle": idle} for idle in (True, False)
+    )
     assert (
         "1 of 10 callbacks ask the device, 0 of these while it works"
         in checks(**{WATCHED.name: done(waits=[asks])}).waits()
     )
-    with pytest.raises(Failed, match="1 of 10 callbacks wait for work: 1 in on_train_batch_end"):
+    with pytest.raises(Failed, match=r"1 of 10 callbacks wait for work: 1 in on_train_batch_end, at session\.py:7"):
         checks(**{WATCHED.name: done(waits=[asks, waits])}).waits()
     with pytest.raises(Failed, match="none of our callbacks was called"):
         checks(**{WATCHED.name: done(calls=0)}).waits()
@@ -140,7 +142,7 @@ class Queue:
 
     def wait(self, _):
         self.is_at_work = False
-        self.found.append("called a synchronizing CUDA operation")
+        self.found.append("session.py:7")
 
 
 def test_only_our_callbacks_are_watched_and_it_is_told_whether_the_device_was_at_work():
@@ -159,7 +161,10 @@ def test_only_our_callbacks_are_watched_and_it_is_told_whether_the_device_was_at
     for listener in callbacks["on_train_epoch_end"][1:]:
         listener(None)
     assert (watch.calls, called) == (2, ["theirs"])
-    assert [wait["was idle"] for wait in watch.waits] == [False, True]
+    assert [(wait["where"], wait["was idle"]) for wait in watch.waits] == [
+        (["session.py:7"], False),
+        (["session.py:7"], True),
+    ]
 
 
 # -- CUDA, as PyTorch documents it ----------------------------------------------------------------------------
@@ -190,5 +195,6 @@ def test_what_pytorch_says_of_calls_that_wait_is_taken_and_not_what_it_says_of_i
     with Gpu().waits() as found:
         warnings.warn("Synchronization debug mode does not yet detect all synchronizing operations", stacklevel=1)
         warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
-    assert found == ["called a synchronizing CUDA operation"]
+    (where,) = found
+    assert where.startswith("test_rehearsal.py:")
     assert cuda.modes == ["warn", "default"]

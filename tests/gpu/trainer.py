@@ -60,7 +60,7 @@ class Watch:
                 answer = listener(trainer)
             self.calls += 1
             if found:
-                self.waits.append({"event": event, "calls": len(found), "was idle": is_idle})
+                self.waits.append({"event": event, "where": sorted({*found}), "was idle": is_idle})
             return answer
 
         return watched

@@ -128,9 +128,11 @@ class Trainings:
 
     def _arguments(self, folder: Path) -> dict[str, Any]:
         on_cpu = self.device == "cpu"
+        # On a GPU, a batch of small images fits into what PyTorch holds anyway, so that none would not fit.
+        small = 32 if on_cpu else 1280
         return {
             "model": "yolo26n.yaml", "data": str(self._data), "epochs": self.epochs, "device": self.device,
-            "imgsz": 32 if self._quick else 320, "batch": self.batch, "workers": 0 if on_cpu else 8,
+            "imgsz": small if self._quick else 320, "batch": self.batch, "workers": 0 if on_cpu else 8,
             "cache": "ram", "amp": True, "plots": False, "seed": 0, "deterministic": True, "val": True,
             "project": str(folder / "runs"), "name": "train", "patience": 0,
         }  # fmt: skip
