@@ -156,10 +156,15 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
 
     tracked = weights_of_ranks(output)
     home.forks = True
-    untracked = weights_of_ranks(home.run(script(home, epochs=3, name="untracked")))
+    untracked = weights_of_ranks(home.run(script(home, epochs=3, plots=True, name="untracked")))
     assert set(tracked) == {"0", "1"}
     assert tracked["0"] == tracked["1"]
     assert tracked == untracked
+    seen = [
+        call.args for call in home.calls() if call.hook == "on_predictions" and call.args["artifact"].name != "worst"
+    ]
+    assert {1, 3} <= {args["step"] for args in seen}
+    assert [len(args["images"]) for args in seen] == [8] * len(seen), "those of both ranks"
 
 
 def test_rules_end_all_processes_after_the_same_epoch_and_change_no_process_alone(home):
