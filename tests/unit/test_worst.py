@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+
+pytest.importorskip("ultralytics")
+
 from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
 
 from tracking_hooks.cli import main
