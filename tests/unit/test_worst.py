@@ -7,13 +7,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from click.testing import CliRunner
 
 pytest.importorskip("ultralytics")
 
+import numpy as np
+import torch
+from click.testing import CliRunner
 from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
 
 from tracking_hooks.cli import main
