@@ -75,6 +75,7 @@ def leave(folder: RunFolder, rank: int, whole: WholeValidation) -> None:
     pairs = None if whole.confident is None else [(*pair, times) for pair, times in whole.confident.items()]
     target = _file(folder, rank)
     draft = target.with_suffix(".part")
+    draft.touch(mode=0o600)
     draft.write_bytes(msgspec.msgpack.encode(_Counted(whole.worst.ranked(), pairs)))
     portable.replace(draft, target)
 
