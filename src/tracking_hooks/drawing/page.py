@@ -16,7 +16,7 @@ from tracking_hooks.predictions import SeenImage, read_member
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TALLEST = 0.45
+_TALLEST = 0.42
 """Height of a half, at most, relative to the width of the picture."""
 _LEAST = 0.2
 """The same, at least: a long strip stands in an area that has room for texts."""
