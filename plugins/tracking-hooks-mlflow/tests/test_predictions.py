@@ -135,6 +135,18 @@ def test_images_of_one_name_in_two_folders_are_two_cards(started, save_dir, read
     assert set(cards(reader)) == {"predictions/left a.jpg", "predictions/right a.jpg"}
 
 
+def test_names_that_mlflow_would_take_for_one_are_two_cards(started, save_dir, reader):
+    started(seen(save_dir, 1, paths=["val/a(1).jpg", "val/a1.jpg", "val/größe %.jpg"]))
+    shown = set(cards(reader))
+    assert len(shown) == 3
+    assert "predictions/a1.jpg" in shown
+
+
+def test_a_name_that_no_file_can_have_is_refused(started, save_dir):
+    with pytest.raises(Rejected, match="cannot be sent a file named"):
+        started(seen(save_dir, 1, "n" * 250, count=1))
+
+
 def test_the_users_own_image_with_boxes_has_its_name(started, save_dir, reader):
     started(seen(save_dir, 7, "street/first", count=1), seen(save_dir, None, "mine", count=1, seq=55))
     assert cards(reader) == {"street/first": [7], "mine": [55]}

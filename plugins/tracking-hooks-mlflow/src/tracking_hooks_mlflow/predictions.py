@@ -63,6 +63,7 @@ class Cards:
         self._classes = classes
         self._at = at if step is None else step
         self._shown = drawing.names(images)
+        self._keys = names.Names({})
 
     def uploads(self, state: State) -> Iterator[tuple[str, partial[None]]]:
         """Yield the name and the sending of each picture that the run is to have.
@@ -92,6 +93,7 @@ class Cards:
         return steps
 
     def _card(self, key: str, image: SeenImage, steps: Sequence[int]) -> tuple[str, partial[None]]:
+        key = self._keys.key(key)
         grid = [_name(self._uid, key, step) for step in steps]
         files = {
             "{}.webp": {**_LARGE, "kind": "WEBP"},
@@ -110,8 +112,7 @@ class Cards:
             content = self._drawn(image, title=f"epoch {self._at}" if is_of_epoch else "", **how)
             for name in map(pattern.format, called):
                 with TemporaryDirectory(prefix="tracking-hooks-") as folder:
-                    file = Path(folder, name.rpartition("/")[2])
-                    file.write_bytes(content)
+                    (file := Path(folder, "picture")).write_bytes(content)
                     artifacts.upload(self._run, file, name)
 
     def _drawn(self, image: SeenImage, **how: Any) -> bytes:
@@ -131,6 +132,5 @@ def _notes(state: State) -> dict[str, Any]:
 
 def _name(uid: str, key: str, step: int) -> str:
     """Return the name of a picture in the grid, without its suffix: always the same one."""
-    key = names.spelled(key)
     made_of = hashlib.sha256(f"{uid} {key} {step}".encode()).hexdigest()[:32]
     return f"images/{key.replace('/', '~')}+step+{step}+timestamp+0+{made_of}"
