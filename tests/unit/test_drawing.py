@@ -8,7 +8,7 @@ import sys
 import zipfile
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from tracking_hooks.drawing import draw, is_kept, lettering, names, objects
 from tracking_hooks.predictions import Box, SeenImage, write_archive
@@ -69,8 +69,9 @@ def has(part, colour):
 
 def place(part, colour):
     """Where a colour is, from the left and from the top."""
-    mask = Image.eval(Image.new("L", part.size), lambda _: 0)
-    mask.putdata([255 * (pixel == colour) for pixel in part.get_flattened_data()])
+    mask = Image.new("L", part.size, 255)
+    for band, value in zip(part.split(), colour):
+        mask = ImageChops.darker(mask, band.point([255 * (other == value) for other in range(256)]))
     return mask.getbbox()
 
 

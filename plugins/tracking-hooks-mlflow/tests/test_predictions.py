@@ -104,6 +104,12 @@ def test_at_most_eight_images_at_ten_steps(started, save_dir, reader):
         assert {0, 1, 73, 100} <= set(steps)
 
 
+def test_the_pictures_of_step_0_are_artifacts_as_well(started, save_dir, reader):
+    started(seen(save_dir, 1), seen(save_dir, 20))
+    files = {name for name in reader.artifacts(reader.only_run()) if name.startswith("predictions/")}
+    assert files == {"predictions/01-000.jpg", "predictions/02-001.jpg"}
+
+
 def test_a_replay_doubles_nothing(started, save_dir, reader):
     events = [seen(save_dir, step) for step in (1, 20)] + [seen(save_dir, 20, "worst", seq=2000)]
     state = started(*events)
@@ -127,6 +133,18 @@ def test_the_worst_images_are_cards_by_rank_and_files(started, save_dir, reader)
 def test_images_of_one_name_in_two_folders_are_two_cards(started, save_dir, reader):
     started(seen(save_dir, 1, paths=["val/left/a.jpg", "val/right/a.jpg"]))
     assert set(cards(reader)) == {"predictions/left a.jpg", "predictions/right a.jpg"}
+
+
+def test_names_that_mlflow_would_take_for_one_are_two_cards(started, save_dir, reader):
+    started(seen(save_dir, 1, paths=["val/a(1).jpg", "val/a1.jpg", "val/größe %.jpg"]))
+    shown = set(cards(reader))
+    assert len(shown) == 3
+    assert "predictions/a1.jpg" in shown
+
+
+def test_a_name_that_no_file_can_have_is_refused(started, save_dir):
+    with pytest.raises(Rejected, match="cannot be sent a file named"):
+        started(seen(save_dir, 1, "n" * 250, count=1))
 
 
 def test_the_users_own_image_with_boxes_has_its_name(started, save_dir, reader):

@@ -16,7 +16,7 @@ from tracking_hooks.predictions import SeenImage, read_member
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TALLEST = 0.45
+_TALLEST = 0.42
 """Height of a half, at most, relative to the width of the picture."""
 _LEAST = 0.2
 """The same, at least: a long strip stands in an area that has room for texts."""
@@ -26,7 +26,7 @@ _LINE = 1.4
 _HOW: dict[str, dict[str, Any]] = {
     "PNG": {"optimize": True},
     "JPEG": {"quality": 88, "subsampling": 0},  # otherwise coloured letters are blurred
-    "WEBP": {"quality": 85},
+    "WEBP": {"quality": 85, "method": 2},
 }
 """How files are written."""
 
@@ -76,7 +76,7 @@ class Page:
         page.paste(left, (0, height))
         page.paste(right, (second, height))
         if legend:
-            page.paste(legend, (0, height + left.height + self._gap))
+            page.paste(legend, (self._gap, height + left.height + self._gap))
         for number, line in enumerate(lines):
             shown = fitted(plain(line), self._text, self._width - 2 * self._gap, keep_end=not number)
             y = below + (number + 0.5) * height
@@ -192,9 +192,10 @@ class Page:
         ]
         if not found:
             return None
+        width = self._width - 2 * self._gap
         if image.depths:
-            return maps.legend_of_depths(image.depths, self._width, self._text)
-        return maps.legend_of_classes(found, self._classes, self._width, self._text)
+            return maps.legend_of_depths(image.depths, width, self._text)
+        return maps.legend_of_classes(found, self._classes, width, self._text)
 
     def _of_label(self) -> Image:
         """Return the image with its class."""
