@@ -101,8 +101,8 @@ def test_the_training_process_imports_no_tracker_neither_ours_nor_ultralytics_ow
 
 
 def test_tracking_does_not_change_the_training(home):
-    home.run(home.yolo(name="bare"))
-    home.run(home.yolo(name="tracked"), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
+    home.run(home.yolo(name="bare", plots=True))
+    home.run(home.yolo(name="tracked", plots=True), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
 
     weights = [
         "import torch, hashlib, sys",
@@ -114,6 +114,15 @@ def test_tracking_does_not_change_the_training(home):
         for name in ("bare", "tracked")
     ]
     assert hashes[0] == hashes[1]
+    bare, tracked = ([{**row, "time": 0} for row in home.results(name).values()] for name in ("bare", "tracked"))
+    assert bare == tracked
+    seen = [
+        call.args for call in home.calls() if call.hook == "on_predictions" and call.args["artifact"].name != "worst"
+    ]
+    assert [args["step"] for args in seen] == [1, 2]
+    assert len({args["artifact"].digest for args in seen}) == 1, "the pictures are the same"
+    assert {image.path for args in seen for image in args["images"]} == {f"images/val/{n:04}.png" for n in range(8)}
+    assert all(image.labels and image.score == 1 for image in seen[0]["images"]), "nothing is found so early"
 
 
 def story(home):

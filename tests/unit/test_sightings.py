@@ -218,6 +218,23 @@ def test_a_thread_that_hangs_is_not_waited_for_forever(folder, files, monkeypatc
     reader.attach(None, lambda _: True)
     names = dict.fromkeys(files, "1")
     one.add(album.Page(name="predictions", step=1, sights=reader.seen, names=names, classes={}, flag=1))
+    one.close(0.01)
+    go_on.set()
+    assert recorder.complaints == ["pictures of predictions are left out: not made within 0.01 s"]
+
+
+def test_a_run_has_less_than_a_bound_of_them(train, monkeypatch):
+    monkeypatch.setattr(album, "MOST", 3500)
+    recorder = train([0.1] * 100)
+    assert len(recorder.events) < 11
+    assert recorder.complaints[0].startswith("no more pictures of predictions: the run has 0 MB of them.")
+
+
+# -- pictures --------------------------------------------------------------------------------------------------
+
+
+def shown(path, **how):
+    return Image.open(io.BytesIO(pictures.picture(path, **how)))
 
 
 def test_a_large_image_becomes_a_small_picture_and_a_small_one_stays_as_it_is(tmp_path):
