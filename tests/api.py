@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests/data/api.txt"
 
 MODULES = (
-    "events", "actions", "pages", "predictions", "hookspecs", "userspecs", "trainerspecs", "testing",
+    "events", "actions", "pages", "predictions", "drawing", "hookspecs", "userspecs", "trainerspecs", "testing",
     "testing.contract",
 )  # fmt: skip
 """Besides the names of the package itself."""

@@ -6,6 +6,7 @@ Pictures of the pages are left in ``build``: those in the docs come from there.
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.runs import write_run
 from tracking_hooks.delivery.spawn import DELIVERED, start_relay
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import recorded_run, sample_run
-from tracking_hooks_mlflow import pages
+from tracking_hooks_mlflow import pages, predictions
 
 DEMO_EPOCHS = 12  # enough for curves that are nice to look at
 DEMO, TUNING = "tracking-hooks demo", "tuning"  # the names of their experiments
@@ -240,6 +241,45 @@ def test_the_description_says_what_was_trained_and_how_it_ended(server, reader, 
     assert "model=yolo26n.yaml" in page.get_by_text("model=yolo26n.yaml").first.text_content()
     picture("mlflow-description")
     browser.expect(page.get_by_text("About this run")).to_be_in_viewport()
+
+
+OPEN_WITHIN = 30.0  # seconds, on two cores that have a server and a browser to run
+
+
+def test_what_the_model_sees_are_cards_that_are_read_without_a_click(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    page.set_viewport_size(SMALL)
+    try:
+        began = time.monotonic()
+        page.goto(f"{server}/#/experiments/{experiment_id}/runs/{runs['demo'].info.run_id}/model-metrics")
+        page.get_by_placeholder("Search metric charts").fill("^(predictions|worst)/")
+        page.get_by_text("predictions (8)", exact=True).wait_for()
+        first = page.locator("img[src*='predictions']").first
+        first.wait_for()
+        assert time.monotonic() - began < OPEN_WITHIN
+        for title in (f"predictions/{name}" for name in shown_images(runs["demo"], reader)):
+            page.get_by_text(title, exact=True).wait_for(state="attached")
+        first.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=first.element_handle())
+        card, drawn = predictions._CARD, first.bounding_box()["width"]
+        assert drawn / card["width"] * card["text"] >= 11
+        picture("mlflow-predictions", height=SMALL["height"])
+        page.get_by_text(re.compile("^worst/01 ")).wait_for(state="attached")
+    finally:
+        page.set_viewport_size(SIZE)
+
+
+def shown_images(run, reader):
+    """The names of the cards of predictions, each with the first, the best and the last epoch."""
+    keys = {}
+    for name in reader.artifacts(run, "images"):
+        key, _, step, *_ = name.removeprefix("images/").split("+")
+        if key.startswith("predictions~"):
+            keys.setdefault(key.removeprefix("predictions~"), set()).add(int(step))
+    assert len(keys) == 8
+    for steps in keys.values():
+        assert {0, 1, 10, DEMO_EPOCHS} <= steps
+    return keys
 
 
 def test_trials_are_nested_below_their_tuning(server, reader, page, picture):

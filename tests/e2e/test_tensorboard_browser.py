@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ from tests.support import browser
 from tests.support.home import Home
 from tests.support.processes import wait_for
 from tracking_hooks.cli.shapes import make_shapes
+from tracking_hooks.drawing import draw
 from tracking_hooks.run.layout import find_runs
 from tracking_hooks_tensorboard import trainer
 
@@ -145,6 +147,17 @@ def test_images_show_batches_and_predictions_beside_labels(show):
     page = show("images", more="&tagFilter=batch")
     await_texts(page, "plots/train_batch0", "plots/val_batch0_labels", "plots/val_batch0_pred")
     await_drawn(page, "#main-image-container img", 5)
+
+
+@pytest.mark.parametrize(("of", "count"), [("predictions", 8), ("worst", 12)])  # a page has twelve
+def test_images_show_what_the_model_sees_in_letters_that_can_be_read(of, count, show):
+    page = show("images", more=f"&tagFilter=^{of}/")
+    selector = "#main-image-container img"
+    await_drawn(page, selector, count)
+    texts = inspect.signature(draw).parameters
+    for image in page.locator(selector).all()[:count]:
+        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+        assert image.bounding_box()["width"] / texts["width"].default * texts["text"].default >= 11
 
 
 def test_pr_curves_are_drawn_by_class(show):

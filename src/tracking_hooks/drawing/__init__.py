@@ -52,25 +52,23 @@ def names(images: Sequence[SeenImage]) -> list[str]:
 def is_kept(step: int, kept: Sequence[int], epochs: int | None, *, most: int = 10) -> bool:
     """Return whether the pictures of an epoch are shown, where a tracker shows those of a few.
 
-    The first epoch, the last one and the best one are; of every tenth, some that are evenly apart.
+    The first epoch, the last one and the best one are, which comes behind later ones; of every tenth, some that are
+    evenly apart.
 
     :param kept: the epochs whose pictures are shown already
     :param epochs: how many the training is to have; None if nobody knows
     :param most: the number of epochs to show
     """
+    latest = max(kept, default=0)
     if step in kept:
         return True
-    if step % _EVERY or step == epochs:
+    if step in (1, epochs) or step % _EVERY or step < latest:
         return len(kept) < most
-    between = most - 3
-    if epochs:
-        is_next = between * (step - 1) // epochs > between * (step - 1 - _EVERY) // epochs
-    else:
-        is_next = (step // _EVERY).bit_count() == 1  # twice as far each time
-    return is_next and len(kept) < most - 2
+    is_apart = step - latest >= epochs / (most - 1) if epochs else step >= 2 * latest
+    return is_apart and len(kept) < most - 2
 
 
-_EVERY = 10  # of so many epochs, one has pictures
+_EVERY = 10  # epochs of which one has pictures; in a long training, it is one of 20, 40 or 80
 
 _LONGEST = 40  # characters: what the title of a card in MLflow has room for, behind "predictions/", in two lines
 

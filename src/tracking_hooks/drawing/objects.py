@@ -64,11 +64,10 @@ def draw_half(
             picture, classes.colour(one.box.label), width=line if rank < _MOST_TEXTS else max(1, line // 2),
             is_mistake=is_compared and one.is_mistake and rank < _MOST_TEXTS,
         )  # fmt: skip
-    drawing, taken = ImageDraw.Draw(picture), _Taken(picture.width, picture.height)
-    for one in shown[:_MOST_TEXTS]:
-        _Tag(one, classes, text, is_compared=is_compared, widest=0.9 * picture.width).draw(
-            drawing, _Shape(one, scale, origin).bounds, taken
-        )
+    bounds = [_Shape(one, scale, origin).bounds for one in shown[:_MOST_TEXTS]]
+    drawing, taken = ImageDraw.Draw(picture), _Taken(picture.width, picture.height, bounds)
+    for one, of in zip(shown, bounds):
+        _Tag(one, classes, text, is_compared=is_compared, widest=0.9 * picture.width).draw(drawing, of, taken)
 
 
 class _Shape:
@@ -110,26 +109,36 @@ class _Shape:
 
 
 class _Taken:
-    """Where texts stand in a half."""
+    """Where texts stand in a half.
 
-    def __init__(self, width: int, height: int) -> None:
+    :param objects: what they are to leave free, where they can
+    """
+
+    def __init__(self, width: int, height: int, objects: Sequence[Area] = ()) -> None:
         self._width, self._height = width, height
+        self._objects = objects
         self._areas: list[Area] = []
-        self._covered = 0.0
+        self._left = _COVERED * width * height
 
     def place(self, bounds: Area, width: float, height: float) -> tuple[float, float] | None:
         """Return a free place for a text, near an object; None if there is none."""
-        if self._areas and self._covered + width * height > _COVERED * self._width * self._height:
+        if self._areas and width * height > self._left:
             return None
+        free = [
+            area for area in self._near(bounds, width, height) if not any(_common(area, one) for one in self._areas)
+        ]
+        if not free:
+            return None
+        best = min(free, key=lambda area: sum(_common(area, one) for one in self._objects if one != bounds))
+        self._areas.append(best)
+        self._left -= width * height
+        return best[:2]
+
+    def _near(self, bounds: Area, width: float, height: float) -> Iterator[Area]:
         for x, y in _near(bounds, width, height):
             left = min(max(0.0, x), max(0.0, self._width - width))
             top = min(max(0.0, y), max(0.0, self._height - height))
-            area = (left, top, left + width, top + height)
-            if not any(_touch(area, other) for other in self._areas):
-                self._areas.append(area)
-                self._covered += width * height
-                return left, top
-        return None
+            yield left, top, left + width, top + height
 
 
 class _Tag:
@@ -199,8 +208,11 @@ def _near(bounds: Area, width: float, height: float) -> Iterator[tuple[float, fl
             yield x, y
 
 
-def _touch(one: Area, other: Area) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _common(one: Area, other: Area) -> float:
+    """Return the size of the area that two have in common."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
 
 
 def _dashes(

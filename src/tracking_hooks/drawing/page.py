@@ -76,7 +76,7 @@ class Page:
         page.paste(left, (0, height))
         page.paste(right, (second, height))
         if legend:
-            page.paste(legend, (0, height + left.height + self._gap))
+            page.paste(legend, (self._gap, height + left.height + self._gap))
         for number, line in enumerate(lines):
             shown = fitted(plain(line), self._text, self._width - 2 * self._gap, keep_end=not number)
             y = below + (number + 0.5) * height
@@ -192,9 +192,10 @@ class Page:
         ]
         if not found:
             return None
+        width = self._width - 2 * self._gap
         if image.depths:
-            return maps.legend_of_depths(image.depths, self._width, self._text)
-        return maps.legend_of_classes(found, self._classes, self._width, self._text)
+            return maps.legend_of_depths(image.depths, width, self._text)
+        return maps.legend_of_classes(found, self._classes, width, self._text)
 
     def _of_label(self) -> Image:
         """Return the image with its class."""

@@ -1,13 +1,16 @@
 """The relay side: keeps a training as a task in ClearML."""
 
+import hashlib
 import json
 import math
 import re
 from collections import defaultdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from tracking_hooks import Run, Unavailable, events, hookimpl
+from tracking_hooks import Run, Unavailable, drawing, events, hookimpl
+from tracking_hooks.predictions import SeenImage
 from tracking_hooks_clearml.stores import Changes, Fields, Offline, Server, key
 
 _STATUS = {"running": "in_progress", "finished": "completed", "interrupted": "stopped"}
@@ -97,6 +100,20 @@ class ClearmlTracker:
     def on_image(self, artifact: events.Artifact, step: int | None, seq: int, time: float) -> None:
         """Add a debug sample."""
         self._image(artifact.name, self._upload(artifact.name, artifact, time), self._step(step, seq, time), time)
+
+    @hookimpl
+    def on_predictions(
+        self, artifact: events.Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str],
+        seq: int, time: float,
+    ) -> None:  # fmt: skip
+        """Add a debug sample for each image: labels beside predictions."""
+        at = self._step(step, seq, time)
+        with TemporaryDirectory(prefix="tracking-hooks-") as folder:
+            for image, name in zip(images, drawing.names(images)):
+                (path := Path(folder, "seen.jpg")).write_bytes(drawn := drawing.draw(image, artifact.path, classes))
+                shown, digest = f"{artifact.name}/{name}", hashlib.sha256(drawn).hexdigest()
+                file = events.Artifact(path=path, kind="plot", name=shown, size=len(drawn), digest=digest)
+                self._image(shown, self._upload(shown, file, time), at, time)
 
     @hookimpl
     def on_table(self, artifact: events.Artifact, step: int | None, seq: int, time: float) -> None:

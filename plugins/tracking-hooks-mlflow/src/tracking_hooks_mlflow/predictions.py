@@ -73,7 +73,7 @@ class Cards:
             for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
                 if rank <= _MOST_CARDS:
                     yield self._card(f"{of}/{rank:02} {shown}", image, [0])
-                yield self._file(f"{of}/{rank:02}-{shown}.jpg", image)
+                yield self._file(f"{of}/{rank:02}-{Path(shown).stem}.jpg", image)
             return
         steps = self._steps(state) if of == _OF_TRAINING else [self._at]
         is_single = of != _OF_TRAINING and len(self._images) == 1

@@ -4,6 +4,7 @@ The client's ``log()`` gives each row an id at random. Here the id is made of th
 the run's id is its uid. So a row or an alert that is written again is ignored, and a config or a file replaces itself.
 """
 
+import hashlib
 import json
 import re
 import shlex
@@ -18,7 +19,8 @@ import trackio
 from trackio import fragments, media, utils
 from trackio.sqlite_storage import SQLiteStorage
 
-from tracking_hooks import Run, Unavailable, events, hookimpl
+from tracking_hooks import Run, Unavailable, drawing, events, hookimpl
+from tracking_hooks.predictions import SeenImage
 from tracking_hooks_trackio.trainer import show
 
 Values = dict[str, Any]
@@ -114,10 +116,21 @@ class TrackioTracker:
     def on_image(self, artifact: events.Artifact, step: int | None, seq: int, time: float) -> None:
         """Copy a picture to Trackio's media, under its digest: the client's own name is another one each time."""
         step = seq if step is None else step
-        path = media.get_project_media_path(self.project, self.name, step) / f"{artifact.digest}{artifact.path.suffix}"
-        shutil.copyfile(artifact.path, path)
-        shown = {"_type": trackio.Image.TYPE, "file_path": str(path.relative_to(utils.MEDIA_DIR)), "caption": None}
-        self._row(seq, time, step, {artifact.name: shown})
+        shutil.copyfile(artifact.path, path := self._media(step, f"{artifact.digest}{artifact.path.suffix}"))
+        self._row(seq, time, step, {artifact.name: _shown(path)})
+
+    @hookimpl
+    def on_predictions(
+        self, artifact: events.Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str],
+        seq: int, time: float,
+    ) -> None:  # fmt: skip
+        """Labels beside predictions are media, a picture for each image."""
+        step, row = seq if step is None else step, {}
+        for image, name in zip(images, drawing.names(images)):
+            drawn = drawing.draw(image, artifact.path, classes)
+            (path := self._media(step, f"{hashlib.sha256(drawn).hexdigest()}.jpg")).write_bytes(drawn)
+            row[f"{artifact.name}/{name}"] = _shown(path)
+        self._row(seq, time, step, row)
 
     @hookimpl
     def on_table(self, artifact: events.Artifact, step: int | None, seq: int, time: float) -> None:
@@ -187,6 +200,9 @@ class TrackioTracker:
         ids = {"log_id": f"{self.source}/{seq}", "alert_id": f"{self.source}/{seq}", "timestamp": _iso(time)}
         return {"project": self.project, "run": self.name, "run_id": self.uid} | ids | values
 
+    def _media(self, step: int, name: str) -> Path:
+        return Path(media.get_project_media_path(self.project, self.name, step) / name)
+
     def _row(self, seq: int, time: float, step: int | None, metrics: Values) -> None:
         """Add a row, with names that Trackio reserves changed as its client does."""
         named = {f"__{k}" if k in utils.RESERVED_KEYS or k.startswith("__") else k: v for k, v in metrics.items()}
@@ -211,6 +227,10 @@ def use(folder: Path) -> None:
     places = {"TRACKIO_DIR": folder, "MEDIA_DIR": folder / "media", "ARTIFACTS_DIR": folder / "artifacts"}
     for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "trackio"]:
         vars(module).update({place: path for place, path in places.items() if place in vars(module)})
+
+
+def _shown(path: Path) -> Values:
+    return {"_type": trackio.Image.TYPE, "file_path": str(path.relative_to(utils.MEDIA_DIR)), "caption": None}
 
 
 def _iso(time: float) -> str:
