@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import postgres
+from tests.support import mistakes, postgres
 from tests.support.mlflow import MLflowServer
 from tracking_hooks.run.liveness import is_alive
 
@@ -147,6 +147,12 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
     check_curves(rows, scalars(events.parent).__getitem__)
     for plugin in ("mlflow", "tensorboard"):
         assert output.count(f"tracking-hooks: {plugin}: all ") == 1
+    calls = home.calls()
+    assert mistakes.by_pair(calls) == mistakes.of_matrix(calls)
+    labelled = sum(len(path.read_text().splitlines()) for path in (home.data.parent / "labels/val").glob("*.txt"))
+    missed = sum(times for (_, taken), times in mistakes.by_pair(calls, "confident").items() if taken == "background")
+    assert missed == labelled, "each rank has counted its share: it has learned nothing"
+    assert len(mistakes.listed(calls)) == len(mistakes.shown(calls)[1]) == 8
 
     tracked = weights_of_ranks(output)
     home.forks = True

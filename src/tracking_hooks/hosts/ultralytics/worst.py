@@ -73,7 +73,9 @@ class Worst(dict[Path, Sight]):
         """Keep what was seen in an image, if it is among the worst."""
         image = sight.image
         is_noted = path in self._ranks or (image.reason and self.note(path, image.score or 0.0, image.reason))
-        if is_noted:
+        if is_noted and path in self:  # a data set may list an image twice, and two ranks may share one
+            del self._ranks[path]
+        elif is_noted:
             super().__setitem__(path, sight)
             if out := _push(self._kept, (self._ranks.pop(path), path), self._most):
                 self.pop(out[1], None)
@@ -96,7 +98,10 @@ class Worst(dict[Path, Sight]):
 
     def ranked(self) -> list[tuple[int, Wrong]]:
         """Return all images with a mistake, each with its number of them, the worst first."""
-        return [(rank.number, row) for rank, row in sorted(self._rows, reverse=True)]
+        found: dict[str, tuple[int, Wrong]] = {}
+        for rank, row in sorted(self._rows, reverse=True):
+            found.setdefault(row.filepath, (rank.number, row))
+        return list(found.values())
 
     def rows(self) -> list[Wrong]:
         """Return all images with a mistake, the worst first."""
@@ -132,7 +137,14 @@ class WholeValidation:
         return self._watch.error or self._reader.error
 
     def attach(self, validator: Any) -> None:
-        """Look at its images from now on."""
+        """Look at its images from now on; if that is not possible, it is left as it was."""
+        try:
+            self._attach(validator)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _attach(self, validator: Any) -> None:
         self._reader.seen = self.worst
         if not isinstance(self._reader, Objects):
             self._reader.attach(validator, lambda _: True)
