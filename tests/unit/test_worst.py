@@ -7,8 +7,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+pytest.importorskip("ultralytics")
+
+import numpy as np
 import torch
 from click.testing import CliRunner
 from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix

@@ -104,6 +104,12 @@ def test_at_most_eight_images_at_ten_steps(started, save_dir, reader):
         assert {0, 1, 73, 100} <= set(steps)
 
 
+def test_the_pictures_of_step_0_are_artifacts_as_well(started, save_dir, reader):
+    started(seen(save_dir, 1), seen(save_dir, 20))
+    files = {name for name in reader.artifacts(reader.only_run()) if name.startswith("predictions/")}
+    assert files == {"predictions/01-000.jpg", "predictions/02-001.jpg"}
+
+
 def test_a_replay_doubles_nothing(started, save_dir, reader):
     events = [seen(save_dir, step) for step in (1, 20)] + [seen(save_dir, 20, "worst", seq=2000)]
     state = started(*events)

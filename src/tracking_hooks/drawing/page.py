@@ -26,7 +26,7 @@ _LINE = 1.4
 _HOW: dict[str, dict[str, Any]] = {
     "PNG": {"optimize": True},
     "JPEG": {"quality": 88, "subsampling": 0},  # otherwise coloured letters are blurred
-    "WEBP": {"quality": 85},
+    "WEBP": {"quality": 85, "method": 2},
 }
 """How files are written."""
 

@@ -4,7 +4,8 @@ Its own ``log_image`` would name the files at random and send them from a thread
 the names are made of run, key and step.
 
 A card opens at step 0, whatever steps it has (seen in MLflow 2.22, 3.0 and 3.17). So step 0 has a copy: of the best
-epoch, once its pictures are there, else of the latest one.
+epoch, once its pictures are there, else of the latest one. What step 0 has is an ordinary artifact, too: MLflow 3.17
+writes all parameters of the run above the picture of a card.
 """
 
 from __future__ import annotations
@@ -69,16 +70,14 @@ class Cards:
         :param state: has the steps of the cards, and is told of new ones
         """
         of = self._artifact.name
-        if of == _WORST:
-            for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
-                if rank <= _MOST_CARDS:
-                    yield self._card(f"{of}/{rank:02} {shown}", image, [0])
+        is_single = len(self._images) == 1 and of not in (_OF_TRAINING, _WORST)
+        steps = [0] if of == _WORST else self._steps(state) if of == _OF_TRAINING else [self._at]
+        for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
+            if rank <= _MOST_CARDS and steps:
+                key = f"{of}/{rank:02} {shown}" if of == _WORST else of if is_single else f"{of}/{shown}"
+                yield self._card(key, image, steps)
+            if 0 in steps and (rank <= _MOST_CARDS or of == _WORST):
                 yield self._file(f"{of}/{rank:02}-{Path(shown).stem}.jpg", image)
-            return
-        steps = self._steps(state) if of == _OF_TRAINING else [self._at]
-        is_single = of != _OF_TRAINING and len(self._images) == 1
-        for image, shown in zip(self._images[:_MOST_CARDS] if steps else [], self._shown):
-            yield self._card(of if is_single else f"{of}/{shown}", image, steps)
 
     def _steps(self, state: State) -> list[int]:
         """Return where a card has the pictures of this epoch."""
