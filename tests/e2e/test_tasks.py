@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import sys
 import zlib
 from pathlib import Path
+from statistics import fmean
 
 import pytest
+from PIL import Image
 
 from tests.support import mistakes, tasks
+from tracking_hooks.predictions import read_member
 from tracking_hooks_mlflow import view
 from tracking_hooks_mlflow.names import spelled
 from tracking_hooks_tensorboard import names
@@ -37,6 +41,27 @@ def charts(tags):
     packed = json.loads(tags[view.TAG])["state"].removeprefix("deflate;")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
     return {key for chart in state["compareRunCharts"] for key in chart["selectedMetricKeys"]}
+
+
+def check_images(calls, printed):
+    """What is told of each image adds up to what Ultralytics has printed, and its maps lie over its picture."""
+    shown = [call.args for call in calls if call.hook == "on_predictions"]
+    ((images, archive),) = [
+        (args["images"], args["artifact"].path) for args in shown if args["artifact"].name == "predictions"
+    ]
+    assert all(image.score > 0 and (image.width, image.height) > (0, 0) for image in images)
+    if "metrics/abs_rel" in printed:
+        assert fmean(image.score for image in images) == pytest.approx(printed["metrics/abs_rel"], abs=1e-4)
+    if "metrics/accuracy_top1" in printed:
+        assert fmean(not image.reason for image in images) == pytest.approx(printed["metrics/accuracy_top1"], abs=1e-4)
+        assert all(image.label in image.path and sum(image.probabilities.values()) > 0.99 for image in images)
+        return
+    for image in images:
+        members = [
+            Image.open(io.BytesIO(read_member(archive, name)))
+            for name in (image.picture, image.label_map, image.predicted_map)
+        ]
+        assert {member.size for member in members} == {(64, 64)}
 
 
 @pytest.mark.parametrize("kind", tasks.HEADS)
@@ -80,6 +105,8 @@ def test_what_is_printed_and_drawn_is_in_the_trackers_and_the_best_checkpoint_is
         assert [image.path for image in seen] == [row.path for row in listed], "fewer than are shown at most"
         assert all(image.reason and image.score for image in seen)
         assert all(Path(row.filepath).is_file() for row in listed)
+    if kind in ("classify", *DENSE):
+        check_images(calls, printed)
 
     # Of a depth, Ultralytics rewrites the weights behind the last validation.
     weights = Path(reader.client.download_artifacts(run.info.run_id, "weights/best.pt"))

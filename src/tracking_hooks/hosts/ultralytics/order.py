@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_UNKNOWN = "which images a batch is of cannot be told with this release of Ultralytics"
+_UNKNOWN = "it is not known which images the batches are of"
 
 
 class OrderError(LookupError):
