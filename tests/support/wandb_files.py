@@ -108,6 +108,15 @@ class WandbFiles:
 
 
 def _put(into: dict[str, Any], keys: list[str], value_json: str) -> None:
+    """Put a value in as W&B's client does when it sends it: of a dict, what is not named stays."""
     for key in keys[:-1]:
         into = into.setdefault(key, {})
-    into[keys[-1]] = json.loads(value_json)
+    _merge(into, {keys[-1]: json.loads(value_json)})
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

@@ -4,6 +4,7 @@ from contextlib import suppress
 import psutil
 import pytest
 import wandb
+from wandb.sdk.lib import module
 
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.testing import sample_run
@@ -36,6 +37,7 @@ def forget_process():
     tracker._clients.clear()
     with suppress(Exception):  # it speaks to the process that is gone
         wandb.teardown()
+    module.unset_globals()  # a run that is switched off stays as `wandb.run`
     os.environ.pop("WANDB_SERVICE", None)
 
 

@@ -88,9 +88,9 @@ def test_an_addendum_goes_into_the_run_behind_what_that_has(
     found = service.run()
     rows = found.history
     assert steps(found) == [*before, *range(before[-1] + 1, before[-1] + 6)]
-    check_rows(rows[-4:])
-    assert [row["_timestamp"] for row in rows[-4:]] == [call.time for call in added if call.seq in (3, 4, 5, 7)]
-    assert rows[-2]["errors"]["path"] in found.files
+    check_rows(rows[-5:])
+    assert [row["_timestamp"] for row in rows[-5:]] == [call.time for call in added if call.seq in (3, 4, 5, 6, 8)]
+    assert rows[-3]["errors"]["path"] in found.files
     assert found.files["notes.txt"] == b"notes"
     assert {**found.config, "_wandb": 0, "tracking_hooks_addenda": 0} == {
         **config, "_wandb": 0, "tracking_hooks_addenda": 0, "fold": 3

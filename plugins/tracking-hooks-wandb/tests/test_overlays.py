@@ -20,7 +20,7 @@ from tracking_hooks.predictions import Box, SeenImage, write_archive
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, play, recorded_addendum, recorded_run, sample_addendum, sample_run
 from tracking_hooks.testing.scribe import Scribe
-from tracking_hooks_wandb import process
+from tracking_hooks_wandb import overlays, process
 from tracking_hooks_wandb import service as service_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
@@ -217,6 +217,17 @@ def test_the_outlines_of_objects_become_a_mask_in_which_the_most_confident_one_i
     assert [masks["ground_truth"][16, x] for x in (10, 30, 40)] == [0, 0, 255]
     labels = found.config["_wandb"]["mask/class_labels"]["predictions/images_wandb_delimeter_predictions"]
     assert labels["value"] == {"0": "square", "1": "circle"}  # what has no class has no color
+
+
+def test_an_object_of_a_class_that_masks_have_no_room_for_has_a_box(tmp_path):
+    (archive := tmp_path / "seen.zip").write_bytes(write_archive({"a.jpg": picture()}))
+    outlined = replace(MISSED, label="zebra", match=None, polygon=[(0.0, 0.0), (50.0, 0.0), (50.0, 50.0)])
+    image = replace(MISTAKEN, labels=[outlined], predictions=[])
+    for number, has_mask in ((254, True), (255, False)):
+        with overlays.unpacked(archive, [image], {number: "zebra"}, "segment") as pictures:
+            shown = pictures.single()
+        assert bool(shown._masks) == has_mask
+        assert [box["class_id"] for box in shown._boxes["ground_truth"]._val] == [number]
 
 
 def test_the_maps_of_a_semantic_segmentation_are_masks(seen):

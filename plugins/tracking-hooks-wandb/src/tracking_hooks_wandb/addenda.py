@@ -81,7 +81,7 @@ class OnlineAddendum(OnlineClient):
                 run.config.update(self._addenda.config(), allow_val_change=True)
                 run.log({**row, EVENT: event, "_timestamp": time}, step=step, commit=True)
                 self._end_step = step
-        self._gave("row", seq)
+        self._gave("row", seq, row)
 
     def _end(self, exit_code: int) -> None:
         self._configure(self._addenda._replace(open_by="").config())

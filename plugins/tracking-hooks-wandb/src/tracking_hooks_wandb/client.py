@@ -138,7 +138,7 @@ class Client:
             with self._client() as run:
                 run.log({**row, "_timestamp": time}, step=self.steps.of(seq), commit=True)
             self.last = seq
-        self._gave("row", seq)
+        self._gave("row", seq, row)
 
     def is_late(self, seq: int) -> bool:
         """Return whether the run has passed an event whose row it does not have."""
@@ -239,7 +239,7 @@ class Client:
                 act(run)
             self._gave(what, seq)
 
-    def _gave(self, what: str, seq: int) -> None:
+    def _gave(self, what: str, seq: int, row: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Remember what the client was given."""
         self.memory.gave(what, seq)
 

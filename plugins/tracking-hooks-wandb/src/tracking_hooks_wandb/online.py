@@ -165,10 +165,11 @@ class OnlineClient(Client):
         if ("file", seq) in self.memory.unsafe:
             self._files.setdefault(seq, set()).add(name)
 
-    def _gave(self, what: str, seq: int) -> None:
+    def _gave(self, what: str, seq: int, row: Mapping[str, Any] | None = None) -> None:
         # An upload was waited for; the alert of a run's end is not sent again for each try to end it.
         self.memory.gave(what, seq, safe=what in {"artifact", "alert"})
-        if what == "row" and (media := self._new_media()):
+        has_media = not all(isinstance(value, (int, float, str)) for value in (row or {}).values())
+        if has_media and (media := self._new_media()):  # there are a thousand files at a training's end
             self._files.setdefault(seq, set()).update(media)
 
     def _new_media(self) -> set[str]:
@@ -320,7 +321,7 @@ class SharedClient(OnlineClient):
         if self.memory.is_new("row", seq):
             with self._client() as run:
                 run.log({**row, "_timestamp": time}, commit=True)
-            self._gave("row", seq)
+            self._gave("row", seq, row)
 
     def is_late(self, seq: int) -> bool:  # noqa: ARG002
         """No row is late."""
