@@ -13,9 +13,9 @@ import pytest
 
 from tests.gpu import __main__ as command
 from tests.gpu.checks import Checks, Failed, interval, mean_batch, mixed
-from tests.gpu.device import Gpu
+from tests.gpu.device import _SHARE, Gpu
 from tests.gpu.trainer import Watch
-from tests.gpu.trainings import ALL, BARE, BARE_AGAIN, EACH_BATCH, TRACKED, WATCHED, Done
+from tests.gpu.trainings import ALL, BARE, BARE_AGAIN, EACH_BATCH, ROOT, TRACKED, WATCHED, Done, Trainings
 from tests.makefile import commands
 
 
@@ -70,6 +70,31 @@ def test_an_epoch_that_is_begun_again_for_lack_of_memory_has_one_value(monkeypat
     said = capfd.readouterr().out
     assert ended.value.code == 0, said
     assert "memory: from batches of 4 to 2; one value an epoch, as in results.csv, in tensorboard and mlflow" in said
+
+
+@pytest.mark.e2e
+def test_a_batch_of_a_quick_training_on_a_gpu_is_too_large_for_what_pytorch_holds_anyway(tmp_path):
+    here = Trainings(tmp_path, "0", quick=True)
+    need = here.batch * saved_for_backward(here._arguments(tmp_path)["imgsz"])
+    lacks = (1 - _SHARE) * need
+    assert lacks > 3 * 20 * 2**20, "PyTorch takes 20 MiB at once, of which a part may be free"
+
+
+def saved_for_backward(size):
+    """The bytes of one image that the network of a quick training keeps on a GPU, where AMP halves them."""
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    network = DetectionModel(str(ROOT / "tests/data/yolo26n.yaml"), nc=3, verbose=False).train()
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        network(torch.zeros(1, 3, size, size))
+    return sum(kept.values())
 
 
 # -- what the checks make of it -------------------------------------------------------------------------------
