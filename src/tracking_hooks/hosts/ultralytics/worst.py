@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ultralytics.utils.metrics import batch_probiou
+from ultralytics.utils import metrics
 
 from tracking_hooks.events import ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import classes
@@ -194,7 +194,7 @@ def _overlaps(labels: Any, predictions: Any) -> Any:
     Of upright boxes by NumPy, which takes a fifth of the time that PyTorch takes for so few.
     """
     if labels.shape[1] == _ORIENTED:
-        return batch_probiou(labels, predictions).numpy()
+        return metrics.batch_probiou(labels, predictions).numpy()
     one, other = labels.numpy()[:, None], predictions.numpy()[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = np.maximum(sides, 0.0).prod(2)
