@@ -12,6 +12,7 @@ environment or the command asks for anything of that; so does a test of such a p
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -22,13 +23,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 RELAYS = "RELAYS_ARE_FORKED_AT"
 TRIALS = "TRIALS_ARE_FORKED_AT"
@@ -341,7 +343,23 @@ def _main() -> None:
         orm.configure_mappers()  # else each process that opens MLflow's database would
     gc.collect()
     gc.freeze()  # else the collector of each process would copy all pages
-    _become(*_serve(address))
+    code: object = 0
+    try:
+        _become(*_serve(address))
+    except SystemExit as end:
+        if not isinstance(code := end.code or 0, int):
+            raise
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End as an interpreter does, but give its memory back whole: to take it apart, it would be copied first."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it may be gone
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":
