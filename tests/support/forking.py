@@ -19,13 +19,13 @@ import os
 import runpy
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -208,7 +208,12 @@ class _Popen(subprocess.Popen):
         env = more[4]
         if (pid := os.fork()) == 0:
             del sys.modules["mlflow.server"]  # it reads the environment when it is imported
-            _end(_run, args, dict(env))
+            try:
+                _end(_run, args, dict(env))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
         self.pid, self._child_created = pid, True
 
 
@@ -366,30 +371,24 @@ def _main() -> None:
 
 
 def _end(main: Callable[..., None], *args: Any) -> NoReturn:
-    """Do all that there is to do, and end as an interpreter does.
+    """Do all that there is to do, and end as an interpreter does that was asked to.
 
     The memory is given back whole: before it was taken apart, most of it would be copied.
+
+    :raises BaseException: what the interpreter itself has to end with
     """
     code: Any = 0
-    is_interrupted = False
     try:
         main(*args)
     except SystemExit as end:
         code = end.code or 0
         if not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException as error:
-        sys.excepthook(*sys.exc_info())
-        code, is_interrupted = 1, isinstance(error, KeyboardInterrupt)
+            raise
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # it may be gone
             stream.flush()
-    if is_interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
     os._exit(code & 0xFF)
 
 
