@@ -6,6 +6,7 @@ Pictures of the pages are left in ``build``: those in the docs come from there.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ YOLO(arguments.pop("model")).tune(iterations=2, **arguments)
 def run_demo(home: Home) -> Path:
     """Run the demo and tune a model beside it; return the demo's folder."""
     demo = home.work / "tracking-hooks-demo"
+    demo.mkdir()
+    shutil.copy(home.work / "yolo26n.yaml", demo)  # of few layers
     command = home.start(["tracking-hooks", "demo", "--epochs", str(DEMO_EPOCHS)])
     output, _ = command.communicate(timeout=5 * browser.PATIENCE / 1000)
     assert command.returncode == 0, output
