@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import browser
+from tests.support.forking import relays_are_forked
 from tests.support.home import Home
 from tests.support.mlflow import MLflowReader, mlflow_server
 from tests.support.runs import write_run
@@ -52,7 +53,8 @@ def deliver_failed(folder: Path, uri: str) -> None:
     calls = recorded_run(save_dir, status="failed")
     destination = {"tracking_uri": uri, "experiment": DEMO, "run_name": FAILED}
     files = write_run(sample_run(save_dir), calls, {"mlflow": destination})
-    code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
+    with relays_are_forked():
+        code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 
 
