@@ -96,6 +96,8 @@ class Trainings:
         """Train once."""
         folder = self._folder / "one"
         folder.mkdir()
+        if self._group.options.quick:
+            shutil.copy(ROOT / "tests/data/yolo26n.yaml", folder)  # of few layers
         user = folder / "first" if variant.is_first else self._folder
         silence = folder / "silent"
         environment = {

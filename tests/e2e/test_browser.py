@@ -6,12 +6,17 @@ Pictures of the pages are left in ``build``: those in the docs come from there.
 from __future__ import annotations
 
 import re
+<<<<<<< HEAD
 import time
+=======
+import shutil
+>>>>>>> wt-cheaper
 from pathlib import Path
 
 import pytest
 
 from tests.support import browser
+from tests.support.forking import relays_are_forked
 from tests.support.home import Home
 from tests.support.mlflow import MLflowReader, mlflow_server
 from tests.support.runs import write_run
@@ -52,7 +57,8 @@ def deliver_failed(folder: Path, uri: str) -> None:
     calls = recorded_run(save_dir, status="failed")
     destination = {"tracking_uri": uri, "experiment": DEMO, "run_name": FAILED}
     files = write_run(sample_run(save_dir), calls, {"mlflow": destination})
-    code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
+    with relays_are_forked():
+        code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 
 
@@ -71,6 +77,8 @@ YOLO(arguments.pop("model")).tune(iterations=2, **arguments)
 def run_demo(home: Home) -> Path:
     """Run the demo and tune a model beside it; return the demo's folder."""
     demo = home.work / "tracking-hooks-demo"
+    demo.mkdir()
+    shutil.copy(home.work / "yolo26n.yaml", demo)  # of few layers
     command = home.start(["tracking-hooks", "demo", "--epochs", str(DEMO_EPOCHS)])
     output, _ = command.communicate(timeout=5 * browser.PATIENCE / 1000)
     assert command.returncode == 0, output

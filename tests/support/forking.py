@@ -12,6 +12,7 @@ environment or the command asks for anything of that; so does a test of such a p
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -22,13 +23,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 RELAYS = "RELAYS_ARE_FORKED_AT"
 TRIALS = "TRIALS_ARE_FORKED_AT"
@@ -41,13 +44,15 @@ _RELAY = (
     "tracking_hooks.delivery.worker", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
     "tracking_hooks_mlflow.files", "mlflow.store.tracking.sqlalchemy_store", "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
-_MLFLOW = ("mlflow.cli",)
+_MLFLOW = ("mlflow.cli", "uvicorn.main")
 _DELIVERS = ("delivery.main import", "delivery.worker import")
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
 _TRIAL = ["-m", "ultralytics.cfg.__init__"]
 _TORCHRUN = ["-m", "torch.distributed.run"]
+_UVICORN, _APPLICATION = ["-m", "uvicorn"], "mlflow.server.fastapi_app:app"
 _UNBUFFERED = "-u"
 _COMMANDS = ("sync", "status", "simulate")
+_PATH = "PYTHONPATH"
 _READ_AT_START = ("PYTHON", "TORCH", "OMP_", "LANG", "LC_", "LD_", "MPL")
 """Prefixes of variables that Python reads when it starts, and PyTorch when it is imported."""
 _MAIN = sys.modules["__main__"]  # kept: a process that was forked here has another one
@@ -152,7 +157,7 @@ def start_anew(
 
 
 def start_mlflow(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int) -> Any:
-    """Start ``python -m mlflow`` in a session of its own; what it starts are real processes."""
+    """Start ``python -m mlflow`` in a session of its own; uvicorn, which it starts, is forked from it."""
     if command[1:3] != ["-m", "mlflow"] or sys.platform != "linux":
         return start_anew(command, env=env, cwd=cwd, output=output)
     return Forked(_server(_MLFLOW), command, env=env, cwd=str(cwd), output=output)
@@ -170,7 +175,7 @@ def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
 
 
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(_READ_AT_START)}
+    return {name: value for name, value in env.items() if name.startswith(_READ_AT_START) and name != _PATH}
 
 
 @functools.cache
@@ -184,16 +189,32 @@ def _environment() -> dict[str, str]:
 
 
 class _Popen(subprocess.Popen):
-    """Makes real processes, but relays, the trials of a tuning, torchrun and its workers are forked."""
+    """Makes real processes, but relays, the trials of a tuning, torchrun, its workers and a web server are forked."""
 
     def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
         command = list(args) if isinstance(args, (list, tuple)) else []
         here = {"env": options.get("env") or os.environ, "cwd": str(Path.cwd())}
-        if command[1:4] == _RELAYS_OPTIONS and any(text in command[5] for text in _DELIVERS):
+        if RELAYS in os.environ and command[1:4] == _RELAYS_OPTIONS and any(text in command[5] for text in _DELIVERS):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
         if TRIALS in os.environ and (command[1:3] in (_TRIAL, _TORCHRUN) or _is_worker(command)):
             return Forked(os.environ[TRIALS], command, output=1, **here)
         return super().__new__(cls)
+
+    def _execute_child(self, args: Any, executable: Any, *more: Any, **options: Any) -> None:
+        """Fork this process for MLflow's web server: it belongs to the session of ``mlflow server``."""
+        if not isinstance(args, list) or args[1:3] != _UVICORN or args[-1] != _APPLICATION:
+            super()._execute_child(args, executable, *more, **options)
+            return
+        env = more[4]
+        if (pid := os.fork()) == 0:
+            del sys.modules["mlflow.server"]  # it reads the environment when it is imported
+            try:
+                _end(_run, args, dict(env))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        self.pid, self._child_created = pid, True
 
 
 def _is_worker(command: list[str]) -> bool:
@@ -202,9 +223,8 @@ def _is_worker(command: list[str]) -> bool:
 
 
 def install() -> None:
-    """Let relays be forked in this process, if there is a process that forks them."""
-    if RELAYS in os.environ:
-        subprocess.Popen = _Popen
+    """Let be forked what can be, of what this process starts."""
+    subprocess.Popen = _Popen
 
 
 @contextmanager
@@ -298,13 +318,19 @@ def _become(request: dict[str, Any], output: int) -> None:
         os.dup2(output, fd)
     os.close(output)
     os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else all would draw the same
     install()
-    command = request["command"]
+    _run(request["command"], request["env"])
+
+
+def _run(command: list[str], env: Mapping[str, str]) -> None:
+    """Run a command with an environment in this process, as Python does when it starts."""
+    os.environ.clear()
+    os.environ.update(env)
     sys.orig_argv = command
+    if not sys.flags.isolated:
+        sys.path[:0] = [str(Path(entry).absolute()) for entry in env.get(_PATH, "").split(os.pathsep) if entry]
     is_python = Path(command[0]).name.startswith("python")
     sys.argv = command[1:] if is_python else [shutil.which(command[0]), *command[1:]]
     main = sys.modules["__main__"] = ModuleType("__main__")
@@ -313,7 +339,7 @@ def _become(request: dict[str, Any], output: int) -> None:
         sys.stdout.reconfigure(write_through=True)
     if sys.argv[0] == "-m":
         module = sys.argv.pop(1)
-        sys.path.insert(0, request["cwd"])
+        sys.path.insert(0, str(Path.cwd()))
         runpy._run_module_as_main(module)
         return
     if sys.argv[0].startswith("-"):
@@ -341,7 +367,29 @@ def _main() -> None:
         orm.configure_mappers()  # else each process that opens MLflow's database would
     gc.collect()
     gc.freeze()  # else the collector of each process would copy all pages
-    _become(*_serve(address))
+    _end(_become, *_serve(address))
+
+
+def _end(main: Callable[..., None], *args: Any) -> NoReturn:
+    """Do all that there is to do, and end as an interpreter does that was asked to.
+
+    The memory is given back whole: before it was taken apart, most of it would be copied.
+
+    :raises BaseException: what the interpreter itself has to end with
+    """
+    code: Any = 0
+    try:
+        main(*args)
+    except SystemExit as end:
+        code = end.code or 0
+        if not isinstance(code, int):
+            raise
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it may be gone
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.support import forking
 from tests.support.mlflow_parts import play_to_mlflow
 from tracking_hooks.events import Unavailable
 from tracking_hooks.testing import play, recorded_run, sample_run
@@ -16,6 +17,7 @@ from tracking_hooks_mlflow.store import connect
 from tracking_hooks_mlflow.tracker import MLflowTracker
 
 pytestmark = pytest.mark.e2e
+forked = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
 
 RELAY = """
 import sys
@@ -36,10 +38,8 @@ play(MLflowFiles(), calls, run=run, destination=destination)
 
 def relay(uri, uid, folder):
     folder.mkdir()
-    return subprocess.Popen(
-        [sys.executable, "-c", RELAY, uri, uid, str(folder)],
-        cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stdout=-1, stderr=-1, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", RELAY, uri, uid, str(folder)]
+    return forking.Forked(forking.address_of_relays(), command, env=os.environ, cwd=str(folder))
 
 
 def runs(uri):
@@ -48,29 +48,31 @@ def runs(uri):
     return client.search_runs([experiment.experiment_id])
 
 
+@forked
 def test_four_relays_at_once_make_one_fresh_store(tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     relays = [relay(uri, f"uid-{i}", tmp_path / f"{i}") for i in range(4)]
-    errors = [process.communicate()[1] for process in relays]
-    assert [process.returncode for process in relays] == [0, 0, 0, 0], errors
+    outputs = [process.communicate()[0] for process in relays]
+    assert [process.returncode for process in relays] == [0, 0, 0, 0], outputs
     found = runs(uri)
     assert {run.data.tags["tracking_hooks.run_uid"] for run in found} == {f"uid-{i}" for i in range(4)}
     assert {run.info.status for run in found} == {"FINISHED"}
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"mlflow.db", "mlruns"}, "and no lock is left"
 
 
+@forked
 def test_a_relay_killed_while_it_makes_the_store_leaves_none_half_made(tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     first = relay(uri, "uid-1", tmp_path / "1")
     new = tmp_path / "new/.mlflow.db.new"
     while not (new.exists() and new.stat().st_size > 100_000):
-        assert first.poll() is None, first.stderr.read()
+        assert first.poll() is None, first.communicate()[0]
     first.kill()
     first.communicate()
     assert not (tmp_path / "new/mlflow.db").exists()
     second = relay(uri, "uid-2", tmp_path / "2")
-    _, error = second.communicate()
-    assert second.returncode == 0, error
+    output, _ = second.communicate()
+    assert second.returncode == 0, output
     assert len(runs(uri)) == 1
     assert not new.exists()
 
