@@ -6,11 +6,8 @@ Pictures of the pages are left in ``build``: those in the docs come from there.
 from __future__ import annotations
 
 import re
-<<<<<<< HEAD
-import time
-=======
 import shutil
->>>>>>> wt-cheaper
+import time
 from pathlib import Path
 
 import pytest
