@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import postgres
+from tests.support import mistakes, postgres
 from tests.support.mlflow import MLflowServer
 from tracking_hooks.run.liveness import is_alive
 
@@ -132,7 +132,7 @@ def digests(file_of):
 def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_untracked(home, scalars):
     home.forks = False  # Ultralytics and torchrun start the workers anew from what the first process is
     afterwards = "{train}\nprint('left behind:', [name for name in os.environ if name.startswith('TRACKING_HOOKS_')])"
-    output = home.run(script(home, LOG_RANK, afterwards, epochs=3), "mlflow,tensorboard")
+    output = home.run(script(home, LOG_RANK, afterwards, epochs=3, plots=True), "mlflow,tensorboard")
 
     assert "left behind: []" in output
     assert home.calls()[0].args["environment"].argv == ["train.py"], "the user's command, not that of a worker"
@@ -147,13 +147,24 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
     check_curves(rows, scalars(events.parent).__getitem__)
     for plugin in ("mlflow", "tensorboard"):
         assert output.count(f"tracking-hooks: {plugin}: all ") == 1
+    calls = home.calls()
+    assert mistakes.by_pair(calls) == mistakes.of_matrix(calls)
+    labelled = sum(len(path.read_text().splitlines()) for path in (home.data.parent / "labels/val").glob("*.txt"))
+    missed = sum(times for (_, taken), times in mistakes.by_pair(calls, "confident").items() if taken == "background")
+    assert missed == labelled, "each rank has counted its share: it has learned nothing"
+    assert len(mistakes.listed(calls)) == len(mistakes.shown(calls)[1]) == 8
 
     tracked = weights_of_ranks(output)
     home.forks = True
-    untracked = weights_of_ranks(home.run(script(home, epochs=3, name="untracked")))
+    untracked = weights_of_ranks(home.run(script(home, epochs=3, plots=True, name="untracked")))
     assert set(tracked) == {"0", "1"}
     assert tracked["0"] == tracked["1"]
     assert tracked == untracked
+    seen = [
+        call.args for call in home.calls() if call.hook == "on_predictions" and call.args["artifact"].name != "worst"
+    ]
+    assert {1, 3} <= {args["step"] for args in seen}
+    assert [len(args["images"]) for args in seen] == [8] * len(seen), "those of both ranks"
 
 
 def test_rules_end_all_processes_after_the_same_epoch_and_change_no_process_alone(home):

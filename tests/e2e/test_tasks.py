@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tasks
+from tests.support import mistakes, tasks
 from tracking_hooks_mlflow import view
 from tracking_hooks_mlflow.names import spelled
 from tracking_hooks_tensorboard import names
@@ -18,6 +18,7 @@ from tracking_hooks_tensorboard import names
 pytestmark = pytest.mark.e2e
 
 DENSE = ("semantic", "depth")
+PLOTTED = ("obb", "classify", *DENSE)
 CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
 ANYTHING = {"conf": 1e-6, "imgsz": 32}  # an epoch teaches nothing, so the network is unsure of whatever it finds
 
@@ -42,7 +43,7 @@ def charts(tags):
 def test_what_is_printed_and_drawn_is_in_the_trackers_and_the_best_checkpoint_is_asked(home, shapes, scalars, kind):
     task = "detect" if kind == "rtdetr" else kind
     data = tasks.data(shapes, home.folder / "data", kind)
-    command = home.yolo(model=tasks.network(home.work, kind), data=data, epochs=1, plots=kind in DENSE)
+    command = home.yolo(model=tasks.network(home.work, kind), data=data, epochs=1, plots=kind in PLOTTED)
     command[1] = task
     home.run(command, "mlflow,tensorboard", TRACKING_HOOKS_MLFLOW_REGISTER="things")
     home.wait_for_delivery()
@@ -69,6 +70,16 @@ def test_what_is_printed_and_drawn_is_in_the_trackers_and_the_best_checkpoint_is
         pictures = {path.name for path in [*save_dir.glob("*.png"), *save_dir.glob("*.jpg")]}
         assert pictures
         assert pictures <= reader.artifacts(run)
+
+    if kind in PLOTTED:
+        calls = home.calls()
+        if final["confusion_matrix"]:
+            assert mistakes.by_pair(calls) == mistakes.of_matrix(calls)
+        (epoch, seen), listed = mistakes.shown(calls), mistakes.listed(calls)
+        assert epoch == 1
+        assert [image.path for image in seen] == [row.path for row in listed], "fewer than are shown at most"
+        assert all(image.reason and image.score for image in seen)
+        assert all(Path(row.filepath).is_file() for row in listed)
 
     # Of a depth, Ultralytics rewrites the weights behind the last validation.
     weights = Path(reader.client.download_artifacts(run.info.run_id, "weights/best.pt"))

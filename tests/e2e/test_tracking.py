@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mistakes
+
 pytestmark = pytest.mark.e2e
 
 OUR_MODULES = """
@@ -58,6 +60,13 @@ def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, s
     assert [line.split(" events")[0].rpartition(" ")[0] for line in end] == [
         "tracking-hooks: mlflow: all", "tracking-hooks: tensorboard: all",
     ]  # fmt: skip
+    calls = home.calls()
+    assert mistakes.by_pair(calls) == mistakes.of_matrix(calls)
+    assert {path.name for path in mistakes.paths(mistakes.listed(calls))} == {
+        path.name for path in (home.data.parent / "images/val").glob("*.png")
+    }, "it has learned nothing"
+    hooks = [call.hook for call in calls]
+    assert hooks.index("on_final_validation") < hooks.index("on_table") < hooks.index("on_run_end")
     (settings,) = (home.folder / "yolo").rglob("settings.json")
     assert json.loads(settings.read_text())["mlflow"] is True  # the user's, left alone
 
@@ -92,8 +101,8 @@ def test_the_training_process_imports_no_tracker_neither_ours_nor_ultralytics_ow
 
 
 def test_tracking_does_not_change_the_training(home):
-    home.run(home.yolo(name="bare"))
-    home.run(home.yolo(name="tracked"), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
+    home.run(home.yolo(name="bare", plots=True))
+    home.run(home.yolo(name="tracked", plots=True), "tensorboard", TRACKING_HOOKS_BATCH_EVERY="1")
 
     weights = [
         "import torch, hashlib, sys",
@@ -105,6 +114,15 @@ def test_tracking_does_not_change_the_training(home):
         for name in ("bare", "tracked")
     ]
     assert hashes[0] == hashes[1]
+    bare, tracked = ([{**row, "time": 0} for row in home.results(name).values()] for name in ("bare", "tracked"))
+    assert bare == tracked
+    seen = [
+        call.args for call in home.calls() if call.hook == "on_predictions" and call.args["artifact"].name != "worst"
+    ]
+    assert [args["step"] for args in seen] == [1, 2]
+    assert len({args["artifact"].digest for args in seen}) == 1, "the pictures are the same"
+    assert {image.path for args in seen for image in args["images"]} == {f"images/val/{n:04}.png" for n in range(8)}
+    assert all(image.labels and image.score == 1 for image in seen[0]["images"]), "nothing is found so early"
 
 
 def story(home):

@@ -33,7 +33,7 @@ def of_matrix(calls: Iterable[Call]) -> dict[tuple[str, str], int]:
 
 def listed(calls: Iterable[Call]) -> list[worst.Wrong]:
     """Return the list of all images with a mistake."""
-    (artifact,) = [call.args["artifact"] for call in calls if _is_called(call, "on_artifact", f"{worst.LIST}.csv")]
+    (artifact,) = [call.args["artifact"] for call in calls if _is_called(call, "on_artifact", worst.LIST)]
     return worst.read_list(artifact.path)
 
 

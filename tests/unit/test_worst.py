@@ -55,6 +55,25 @@ def test_of_equal_scores_more_mistakes_are_worse_and_then_the_first_that_came():
     assert [path.stem for path in found.in_order()] == ["b", "a", "c"]
 
 
+def test_an_image_that_comes_twice_is_there_once():
+    found = Worst({}, most=2)
+    for name, score in [("a", 0.5), ("a", 0.5), ("b", 0.7), ("c", 0.9), ("c", 0.9)]:
+        found[Path(f"/{name}.png")] = sight(score)
+    assert [path.stem for path in found.in_order()] == ["c", "b"]
+    assert [row.path for row in found.rows()] == ["c.png", "b.png", "a.png"]
+
+
+def test_what_another_rank_has_counted_is_added():
+    found, other = Worst({}, most=2), Worst({}, most=2)
+    for name, score in {"a": 0.5, "b": 0.1}.items():
+        found[Path(f"/{name}.png")] = sight(score)
+    for name, score in {"c": 0.7, "d": 0.2, "e": 0.3}.items():
+        other[Path(f"/{name}.png")] = sight(score)
+    found.add(other.ranked(), other.in_order())
+    assert [path.stem for path in found.in_order()] == ["c", "a"]
+    assert [row.path for row in found.rows()] == [f"{name}.png" for name in "caedb"]
+
+
 def test_five_thousand_images_take_the_memory_of_a_few():
     found = Worst({}, most=24, listed=100)
     for number in np.random.default_rng(0).permutation(5_000):
@@ -216,7 +235,7 @@ def told(tmp_path):
         step=None,
     )
     rows = [Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in "abc"]
-    scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", "label_next.csv"))
+    scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", worst.LIST))
     scribe.end(3, "finished")
     return writing.write(sample_run(tmp_path / "train"), scribe.calls, {})
 
@@ -248,7 +267,7 @@ def test_worst_lists_files_for_cvat(cli, told, tmp_path):
 
 def test_worst_as_data(cli, told, tmp_path):
     (found,) = json.loads(cli("worst", tmp_path / "train", "--json").output)
-    assert (found["uid"], found["name"], found["epoch"]) == (told.uid, "worst", 2)
+    assert (found["uid"], found["name"], found["epoch"]) == (told.uid, "train", 2)
     assert [image["score"] for image in found["images"]] == [1.0, 0.4]
     assert found["mistakes"] == [{"true": "circle", "predicted": "square", "count": 40, "confident": 3}]
     assert Path(found["csv"]).read_text().startswith("filepath,score,reason,path\n")

@@ -11,7 +11,7 @@ import click
 from tracking_hooks.cli import paths as run_paths
 from tracking_hooks.cli.output import aligned, indented, json_option, print_json, with_note
 from tracking_hooks.counts import counted
-from tracking_hooks.run import index, worst
+from tracking_hooks.run import layout, worst
 from tracking_hooks.run.journal import JournalError
 from tracking_hooks.run.worst import Told
 
@@ -35,7 +35,7 @@ def command(run: Path, *, as_files: bool, as_json: bool) -> None:
     if as_files and as_json:
         raise click.UsageError("--files and --json exclude each other.")
     try:
-        found = [told for folder in run_paths.runs((run,)) for told in worst.read(folder)]
+        found = [told for folder in layout.find_runs(run) if (told := worst.read(folder))]
         if not found:
             raise click.ClickException(
                 f"{run} has no worst images. They are recorded at the end of a training that draws plots, unless "
@@ -53,7 +53,7 @@ def command(run: Path, *, as_files: bool, as_json: bool) -> None:
 
 def _as_data(told: Told) -> dict[str, Any]:
     return {
-        "uid": told.folder.uid, "name": told.name, "epoch": told.step,
+        "uid": told.folder.uid, "name": told.head.run.name, "epoch": told.step,
         "images": [{"path": image.path, "score": image.score, "reason": image.reason} for image in told.images],
         "mistakes": told.pairs, "csv": told.list_file,
     }  # fmt: skip
@@ -67,9 +67,8 @@ def _files(told: Told) -> list[str]:
 
 def _lines(told: Told) -> Iterator[str]:
     by = "" if told.step is None else f", by the weights of epoch {told.step}"
-    name = "" if told.name == worst.IMAGES else f" ({told.name})"
-    title = f"{index.title(told.head.run)} ({told.folder.uid})"
-    yield with_note(title, f"the worst {counted(len(told.images), 'image')}{name}{by}", between=": ")
+    title = f"{told.head.run.name} ({told.folder.uid})"
+    yield with_note(title, f"the worst {counted(len(told.images), 'image')}{by}", between=": ")
     yield ""
     for image in told.images:
         yield with_note(f"{image.score or 0:5.2f}  {image.path}", image.reason, between="  ")

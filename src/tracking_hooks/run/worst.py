@@ -1,14 +1,11 @@
-"""What a run tells of the images in which its best checkpoint makes the most mistakes: names, forms, how to read it.
-
-Of an evaluation, each name has that of the evaluation behind it: ``worst-test``, ``label_next-test.csv``.
-"""
+"""What a run tells of the images in which its best checkpoint makes the most mistakes: names, forms, how to read it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +18,7 @@ from tracking_hooks.run.copies import LARGE
 from tracking_hooks.run.journal import Head
 from tracking_hooks.run.layout import RunFolder
 
-IMAGES, PAIRS, LIST = "worst", "mistakes", "label_next"
+IMAGES, PAIRS, LIST = "worst", "mistakes", "label_next.csv"
 """The names of the images, of the table of pairs of classes, and of the list of all images with a mistake."""
 
 
@@ -72,7 +69,6 @@ class Told(Struct, frozen=True, kw_only=True):
 
     head: Head
     folder: RunFolder
-    name: str
     step: int | None
     """The epoch that the weights are of."""
     images: list[SeenImage]
@@ -84,27 +80,27 @@ class Told(Struct, frozen=True, kw_only=True):
     """Why it is nowhere."""
 
 
-def read(folder: RunFolder) -> Iterator[Told]:
-    """Read what a run, or an addendum to it, tells of them; of each name the last.
+def read(folder: RunFolder) -> Told | None:
+    """Read what a run tells of them, the last time that it does; None if it does not.
 
     :raises JournalError, OSError: if it cannot be read
     """
     head, _ = journal.read_head(folder.journal)
-    seen: dict[str, dict[str, Any]] = {}
-    artifacts: dict[str, Artifact] = {}
+    seen: dict[str, Any] | None = None
+    artifacts: dict[tuple[str, str], Artifact] = {}
     for call in journal.calls(folder.journal, ("on_predictions", "on_table", "on_artifact")):
-        name = call.args["artifact"].name
-        artifacts[name] = call.args["artifact"]
-        if call.hook == "on_predictions" and name.partition("-")[0] == IMAGES:
-            seen[name] = call.args
-    for name, args in seen.items():
-        behind = name.removeprefix(IMAGES)
-        list_file, error = _located(folder, head, artifacts.get(f"{LIST}{behind}.csv"))
-        table, _ = _located(folder, head, artifacts.get(f"{PAIRS}{behind}"))
-        yield Told(
-            head=head, folder=folder, name=name, step=args.get("step"), images=args["images"],
-            pairs=_rows(table) if table else [], list_file=list_file, error=error,
-        )  # fmt: skip
+        artifact = call.args["artifact"]
+        artifacts[call.hook, artifact.name] = artifact
+        if (call.hook, artifact.name) == ("on_predictions", IMAGES):
+            seen = call.args
+    if seen is None:
+        return None
+    list_file, error = _located(folder, head, artifacts.get(("on_artifact", LIST)))
+    table, _ = _located(folder, head, artifacts.get(("on_table", PAIRS)))
+    return Told(
+        head=head, folder=folder, step=seen.get("step"), images=seen["images"], pairs=_rows(table) if table else [],
+        list_file=list_file, error=error,
+    )  # fmt: skip
 
 
 def _located(folder: RunFolder, head: Head, artifact: Artifact | None) -> tuple[Path | None, str]:

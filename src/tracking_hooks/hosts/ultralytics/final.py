@@ -35,9 +35,9 @@ class FinalValidation:
         with guard("looking at the final validation"):
             is_on = self._recorder.settings.image_limit() and trainer.args.plots
             if reader := looking.reader_for(validator) if is_on else None:
-                names = choosing.Images(validator.dataloader.dataset, trainer.data).names
-                self._whole = WholeValidation(reader, names)
-                self._whole.attach(validator)
+                whole = WholeValidation(reader, choosing.Images(validator.dataloader.dataset, trainer.data).names)
+                whole.attach(validator)
+                self._whole = whole
 
     def stop(self) -> None:
         """Leave the validator as it was, whatever has become of the validation. Never raises."""
@@ -72,7 +72,7 @@ class FinalValidation:
             table = given.table(folder, worst.PAIRS, pairs, large_texts=large_texts)
             self._recorder.record("on_table", artifact=table, step=None)
         if rows := whole.worst.rows():
-            listed = given.csv(folder, f"{worst.LIST}.csv", worst.listed(rows))
+            listed = given.csv(folder, worst.LIST, worst.listed(rows))
             self._recorder.record("on_artifact", artifact=listed)
         page = Page(
             name=worst.IMAGES,

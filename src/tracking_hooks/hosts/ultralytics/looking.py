@@ -102,5 +102,6 @@ def reader_for(validator: Any) -> Reader | None:
     from tracking_hooks.hosts.ultralytics.semantic import Semantic
     from tracking_hooks.hosts.ultralytics.whole import Whole
 
-    kinds: tuple[type[Reader], ...] = (Objects, Whole, Semantic, Depth)
+    # The validators of maps descend from that of objects, which comes last.
+    kinds: tuple[type[Reader], ...] = (Whole, Semantic, Depth, Objects)
     return next((kind() for kind in kinds if kind.can_read(validator)), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ultralytics.utils.metrics import batch_probiou, box_iou
+from ultralytics.utils.metrics import batch_probiou
 
 from tracking_hooks.events import ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import classes
@@ -27,6 +27,8 @@ _LISTED = 10_000
 """So many images with a mistake are remembered; the list has fewer if their paths are long."""
 _ORIENTED = 5
 """The numbers that an oriented box has: its middle, width, height and angle."""
+_TINY = 1e-7
+"""What keeps a division from being one by zero."""
 _PAIRS = 5_000
 """So many pairs of classes a table has, the most frequent ones."""
 
@@ -71,7 +73,9 @@ class Worst(dict[Path, Sight]):
         """Keep what was seen in an image, if it is among the worst."""
         image = sight.image
         is_noted = path in self._ranks or (image.reason and self.note(path, image.score or 0.0, image.reason))
-        if is_noted:
+        if is_noted and path in self:  # a data set may list an image twice, and two ranks may share one
+            del self._ranks[path]
+        elif is_noted:
             super().__setitem__(path, sight)
             if out := _push(self._kept, (self._ranks.pop(path), path), self._most):
                 self.pop(out[1], None)
@@ -94,7 +98,10 @@ class Worst(dict[Path, Sight]):
 
     def ranked(self) -> list[tuple[int, Wrong]]:
         """Return all images with a mistake, each with its number of them, the worst first."""
-        return [(rank.number, row) for rank, row in sorted(self._rows, reverse=True)]
+        found: dict[str, tuple[int, Wrong]] = {}
+        for rank, row in sorted(self._rows, reverse=True):
+            found.setdefault(row.filepath, (rank.number, row))
+        return list(found.values())
 
     def rows(self) -> list[Wrong]:
         """Return all images with a mistake, the worst first."""
@@ -130,7 +137,14 @@ class WholeValidation:
         return self._watch.error or self._reader.error
 
     def attach(self, validator: Any) -> None:
-        """Look at its images from now on."""
+        """Look at its images from now on; if that is not possible, it is left as it was."""
+        try:
+            self._attach(validator)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _attach(self, validator: Any) -> None:
         self._reader.seen = self.worst
         if not isinstance(self._reader, Objects):
             self._reader.attach(validator, lambda _: True)
@@ -159,21 +173,33 @@ class WholeValidation:
 def _pairs(predictions: dict[str, Any], labels: dict[str, Any], background: int) -> Counter[tuple[int, int]]:
     """Count (true, predicted class) in an image, as a confusion matrix does at ``CONFIDENT`` and ``OVERLAP``."""
     true = labels["cls"].int().tolist()
-    confidences = predictions["conf"].float().cpu().numpy()
-    order = np.argsort(-confidences, kind="stable")
-    order = order[: int((confidences > CONFIDENT).sum())]
-    if not len(order):
-        return Counter((label, background) for label in true)
-    predicted = predictions["cls"][order].int().tolist()
-    if not true:
-        return Counter((background, prediction) for prediction in predicted)
-    overlap = batch_probiou if labels["bboxes"].shape[1] == _ORIENTED else box_iou
-    matches = match(overlap(labels["bboxes"], predictions["bboxes"][order]).float().cpu().numpy())
+    confidences = predictions["conf"].cpu().numpy()
+    rows = np.flatnonzero(confidences > CONFIDENT)
+    rows = rows[np.argsort(-confidences[rows], kind="stable")]
+    predicted = predictions["cls"].cpu().numpy()[rows].astype(int).tolist()
+    matches: dict[int, int] = {}
+    if true and predicted:
+        matches = match(_overlaps(labels["bboxes"].float().cpu(), predictions["bboxes"].float().cpu()[rows]))
     found = set(matches.values())
-    pairs = Counter((true[label], predicted[prediction]) for prediction, label in matches.items())
-    pairs.update((label, background) for number, label in enumerate(true) if number not in found)
-    pairs.update((background, prediction) for number, prediction in enumerate(predicted) if number not in matches)
-    return pairs
+    return Counter(
+        [(true[label], predicted[prediction]) for prediction, label in matches.items()]
+        + [(label, background) for number, label in enumerate(true) if number not in found]
+        + [(background, prediction) for number, prediction in enumerate(predicted) if number not in matches]
+    )
+
+
+def _overlaps(labels: Any, predictions: Any) -> Any:
+    """Return the intersection over union of each label (rows) with each prediction.
+
+    Of upright boxes by NumPy, which takes a fifth of the time that PyTorch takes for so few.
+    """
+    if labels.shape[1] == _ORIENTED:
+        return batch_probiou(labels, predictions).numpy()
+    one, other = labels.numpy()[:, None], predictions.numpy()[None]
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    shared = np.maximum(sides, 0.0).prod(2)
+    areas = [(boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]) for boxes in (one, other)]
+    return shared / (areas[0] + areas[1] - shared + _TINY)
 
 
 def _mistakes(pairs: Counter[tuple[int, int]], names: dict[int, str]) -> Mistakes:
