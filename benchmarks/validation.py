@@ -25,6 +25,10 @@ SIZES = {FEW: 50, MANY: 5000}
 EPOCHS = {FEW: 12, MANY: 2}
 FINALS = {name: f"{name}, final" for name in SIZES}
 PAIRS = {ON.format(name): OFF.format(name) for name in (*SIZES, *FINALS.values())}
+ROWS = [form.format(name) for name in SIZES for form in (FIRST, LATER, FINAL)]
+PICTURES = "pictures of the whole training, CPU of another thread"
+MEMORY = "peak memory of this training"
+MEMORY_PAIRS = {ON.format(name): OFF.format(name) for name in SIZES}
 DISTINCT = 250
 """Images that differ; the others are the same files under other names."""
 SIDES = 160, 120
@@ -38,8 +42,6 @@ def measure(group: Group) -> None:
     if group.options.quick:
         del data[MANY]
     settings = settings_folder(folder / "settings", ())
-    for name, yaml in [] if group.options.quick else data.items():  # Ultralytics reads all labels once
-        _train(folder, settings, name, yaml, epochs=1, limit="off")
     for _ in group.rounds():
         for name, limit in group.mixed([(name, limit) for name in data for limit in ("off", "")]):
             epochs = group.scaled(EPOCHS[name], 2)
@@ -52,7 +54,7 @@ def _add(group: Group, name: str, told: dict[str, Any], *, is_on: bool) -> None:
     for variant, took in ((name, later), (FINALS[name], [final])):
         for benchmark, key in (("a validation", "wall"), ("a validation, CPU of the training process", "cpu")):
             group.add(benchmark, form.format(variant), statistics.median(one[key] for one in took), "s")
-    group.add("peak memory of this training", form.format(name), told["peak"] / 1e6, "MB")
+    group.add(MEMORY, form.format(name), told["peak"] / 1e6, "MB")
     if is_on:
         for variant, took in ((FIRST, [first]), (LATER, later), (FINAL, [final])):
             for benchmark, ours, whole in (("ours", "ours", "wall"), ("ours, CPU", "ours_cpu", "cpu")):
@@ -60,7 +62,7 @@ def _add(group: Group, name: str, told: dict[str, Any], *, is_on: bool) -> None:
                 group.add(benchmark, variant.format(name), milliseconds, "ms")
                 share = 100 * statistics.median(one[ours] / one[whole] for one in took)
                 group.add(f"{benchmark}, share of the validation", variant.format(name), share, "%")
-        group.add("the whole training's pictures, CPU of another thread", name, 1e3 * told["thread"], "ms")
+        group.add(PICTURES, name, 1e3 * told["thread"], "ms")
 
 
 def _train(folder: Path, settings: Path, name: str, data: Path, *, epochs: int, limit: str) -> dict[str, Any]:
