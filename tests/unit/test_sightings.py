@@ -284,6 +284,7 @@ def test_what_other_ranks_have_left_for_this_epoch_is_put_together(folder, files
     shares.leave(folder, 2, 3, {files[2]: of(files[2])})
     found = shares.of_others(folder, SimpleNamespace(world_size=4), 4)
     assert list(found) == [files[1]]
+    assert not list(folder.path.glob("seen-*")), "nothing of it stays"
     assert found[files[1]].image == of(files[1]).image
     assert found[files[1]].maps["label_map"].tolist() == np.eye(3).tolist()
     assert shares.of_others(folder, SimpleNamespace(world_size=1), 4) == {}

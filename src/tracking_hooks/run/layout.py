@@ -10,6 +10,7 @@
         files/                            what was recorded, until every plugin has it; the console log; see ``copies``
         copier.log                        of the process that copies where no links can be made
         crash-<rank>.json                 what ended another process of a distributed training
+        seen-<rank>.msgpack               what it has seen in a validation, until rank 0 has that
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
             set-aside.json                events that the tracker did not take, with the reason

@@ -182,18 +182,16 @@ def _keypoints(given: torch.Tensor, batch: dict[str, Any], *, is_label: bool) ->
     return scaled
 
 
-def _outlines(masks: torch.Tensor, batch: dict[str, Any]) -> list[list[list[float]]]:
+def _outlines(masks: torch.Tensor, batch: dict[str, Any]) -> list[Any]:
     arrays = masks.detach().gt(0.5).byte().cpu().numpy()
     most = min(max(_POINTS_OF_ALL // max(len(arrays), 1), _FEWEST), _POINTS)
+    found = [outline(array, most) for array in arrays]
     height, width = batch["imgsz"]
-    found = []
-    for array in arrays:
-        points = torch.from_numpy(outline(array, most))
-        if len(points):
-            points *= torch.tensor([width / array.shape[1], height / array.shape[0]])
-            points = ops.scale_coords(batch["imgsz"], points, batch["ori_shape"], ratio_pad=batch["ratio_pad"])
-        found.append(_rounded(points, 1))
-    return found
+    of_network = torch.tensor([width / arrays.shape[2], height / arrays.shape[1]])
+    points = torch.from_numpy(np.concatenate(found)) * of_network
+    scaled = ops.scale_coords(batch["imgsz"], points, batch["ori_shape"], ratio_pad=batch["ratio_pad"])
+    ends = np.cumsum([len(one) for one in found])
+    return [part.tolist() for part in np.split(np.round(scaled.double().numpy(), 1), ends[:-1])]
 
 
 def outline(mask: Any, most: int = _POINTS) -> Any:

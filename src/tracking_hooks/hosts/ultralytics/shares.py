@@ -49,6 +49,7 @@ def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]
     seen = [_Seen(os.fspath(file), sight.image, _packed(sight.maps)) for file, sight in sights.items()]
     target = _file(folder, rank)
     draft = target.with_suffix(".part")
+    draft.touch(mode=0o600)
     draft.write_bytes(msgspec.msgpack.encode(_Share(epoch, seen)))
     portable.replace(draft, target)
 
@@ -95,6 +96,7 @@ def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path,
     for rank in range(1, int(getattr(trainer, "world_size", 1))):
         try:
             share = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Share)
+            _file(folder, rank).unlink()  # nobody needs it any more
         except (OSError, msgspec.MsgspecError):
             continue
         if share.epoch == epoch:
