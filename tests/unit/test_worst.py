@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+pytest.importorskip("ultralytics")
+
+import numpy as np
 import torch
 from click.testing import CliRunner
 from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
@@ -234,7 +238,7 @@ def told(tmp_path):
         artifact=scribe.added("mistakes.json", json.dumps(pairs).encode(), "table", worst.PAIRS),
         step=None,
     )
-    rows = [Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in "abc"]
+    rows = [Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in ("a", "b", "\udcff")]
     scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", worst.LIST))
     scribe.end(3, "finished")
     return writing.write(sample_run(tmp_path / "train"), scribe.calls, {})
@@ -261,8 +265,8 @@ def test_worst_fits_a_terminal_of_80_columns(told, tmp_path, monkeypatch):
 
 
 def test_worst_lists_files_for_cvat(cli, told, tmp_path):
-    files = cli("worst", tmp_path / "train", "--files").output
-    assert files.splitlines() == ["/data/shapes a.jpg", "/data/shapes b.jpg", "/data/shapes c.jpg"]
+    files = cli("worst", tmp_path / "train", "--files").stdout_bytes
+    assert files.splitlines() == [b"/data/shapes a.jpg", b"/data/shapes b.jpg", os.fsencode("/data/shapes \udcff.jpg")]
 
 
 def test_worst_as_data(cli, told, tmp_path):
@@ -270,7 +274,7 @@ def test_worst_as_data(cli, told, tmp_path):
     assert (found["uid"], found["name"], found["epoch"]) == (told.uid, "train", 2)
     assert [image["score"] for image in found["images"]] == [1.0, 0.4]
     assert found["mistakes"] == [{"true": "circle", "predicted": "square", "count": 40, "confident": 3}]
-    assert Path(found["csv"]).read_text().startswith("filepath,score,reason,path\n")
+    assert Path(found["csv"]).read_text(errors="replace").startswith("filepath,score,reason,path\n")
 
 
 def test_worst_says_that_the_list_is_gone(cli, told, tmp_path):

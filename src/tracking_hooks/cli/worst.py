@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def command(run: Path, *, as_files: bool, as_json: bool) -> None:
         if as_json:
             print_json([_as_data(told) for told in found])
         elif as_files:
-            click.echo("\n".join(dict.fromkeys(path for told in found for path in _files(told))))
+            paths = dict.fromkeys(path for told in found for path in _files(told))
+            click.echo(os.fsencode("\n".join(paths)))  # the bytes of a name, whatever it is called
         else:
             click.echo("\n\n".join("\n".join(_lines(told)) for told in found))
     except (JournalError, OSError) as error:
