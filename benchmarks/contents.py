@@ -137,8 +137,8 @@ each began when the one before it was answered.""",
 What it costs to see [what the model sees](predictions.md): `TRACKING_HOOKS_PREDICTIONS=off` beside the default, which
 shows 16 images of an epoch, and counts the mistakes in all images of the final validation. `yolo26n.yaml` validates at
 `imgsz=64`, with JPEG files of {" by ".join(map(str, validation.SIDES))} pixels, {validation.DISTINCT} of which differ.
-Its head is set so that it finds some dozens of objects in each image. A final validation draws Ultralytics' plots, with
-either setting.
+Its head is set so that it finds about twenty objects in each image, hardly any of which is there. A final validation
+draws Ultralytics' plots, with either setting.
 
 One percent is less than what two equal validations differ by. *Ours* is therefore timed from outside, by wrapping what
 looks at predictions and hands over what was seen, on the thread of the training. The first validation also chooses the
