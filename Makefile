@@ -59,7 +59,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Three quarters of an hour on two cores that have nothing else to do; writes docs/benchmarks.md.
+# An hour on two cores that have nothing else to do; writes docs/benchmarks.md.
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(ARGS)
 

@@ -12,7 +12,7 @@ import time
 from benchmarks import group
 from benchmarks.samples import RESULTS
 
-GROUPS = ("loop", "start_end", "recording", "delivery", "memory", "growth", "profiles")
+GROUPS = ("loop", "start_end", "validation", "recording", "delivery", "memory", "growth", "profiles")
 
 
 def main() -> None:

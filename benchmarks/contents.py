@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import delivery, growth, loop, memory, profiles, recording, start_end
+from benchmarks import delivery, growth, loop, memory, profiles, recording, start_end, validation
 
 INTRODUCTION = """\
 # Benchmarks
@@ -128,6 +128,42 @@ each began when the one before it was answered.""",
                 True,
             ),
             Table("While tracking is off", ("import",), start_end.UNSET),
+        ),
+    ),
+    Section(
+        "Validation",
+        ("validation",),
+        f"""\
+What it costs to see [what the model sees](predictions.md): `TRACKING_HOOKS_PREDICTIONS=off` beside the default, which
+shows 16 images of an epoch, and counts the mistakes in all images of the final validation. `yolo26n.yaml` validates at
+`imgsz=64`, with JPEG files of {" by ".join(map(str, validation.SIDES))} pixels, {validation.DISTINCT} of which differ.
+Its head is set so that it finds about twenty objects in each image, hardly any of which is there. A final validation
+draws Ultralytics' plots, with either setting.
+
+One percent is less than what two equal validations differ by. *Ours* is therefore timed from outside, by wrapping what
+looks at predictions and hands over what was seen, on the thread of the training. The first validation also chooses the
+images. The final one hands over the worst of them, the table and the list of mistakes. The pictures are made on another
+thread, once in a training. CPU is that of the thread, or of the process; it tells more than the time by the clock where
+the machine has other things to do.""",
+        (
+            Table(
+                "Whole",
+                ("a validation", "a validation, CPU of the training process"),
+                _pairs(validation.PAIRS),
+                validation.PAIRS,
+                "times off",
+            ),
+            Table("Of it", ("ours", "ours, CPU", "ours, CPU, share of the validation"), validation.ROWS),
+            Table("Pictures", (validation.PICTURES,), [*validation.SIZES]),
+            Table(
+                "Peak",
+                (validation.MEMORY,),
+                _pairs(validation.MEMORY_PAIRS),
+                validation.MEMORY_PAIRS,
+                "more than off",
+                "",
+                True,
+            ),
         ),
     ),
     Section(

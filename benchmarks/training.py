@@ -155,13 +155,17 @@ class Trainings:
     def _settings_folder(self, variant: Variant) -> Path:
         on = ("mlflow",) if "mlflow" in variant.ours else variant.theirs
         if on not in self._settings:
-            folder = self._folder / f"settings-{len(self._settings)}"
-            folder.mkdir()
-            environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true"}
-            command = [sys.executable, "-c", _SETTINGS, *on]
-            subprocess.run(command, env=environment, check=True, capture_output=True, cwd=folder)
-            self._settings[on] = folder
+            self._settings[on] = settings_folder(self._folder / f"settings-{len(self._settings)}", on)
         return self._settings[on]
+
+
+def settings_folder(folder: Path, on: tuple[str, ...]) -> Path:
+    """Make a settings folder of Ultralytics in which these of its integrations are on, and no others."""
+    folder.mkdir()
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true"}
+    command = [sys.executable, "-c", _SETTINGS, *on]
+    subprocess.run(command, env=environment, check=True, capture_output=True, cwd=folder)
+    return folder
 
 
 @contextmanager

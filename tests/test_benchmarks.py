@@ -94,6 +94,16 @@ def test_mlflow_behind_a_slow_line_is_asked_and_the_training_ends(measured):
 
 
 @e2e
+def test_what_is_seen_in_a_validation_takes_a_part_of_it(measured):
+    of = measured("validation")
+    for variant in ("50 images", "50 images, the first validation", "50 images, the final validation"):
+        assert 0 < of["ours, CPU", variant] < 1000, "milliseconds"
+        assert of["ours, CPU, share of the validation", variant] < 50
+    assert of["pictures of the whole training, CPU of another thread", "50 images"] > 0
+    assert {"50 images, pictures off", "50 images, pictures on"} <= {variant for _, variant in of}
+
+
+@e2e
 def test_a_backlog_is_delivered_at_about_the_rate_of_the_client(measured):
     of = measured("delivery")
     assert of["backlog", "mlflow, a relay"] > 0.01 * of["backlog", "mlflow: log_batch of 1,000 in 8 threads"]

@@ -58,7 +58,7 @@ def match(overlaps: Any, threshold: float = OVERLAP) -> dict[int, int]:
     """
     free = overlaps.copy()
     found: dict[int, int] = {}
-    for prediction in range(free.shape[1] if free.shape[0] else 0):
+    for prediction in (free > threshold).any(0).nonzero()[0].tolist():  # few of them, as a rule
         label = int(free[:, prediction].argmax())
         if free[label, prediction] > threshold:
             found[prediction] = label
