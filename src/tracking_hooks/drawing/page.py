@@ -106,7 +106,7 @@ class Page:
         for half, shown in zip(halves, (labels, predictions)):
             draw_half(
                 half, shown, self._classes, scale=scale, origin=origin, text=self._text,
-                is_compared=bool(image.labels) or image.score is not None,
+                is_compared=image.score is not None,
             )  # fmt: skip
         return halves
 

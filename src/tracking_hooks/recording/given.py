@@ -152,7 +152,7 @@ def small(picture: object) -> tuple[bytes, tuple[int, int]]:
             if whole.mode.startswith("I"):  # 16 bits
                 whole = whole.convert("I").point(lambda value: value * (1 / 256)).convert("L")
             shown = whole.convert("RGB")
-    except OSError as error:
+    except (ImportError, OSError) as error:  # a library of its own may be missing for a kind of picture
         raise Unfit(f"image={str(picture)!r} is no picture that can be read: {error}") from error
     shown.thumbnail((LONG_SIDE, LONG_SIDE))
     return _saved(shown, format="jpeg", quality=_QUALITY), whole.size
