@@ -263,7 +263,7 @@ def test_what_the_model_sees_are_cards_that_are_read_without_a_click(server, rea
         page.locator("img[src*='predictions']").first.wait_for()
         assert time.monotonic() - began < OPEN_WITHIN
         picture("mlflow-predictions", height=SMALL["height"])
-        for key in shown_images(runs["demo"], reader):
+        for key in shown_images(runs["demo"], reader)[:6]:  # the page makes those that are not in sight later
             search.fill(f"^{re.escape(key)}$")
             page.get_by_text(key, exact=True).wait_for()
             shown = page.locator("img[src*='compressed']").first
