@@ -63,6 +63,12 @@ class Pictures:
         self._files = [folder / f"{index}{self._suffix(image)}" for index, image in enumerate(images)]
         self._sizes = [self._write(image, file) for image, file in zip(images, self._files)]
 
+    def row(self, name: str) -> dict[str, Any]:
+        """Return what is logged: a panel and a table, or of the user's own image, the image."""
+        if name in OF_TRAINING or len(self._images) != 1:
+            return {f"{name}/images": self.gallery(), f"{name}/table": self.table()}
+        return {name: self.single()}
+
     def gallery(self) -> list[wandb.Image]:
         """Return the images for one panel, which shows them rightly only if they are all of one size."""
         canvas = max(width for width, _ in self._sizes), max(height for _, height in self._sizes)

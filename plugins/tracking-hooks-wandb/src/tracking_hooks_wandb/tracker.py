@@ -177,10 +177,7 @@ class WandbTracker:
     ) -> None:  # fmt: skip
         name = names.metric(artifact.name)
         with overlays.unpacked(artifact.path, images, classes, task) as pictures:
-            if name in overlays.OF_TRAINING or len(images) != 1:
-                row = {f"{name}/images": pictures.gallery(), f"{name}/table": pictures.table()}
-            else:
-                row = {name: pictures.single()}
+            row = pictures.row(name)
             if name in overlays.OF_TRAINING and step is not None:
                 self._client.log({**row, "epoch": step}, seq, time)
             else:
