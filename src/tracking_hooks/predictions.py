@@ -16,9 +16,9 @@ from msgspec import Struct
 LONG_SIDE = 640
 """Pixels of the longer side of a picture in the archive, at most."""
 CONFIDENT = 0.25
-"""The confidence from which a prediction counts. That of the confusion matrix, as Ultralytics counts it."""
+"""The confidence from which a prediction counts, as in most confusion matrices of detectors."""
 OVERLAP = 0.45
-"""The intersection over union above which a prediction can be a label's. Of the same source."""
+"""The intersection over union above which a prediction can be a label's, as in the same."""
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

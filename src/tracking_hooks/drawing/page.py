@@ -141,7 +141,7 @@ class Page:
         try:
             found = Image.open(io.BytesIO(content))
             found.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for other bytes
+        except (ImportError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # for other bytes
             return None
         return found
 

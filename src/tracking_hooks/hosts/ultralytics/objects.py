@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from msgspec import structs
 from ultralytics.utils import metrics, ops
 
@@ -70,8 +69,8 @@ def sight(validator: Any, predictions: dict[str, Any], labels: dict[str, Any]) -
     :param labels: as ``_prepare_batch`` returns them
     """
     conf = predictions["conf"]
-    rows = torch.nonzero(conf >= CONFIDENT).flatten()
-    rows = rows[torch.argsort(conf[rows], descending=True, stable=True)]
+    rows = (conf >= CONFIDENT).nonzero().flatten()
+    rows = rows[conf[rows].sort(descending=True, stable=True).indices]
     found = {name: value[rows] for name, value in predictions.items() if name in _READ}
     names = classes.named(validator.names)
     there = _boxes(labels, labels, names, len(labels["cls"]))
@@ -118,7 +117,7 @@ def _kept(labels: int, matches: dict[int, int], predictions: int) -> list[int]:
     return sorted(sorted(range(labels), key=rank)[:MOST])
 
 
-def _overlaps(labels: torch.Tensor, predictions: torch.Tensor) -> Any:
+def _overlaps(labels: Any, predictions: Any) -> Any:
     """Return the intersection over union of each label (rows) with each prediction, as a confusion matrix takes it."""
     if not (len(labels) and len(predictions)):
         return np.zeros((len(labels), len(predictions)))
@@ -145,7 +144,8 @@ def _boxes(found: dict[str, Any], batch: dict[str, Any], names: dict[int, str], 
         corners = scaled
         if is_oriented:
             points = ops.xywhr2xyxyxyxy(scaled)
-            corners = ops.clip_boxes(torch.cat([points.amin(1), points.amax(1)], 1), batch["ori_shape"])
+            upright = np.concatenate([points.amin(1).numpy(), points.amax(1).numpy()], 1)
+            corners = ops.clip_boxes(upright, batch["ori_shape"])
             outlines = _rounded(points, 2)
         elif len(masks := found.get("masks", ())) == len(found["bboxes"]):
             outlines = _outlines(masks[:most], batch)
@@ -169,29 +169,29 @@ def _name(names: dict[int, str], index: float) -> str:
     return names.get(int(index), str(int(index)))
 
 
-def _scale(boxes: torch.Tensor, batch: dict[str, Any], is_oriented: bool) -> torch.Tensor:
+def _scale(boxes: Any, batch: dict[str, Any], is_oriented: bool) -> Any:
     shapes = batch["imgsz"], batch["ori_shape"]
     return ops.scale_boxes(shapes[0], boxes.clone(), shapes[1], ratio_pad=batch["ratio_pad"], xywh=is_oriented)
 
 
-def _keypoints(given: torch.Tensor, batch: dict[str, Any], *, is_label: bool) -> torch.Tensor:
-    points = given.detach().float().cpu().clone()
+def _keypoints(given: Any, batch: dict[str, Any], *, is_label: bool) -> Any:
+    points = given.detach().float().cpu().numpy().copy()
     scaled = ops.scale_coords(batch["imgsz"], points, batch["ori_shape"], ratio_pad=batch["ratio_pad"])
     if scaled.shape[-1] == 2:  # nothing is said of how visible they are
-        scaled = torch.cat([scaled, torch.full_like(scaled[..., :1], 2.0 if is_label else 1.0)], -1)
+        scaled = np.concatenate([scaled, np.full_like(scaled[..., :1], 2.0 if is_label else 1.0)], -1)
     return scaled
 
 
-def _outlines(masks: torch.Tensor, batch: dict[str, Any]) -> list[Any]:
+def _outlines(masks: Any, batch: dict[str, Any]) -> list[Any]:
     arrays = masks.detach().gt(0.5).byte().cpu().numpy()
     most = min(max(_POINTS_OF_ALL // max(len(arrays), 1), _FEWEST), _POINTS)
     found = [outline(array, most) for array in arrays]
     height, width = batch["imgsz"]
-    of_network = torch.tensor([width / arrays.shape[2], height / arrays.shape[1]])
-    points = torch.from_numpy(np.concatenate(found)) * of_network
+    of_network = np.float32([width / arrays.shape[2], height / arrays.shape[1]])
+    points = np.concatenate(found) * of_network
     scaled = ops.scale_coords(batch["imgsz"], points, batch["ori_shape"], ratio_pad=batch["ratio_pad"])
     ends = np.cumsum([len(one) for one in found])
-    return [part.tolist() for part in np.split(np.round(scaled.double().numpy(), 1), ends[:-1])]
+    return [part.tolist() for part in np.split(np.round(scaled.astype(float), 1), ends[:-1])]
 
 
 def outline(mask: Any, most: int = _POINTS) -> Any:
@@ -215,5 +215,5 @@ def outline(mask: Any, most: int = _POINTS) -> Any:
     return (points.reshape(-1, 2).astype(np.float32) + 0.5) / _FINER + np.float32([left - 1, top - 1])
 
 
-def _rounded(values: torch.Tensor, digits: int) -> Any:
-    return np.round(values.double().numpy(), digits).tolist()
+def _rounded(values: Any, digits: int) -> Any:
+    return np.round(np.asarray(values, dtype=float), digits).tolist()
