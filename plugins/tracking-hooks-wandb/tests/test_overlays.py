@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
@@ -306,6 +308,11 @@ def test_the_users_own_image_has_its_own_name_and_step(seen):
 def test_an_archive_without_the_picture_is_set_aside_and_says_so(seen, members):
     with pytest.raises(Rejected, match=r"a\.jpg of .*predictions-1\.zip cannot be shown in W&B: "):
         seen([MISTAKEN], members)
+
+
+def test_pillow_is_imported_when_there_are_images():
+    code = "import sys, tracking_hooks_wandb.tracker; assert not any(name.startswith('PIL') for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_no_images_are_no_row(seen):

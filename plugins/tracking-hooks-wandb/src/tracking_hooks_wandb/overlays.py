@@ -1,6 +1,7 @@
 """Images with labels and predictions, as W&B shows them: boxes and masks over a picture, and a table of all.
 
-W&B knows upright boxes and maps of classes. What else there is, such as keypoints, is drawn into the picture.
+W&B knows upright boxes and maps of classes. What else there is, such as keypoints, is drawn into the picture. Pillow
+is imported when there are images.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wandb
-from PIL import Image, ImageDraw
 
 from tracking_hooks.drawing import draw
 from tracking_hooks.events import Rejected
 from tracking_hooks.predictions import Box, SeenImage, read_member
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 OF_TRAINING = ("predictions", "worst")
 """Names of images that a training shows by itself, over epochs."""
@@ -87,8 +90,8 @@ class Pictures:
         image, file, size = self._images[index], self._files[index], self._sizes[index]
         if canvas != size:
             wide = file.with_name(f"{index}-{canvas[0]}x{canvas[1]}{file.suffix}")
-            with Image.open(file) as picture:
-                _on_canvas(picture.convert("RGB"), canvas, _MARGIN).save(wide, quality=_JPEG_QUALITY)
+            picture = _decoded(file.read_bytes()).convert("RGB")
+            _on_canvas(picture, canvas, _MARGIN).save(wide, quality=_JPEG_QUALITY)
             file = wide
         is_drawn = self._is_drawn(image)
         return wandb.Image(
@@ -180,7 +183,7 @@ class Pictures:
             for name, mask in masks.items()
         }
 
-    def _mask(self, image: SeenImage, member: str, boxes: list[Box], size: tuple[int, int]) -> Image.Image | None:
+    def _mask(self, image: SeenImage, member: str, boxes: list[Box], size: tuple[int, int]) -> Image | None:
         """Return the class of each pixel; where objects overlap, of the most confident one."""
         if member:
             with self._reading(member):
@@ -188,6 +191,8 @@ class Pictures:
         shown = [box for box in boxes if len(box.polygon) > 2 and self._ids[box.label] < _NO_CLASS]
         if not shown:
             return None
+        from PIL import Image, ImageDraw
+
         mask = Image.new("L", size, _NO_CLASS)
         across, down = size[0] / image.width, size[1] / image.height
         for box in reversed(shown):
@@ -210,7 +215,7 @@ def caption(image: SeenImage) -> str:
     if image.reason:
         parts.append(image.reason)
     if image.left_out:
-        parts.append(f"{image.left_out} more objects")
+        parts.append(f"{image.left_out} more object{'s' * (image.left_out > 1)}")
     return " · ".join(parts)
 
 
@@ -238,16 +243,20 @@ def _counted(boxes: Sequence[Box]) -> str:
     return ", ".join(f"{count} {name}" for name, count in Counter(box.label for box in boxes).most_common())
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decoded(content: bytes) -> Image:
+    from PIL import Image
+
     picture = Image.open(io.BytesIO(content))
     picture.load()
     return picture
 
 
-def _on_canvas(picture: Image.Image, size: tuple[int, int], color: Any) -> Image.Image:
+def _on_canvas(picture: Image, size: tuple[int, int], color: Any) -> Image:
     """Return a picture with a margin to the right and below."""
     if picture.size == size:
         return picture
+    from PIL import Image
+
     canvas = Image.new(picture.mode, size, color)
     canvas.paste(picture, (0, 0))
     return canvas
