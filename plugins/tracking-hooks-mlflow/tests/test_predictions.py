@@ -136,10 +136,12 @@ def test_images_of_one_name_in_two_folders_are_two_cards(started, save_dir, read
 
 
 def test_names_that_mlflow_would_take_for_one_are_two_cards(started, save_dir, reader):
-    started(seen(save_dir, 1, paths=["val/a(1).jpg", "val/a1.jpg", "val/größe %.jpg"]))
-    shown = set(cards(reader))
+    paths = ["val/a(1).jpg", "val/a1.jpg", "val/größe %.jpg"]
+    started(seen(save_dir, 1, paths=paths), seen(save_dir, 20, paths=paths[::-1]))
+    shown = cards(reader)
     assert len(shown) == 3
     assert "predictions/a1.jpg" in shown
+    assert set(map(tuple, shown.values())) == {(0, 1, 20)}
 
 
 def test_a_name_that_no_file_can_have_is_refused(started, save_dir):
@@ -150,6 +152,12 @@ def test_a_name_that_no_file_can_have_is_refused(started, save_dir):
 def test_the_users_own_image_with_boxes_has_its_name(started, save_dir, reader):
     started(seen(save_dir, 7, "street/first", count=1), seen(save_dir, None, "mine", count=1, seq=55))
     assert cards(reader) == {"street/first": [7], "mine": [55]}
+
+
+def test_the_users_own_image_takes_no_place_among_the_users_artifacts(started, save_dir, reader):
+    started(seen(save_dir, 0, "street", count=1))
+    assert cards(reader) == {"street": [0]}
+    assert not [name for name in reader.artifacts(reader.only_run()) if name.startswith("street")]
 
 
 def test_the_small_picture_is_a_square_that_a_card_shows_in_full(started, save_dir, reader):

@@ -62,8 +62,6 @@ class Cards:
         self._images = images
         self._classes = classes
         self._at = at if step is None else step
-        self._shown = drawing.names(images)
-        self._keys = names.Names({})
 
     def uploads(self, state: State) -> Iterator[tuple[str, partial[None]]]:
         """Yield the name and the sending of each picture that the run is to have.
@@ -71,14 +69,19 @@ class Cards:
         :param state: has the steps of the cards, and is told of new ones
         """
         of = self._artifact.name
-        is_single = len(self._images) == 1 and of not in (_OF_TRAINING, _WORST)
-        steps = [0] if of == _WORST else self._steps(state) if of == _OF_TRAINING else [self._at]
-        for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
+        is_users = of not in (_OF_TRAINING, _WORST)
+        steps = [self._at] if is_users else [0] if of == _WORST else self._steps(state)
+        shown = drawing.names(self._images)
+        cards = [
+            of if is_users and len(shown) == 1 else f"{of}/{rank:02} {name}" if of == _WORST else f"{of}/{name}"
+            for rank, name in enumerate(shown, 1)
+        ]
+        keys = names.Names({})
+        for rank, (image, name, card) in enumerate(zip(self._images, shown, cards), 1):
             if rank <= _MOST_CARDS and steps:
-                key = f"{of}/{rank:02} {shown}" if of == _WORST else of if is_single else f"{of}/{shown}"
-                yield self._card(key, image, steps)
-            if 0 in steps and (rank <= _MOST_CARDS or of == _WORST):
-                yield self._file(f"{of}/{rank:02}-{Path(shown).stem}.jpg", image)
+                yield self._card(keys.key(card, beside=cards), image, steps)
+            if 0 in steps and not is_users and (rank <= _MOST_CARDS or of == _WORST):
+                yield self._file(f"{of}/{rank:02}-{Path(name).stem}.jpg", image)
 
     def _steps(self, state: State) -> list[int]:
         """Return where a card has the pictures of this epoch."""
@@ -93,7 +96,6 @@ class Cards:
         return steps
 
     def _card(self, key: str, image: SeenImage, steps: Sequence[int]) -> tuple[str, partial[None]]:
-        key = self._keys.key(key)
         grid = [_name(self._uid, key, step) for step in steps]
         files = {
             "{}.webp": {**_LARGE, "kind": "WEBP"},
