@@ -42,6 +42,12 @@ class Place:
         args["images"] = [replace(args["images"][0], path=f"images/val/{number:03}.jpg") for number in range(count)]
         return Call(0, STARTED, "on_predictions", args)
 
+    def epoch(self, step, fitness):
+        """The end of an epoch, and its pictures."""
+        (end,) = [call for call in recorded_run(self.folder, epochs=1) if call.hook == "on_epoch_end"]
+        args = {**end.args, "epoch": step, "metrics": {**end.args["metrics"], "fitness": fitness}}
+        return Call(0, STARTED, end.hook, args), self.seen(step)
+
     def pictures(self):
         """Tag to the steps of its pictures."""
         events = EventAccumulator(str(self.logdir), size_guidance={IMAGES: 0}).Reload()
@@ -59,6 +65,13 @@ def test_each_image_has_its_epochs_and_the_best_one_beside_them(place):
         "predictions/000.jpg": [1, 20, 40, 100], "predictions/001.jpg": [1, 20, 40, 100],
         "predictions_best/000.jpg": [17], "predictions_best/001.jpg": [17],
     }  # fmt: skip
+
+
+def test_a_best_epoch_that_is_not_among_those_shown_is_beside_them(place):
+    """Of 100 epochs, every twentieth is shown: one that is a tenth has come when it is known to be the best."""
+    fitness = {20: 0.5, 30: 0.6, 50: 0.4, 70: 0.7, 90: 0.7}
+    place.deliver(*(call for step in range(10, 101, 10) for call in place.epoch(step, fitness.get(step, 0.1))))
+    assert place.pictures()["predictions_best/000.jpg"] == [10, 30, 70, 90]
 
 
 def test_the_data_server_keeps_them_all(place):

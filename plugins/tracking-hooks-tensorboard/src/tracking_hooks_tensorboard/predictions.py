@@ -1,11 +1,12 @@
 """What the model sees, as pictures: labels and predictions side by side.
 
 TensorBoard keeps ten pictures of a tag. At a smaller step than that before it, its data server drops all from that step
-on. So the best epoch's pictures, which come behind later ones, have tags of their own.
+on. So the best epoch has tags of its own: its pictures come behind later ones, or are not among the ten.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 
@@ -25,6 +26,13 @@ _MOST_OF_WORST = 24
 def note_plan(state: State, epochs: int | None) -> None:
     """Note how many epochs there are to be, by which those are chosen whose pictures are shown."""
     state.setdefault("pictures", {})["epochs"] = epochs
+
+
+def note_fitness(state: State, epoch: int, fitness: float | None) -> None:
+    """Note which epoch is the best so far: of equal ones the last."""
+    notes = state.setdefault("pictures", {})
+    if fitness is not None and math.isfinite(fitness) and fitness >= notes.get("fitness", -math.inf):
+        notes.update(fitness=fitness, best=epoch)
 
 
 def values(
@@ -57,6 +65,6 @@ def _place(step: int, state: State) -> str:
     if step not in kept and step < max(kept, default=step):
         return _BEST
     if not drawing.is_kept(step, kept, notes.get("epochs")):
-        return ""
+        return _BEST if step == notes.get("best") else ""
     notes["steps"] = sorted({*kept, step})
     return _OF_TRAINING

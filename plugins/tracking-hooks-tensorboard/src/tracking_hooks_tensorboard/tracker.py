@@ -2,8 +2,8 @@
 
 ``state`` holds what has to survive a restart: ``file`` and ``size`` (how much of the file counts), ``second`` (the last
 step of the system metrics), ``layout`` (whether the layout of the custom scalars is written), ``pins`` (the curves that
-a link shows on top), ``pictures`` (the epochs whose pictures are shown), ``result`` (what the run has come to) and
-``incomplete`` (a checksum of what was said to be missing).
+a link shows on top), ``pictures`` (the epochs whose pictures are shown, and the best epoch), ``result`` (what the run
+has come to) and ``incomplete`` (a checksum of what was said to be missing).
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class TensorBoardTracker:
         self, epoch: int, metrics: Metrics, per_class: PerClass | None, run: Run, time: float, state: State
     ) -> None:
         """Write the curves over epochs; with the first ones, the layout of the charts."""
+        predictions.note_fitness(state, epoch, metrics.get("fitness"))
         metrics = names.of_epoch(metrics)
         values = scalars(metrics | copies(metrics))
         for label, of_class in (per_class or {}).items():
