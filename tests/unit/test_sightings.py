@@ -146,10 +146,10 @@ def test_of_a_training_that_stops_early_the_last_epoch_is_recorded_at_its_end(tr
     assert train([0.1, 0.5, 0.5], epochs=3).steps == [1, 3]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 99, 100, 300, 1000, 5000])
+@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 99, 100, 101, 109, 300, 1000, 1605, 5000])
 def test_of_a_long_training_there_are_twelve_at_most(epochs):
     due = [epoch for epoch in range(1, epochs + 1) if sightings.is_due(epoch, epochs)]
-    assert len(due) <= 12
+    assert len(due) <= 11, "and perhaps the best one"
     assert {1, epochs} <= set(due)
     assert epochs < 20 or len(due) > 3
 

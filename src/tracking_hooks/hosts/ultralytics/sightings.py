@@ -16,7 +16,7 @@ from tracking_hooks.recording.recorder import Recorder
 NAME = "predictions"
 _EVERY = 10
 _BETWEEN = 10
-"""Epochs between the first and the best, at most, that are recorded."""
+"""So many of those in between are recorded, at most, with the last one."""
 _TIMEOUT = 10.0
 """Seconds that are waited at the end for pictures that are still being made."""
 
@@ -24,7 +24,7 @@ _TIMEOUT = 10.0
 def is_due(epoch: int, epochs: int) -> bool:
     """Whether an epoch is recorded, whatever becomes of it: every tenth, or fewer of a long training."""
     every = _EVERY
-    while epochs // every > _BETWEEN:
+    while epochs > every * _BETWEEN:
         every *= 2
     return epoch in (1, epochs) or epoch % every == 0
 
