@@ -414,6 +414,13 @@ def test_what_is_wrong_with_a_box_is_said_and_names_it(recorder, boxes, said, ca
     assert not recorded(recorder, "on_predictions")
 
 
+@pytest.mark.parametrize("name", ["predictions", "worst"])
+def test_a_picture_with_boxes_is_not_taken_for_what_a_training_shows(recorder, name, caplog):
+    tracking_hooks.log_image(name, SCENE, boxes=[CAR])
+    assert f"log_image() is left out: name='{name}' is what a training shows by itself" in caplog.text
+    assert not recorded(recorder, "on_predictions")
+
+
 @pytest.mark.parametrize("library", ["Pillow", "OpenCV"])
 def test_a_file_that_is_no_picture_is_said_to_be_none_also_with_boxes(recorder, tmp_path, caplog, library, monkeypatch):
     (tmp_path / "photo.jpg").write_bytes(b"no picture")

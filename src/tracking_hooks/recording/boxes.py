@@ -14,11 +14,14 @@ from tracking_hooks.predictions import CONFIDENT, Box, SeenImage
 from tracking_hooks.recording import naming
 from tracking_hooks.recording.given import archive, small
 from tracking_hooks.recording.naming import Unfit
+from tracking_hooks.run import worst
 from tracking_hooks.run.layout import RunFolder
 
 MOST = 300
 """Labels of an image that are kept, and predictions, at most."""
 
+_TAKEN = ("predictions", worst.IMAGES)
+"""Names by which plugins know what a training shows."""
 _MEMBER = "picture.jpg"
 _FORM = "{'label': 'car', 'box': [left, top, right, bottom], 'confidence': 0.9}"
 _KEYS = ("label", "box", "confidence", "polygon", "keypoints")
@@ -35,6 +38,8 @@ def image(
     :raises Unfit, OSError: if one of them is none, or the picture cannot be kept
     """
     title = naming.of_file(called)
+    if title in _TAKEN:
+        raise Unfit(f"name={called!r} is what a training shows by itself: a picture with boxes needs another name")
     content, size = small(picture)
     seen = _seen(title, size, boxes)
     labels = {box.label for box in (*seen.labels, *seen.predictions)}
