@@ -243,6 +243,14 @@ def test_class_names_in_any_writing_are_told(name, text, archive):
     assert has(left, lettering.Classes(classes).colour_of(7))
 
 
+def test_a_class_whose_name_is_a_book_costs_no_time(archive, monkeypatch):
+    measured = []
+    font = lettering.font(TEXT)
+    monkeypatch.setattr(lettering, "font", lambda _: measured.append(1) or font)
+    drawn(seen([label((10, 10, 200, 150), "word " * 200_000)]), archive())
+    assert len(measured) < 1000
+
+
 def test_a_class_has_the_same_colour_whatever_else_is_in_the_picture(archive):
     other = label((220, 150, 290, 190), "circle", match=0)
     one = label((20, 80, 120, 150), match=0)
@@ -332,6 +340,7 @@ def test_images_have_short_names_of_their_own():
     images = [seen(path=path) for path in ("val/one/a.jpg", "val/two/a.jpg", "val/b.jpg", f"val/{'x' * 90}1.jpg")]
     assert names(images) == ["one a.jpg", "two a.jpg", "b.jpg", f"{'x' * 19}..{'x' * 14}1.jpg"]
     assert names([seen(path="a"), seen(path="a")]) == ["a", "a 2"]
+    assert names([seen(path="a"), seen(path="a"), seen(path="a 2")]) == ["a", "a 2", "a 2 2"]
     assert names([]) == []
 
 

@@ -5,6 +5,7 @@ For plugins whose trackers show pictures and nothing more. Needs Pillow, which i
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,9 +87,8 @@ def _shortened(name: str) -> str:
 
 def _numbered(shown: Sequence[str]) -> list[str]:
     """Give those a number that are still equal to an earlier one."""
-    seen: Counter[str] = Counter()
-    numbered = []
+    numbered: dict[str, None] = {}
     for name in shown:
-        seen[name] += 1
-        numbered.append(name if seen[name] == 1 else f"{name} {seen[name]}")
-    return numbered
+        others = (f"{name} {number}" for number in itertools.count(2))
+        numbered[next(one for one in itertools.chain([name], others) if one not in numbered)] = None
+    return [*numbered]

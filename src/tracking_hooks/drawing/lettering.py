@@ -25,6 +25,8 @@ _PALETTE: tuple[Colour, ...] = (
 """Okabe and Ito's colours, which people with any colour vision tell apart, and three more."""
 _IN_BETWEEN = 0.19
 """The luminance on which white and black stand out alike."""
+_LONGEST = 300
+"""Letters that are more than any picture has room for: a script's class may have a name of any length."""
 
 
 class Classes:
@@ -74,6 +76,7 @@ def fitted(text: str, size: int, width: float, *, keep_end: bool = False) -> str
 
     :param keep_end: whether it is shortened at its front
     """
+    text = text[-_LONGEST:] if keep_end else text[:_LONGEST]
     if font(size).getlength(text) <= width:
         return text
     for count in range(len(text) - 1, 0, -1):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracking_hooks.counts import counted
 from tracking_hooks.drawing import maps
 from tracking_hooks.drawing.lettering import GREY, INK, NOTHING, PAPER, Classes, fitted, font, ink_on, plain
 from tracking_hooks.drawing.objects import draw_half, objects
@@ -88,7 +89,7 @@ class Page:
         facts = [
             image.reason or ("no mistakes" if image.score == 0 else ""),
             f"score {image.score:.2f}" if image.score else "",
-            f"{image.left_out} objects more" if image.left_out else "",
+            counted(image.left_out, "more object") if image.left_out else "",
         ]
         return [image.path, ", ".join(filter(None, facts)) or " "]
 
