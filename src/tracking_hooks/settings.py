@@ -89,7 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "20"
     predictions: Annotated[
         str,
-        Meta(description="How many validation images are shown with labels and predictions: a number, or `off`."),
+        Meta(description="How many validation images are shown with labels and predictions, up to 100, or `off`."),
     ] = "16"
     checkpoints: Annotated[
         str,
