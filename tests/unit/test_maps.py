@@ -216,17 +216,20 @@ def test_both_depth_maps_are_in_one_scale():
     assert in_one_scale(true, predicted, metric)[1].tolist() == [[1, 1, 0], [33, 1, 255]]
 
 
-def test_where_no_depth_is_labelled_there_is_no_score(new_depth, files):
+def test_where_no_depth_is_labelled_there_is_no_score_and_the_scale_is_that_of_the_predictions(new_depth, files):
     reader = Depth()
     validator = new_depth(reader)
-    predicted, batch = depths(files[:1], 1)
+    predicted, batch = depths(files[:2], 1)
     batch["depth"] *= 0
+    predicted[1] = float("nan")
     validator.update_metrics(predicted, batch)
-    (sight,) = reader.seen.values()
+    one, nothing = reader.seen.values()
     assert reader.error is None
-    assert sight.image.score is None
-    assert sight.image.depths is None
-    assert not sight.maps["label_map"].any()
+    assert (one.image.score, nothing.image.score) == (None, None)
+    assert one.image.depths == pytest.approx((0.3, 8.4), rel=0.2)
+    assert not one.maps["label_map"].any()
+    assert {1, 255} <= set(one.maps["predicted_map"].flat)
+    assert (nothing.image.depths, nothing.maps) == (None, {}), "maps without a scale are those of classes"
 
 
 def test_the_metrics_of_depths_are_the_same_with_it_and_without(new_depth, files):

@@ -72,7 +72,8 @@ class Depth:
             arrays = [maps.of_batch(part.reshape(part.shape[-2:]).float()) for part in (true, predicted)]
             of_labels, of_predictions = [maps.resized(array, width, height) for array in arrays]
             label_map, predicted_map, depths = in_one_scale(of_labels, of_predictions, metrics)
-            sight.maps = {"label_map": label_map, "predicted_map": predicted_map}
+            if depths:  # without a scale, maps would be taken for those of classes
+                sight.maps = {"label_map": label_map, "predicted_map": predicted_map}
             sight.image = structs.replace(sight.image, width=width, height=height, depths=depths)
 
 
@@ -105,18 +106,20 @@ def _one_by_one(update_stats: Callable[[Any, Any], None]) -> Callable[[Any, Any]
 
 
 def in_one_scale(true: Any, predicted: Any, metrics: Any) -> tuple[Any, Any, tuple[float, float] | None]:
-    """Return the two maps in grey, and what the darkest and the brightest grey are; None where nothing is labelled.
+    """Return the two maps in grey, and what the darkest and the brightest grey are; None where no depth is known.
 
-    The predicted depths are aligned to the true ones, if the metric aligns them.
+    The predicted depths are aligned to the true ones, if the metric aligns them. Where nothing is labelled, the scale is
+    theirs.
     """
     is_true = (true > metrics.min_depth) & (true < metrics.max_depth)
     is_predicted = np.isfinite(predicted)
-    if not is_true.any():
+    known = true[is_true] if is_true.any() else predicted[is_predicted]
+    if not known.size:
         return np.zeros(true.shape, np.uint8), np.zeros(true.shape, np.uint8), None
     both = is_true & is_predicted
     if getattr(metrics, "align", "none") == "median" and both.any():
         predicted = predicted * (np.median(true[both]) / np.median(predicted[both].clip(metrics.min_depth)))
-    low, high = float(true[is_true].min()), float(true[is_true].max())
+    low, high = float(known.min()), float(known.max())
     greys = []
     for depths, is_there in ((true, is_true), (predicted, is_predicted)):
         parts = ((np.where(is_there, depths, low) - low) / max(high - low, 1e-9)).clip(0, 1)
