@@ -247,7 +247,9 @@ def test_a_class_whose_name_is_a_book_costs_no_time(archive, monkeypatch):
     measured = []
     font = lettering.font(TEXT)
     monkeypatch.setattr(lettering, "font", lambda _: measured.append(1) or font)
-    drawn(seen([label((10, 10, 200, 150), "word " * 200_000)]), archive())
+    book = "word " * 400_000
+    one, other = label((10, 10, 200, 150), book, match=0), prediction((10, 10, 200, 150), match=0)
+    drawn(seen([one], [other], score=1.0, reason=f"1 {book} taken for square"), archive())
     assert len(measured) < 1000
 
 

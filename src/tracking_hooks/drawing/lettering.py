@@ -49,7 +49,7 @@ class Classes:
 
     def text(self, name: str) -> str:
         """Return a class's name in letters that can be drawn; its index, if it cannot be told in such letters."""
-        text = plain(name)
+        text = plain(name[:_LONGEST])
         return text if "?" not in text or "?" in name else f"class {self._indices.get(name, '?')}"
 
     def text_of(self, index: int) -> str:
