@@ -108,7 +108,7 @@ def _one_by_one(update_stats: Callable[[Any, Any], None]) -> Callable[[Any, Any]
 def in_one_scale(true: Any, predicted: Any, metrics: Any) -> tuple[Any, Any, tuple[float, float] | None]:
     """Return the two maps in grey, and what the darkest and the brightest grey are; None where no depth is known.
 
-    The predicted depths are aligned to the true ones, if the metric aligns them; without a true one, the scale is theirs.
+    The predicted depths are aligned to the true ones, if the metric aligns them. Of no true one, the scale is theirs.
     """
     is_true = (true > metrics.min_depth) & (true < metrics.max_depth)
     is_predicted = np.isfinite(predicted)
