@@ -154,6 +154,15 @@ def test_the_users_own_image_with_boxes_has_its_name(started, save_dir, reader):
     assert cards(reader) == {"street/first": [7], "mine": [55]}
 
 
+def test_the_users_own_images_of_two_processes_are_both_there(started, store, save_dir, run, reader):
+    """What comes after the end has numbers of its own: they may be those of earlier events."""
+    started(seen(save_dir, None, "mine", count=1, seq=5))
+    late = [seen(save_dir, None, "mine", count=1, seq=5)]
+    for uid in ("first", "second"):
+        play(MLflowFiles(), late, replace(run, addendum=uid), destination=store)
+    assert len([name for name in reader.artifacts(reader.only_run()) if "compressed" in name]) == 3
+
+
 def test_the_users_own_image_takes_no_place_among_the_users_artifacts(started, save_dir, reader):
     started(seen(save_dir, 0, "street", count=1))
     assert cards(reader) == {"street": [0]}

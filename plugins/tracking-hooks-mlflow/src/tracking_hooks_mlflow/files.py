@@ -132,7 +132,8 @@ class MLflowFiles:
         seq: int, state: State,
     ) -> None:  # fmt: skip
         """Upload pictures of labels beside predictions for MLflow's grid."""
-        cards = predictions.Cards(self._run, run.uid, artifact, images, classes, step=step, at=seq)
+        source = run.addendum or run.uid  # whose numbers of events these are
+        cards = predictions.Cards(self._run, source, artifact, images, classes, step=step, at=seq)
         for name, send in cards.uploads(state):
             self._transfers.add(seq, name, send)
         self._then(seq, self._announce_image, seq)

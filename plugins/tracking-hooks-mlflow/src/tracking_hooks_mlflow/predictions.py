@@ -49,15 +49,16 @@ def note_best(state: State, epoch: int) -> None:
 class Cards:
     """The pictures of one event.
 
+    :param source: the uid of what was recorded, the run or an addendum to it
     :param at: the step where none was given
     """
 
     def __init__(
-        self, run: MLflowRun, uid: str, artifact: Artifact, images: Sequence[SeenImage], classes: Mapping[int, str],
+        self, run: MLflowRun, source: str, artifact: Artifact, images: Sequence[SeenImage], classes: Mapping[int, str],
         *, step: int | None, at: int,
     ) -> None:  # fmt: skip
         self._run = run
-        self._uid = uid
+        self._source = source
         self._artifact = artifact
         self._images = images
         self._classes = classes
@@ -96,7 +97,7 @@ class Cards:
         return steps
 
     def _card(self, key: str, image: SeenImage, steps: Sequence[int]) -> tuple[str, partial[None]]:
-        grid = [_name(self._uid, key, step) for step in steps]
+        grid = [_name(self._source, key, step) for step in steps]
         files = {
             "{}.webp": {**_LARGE, "kind": "WEBP"},
             "{}+compressed.webp": {**_CARD, "kind": "WEBP", "square": True},  # the upper part of a square is seen
@@ -132,7 +133,7 @@ def _notes(state: State) -> dict[str, Any]:
     return notes
 
 
-def _name(uid: str, key: str, step: int) -> str:
+def _name(source: str, key: str, step: int) -> str:
     """Return the name of a picture in the grid, without its suffix: always the same one."""
-    made_of = hashlib.sha256(f"{uid} {key} {step}".encode()).hexdigest()[:32]
+    made_of = hashlib.sha256(f"{source} {key} {step}".encode()).hexdigest()[:32]
     return f"images/{key.replace('/', '~')}+step+{step}+timestamp+0+{made_of}"
