@@ -53,8 +53,8 @@ def names(images: Sequence[SeenImage]) -> list[str]:
 def is_kept(step: int, kept: Sequence[int], epochs: int | None, *, most: int = 10) -> bool:
     """Return whether the pictures of an epoch are shown, where a tracker shows those of a few.
 
-    The first epoch, the last one and the best one are, which comes behind later ones; of every tenth, some that are
-    evenly apart.
+    The first epoch and the last one of the plan are, and the best one where it comes behind later ones; of every tenth,
+    some that are evenly apart. What has come by the time that it is known to be the best may be none of them.
 
     :param kept: the epochs whose pictures are shown already
     :param epochs: how many the training is to have; None if nobody knows
