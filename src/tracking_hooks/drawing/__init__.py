@@ -54,7 +54,7 @@ def is_kept(step: int, kept: Sequence[int], epochs: int | None, *, most: int = 1
     """Return whether the pictures of an epoch are shown, where a tracker shows those of a few.
 
     The first epoch and the last one of the plan are, and the best one where it comes behind later ones; of every tenth,
-    some that are evenly apart. What has come by the time that it is known to be the best may be none of them.
+    some that are evenly apart. So a tenth may be left out that turns out to be the best.
 
     :param kept: the epochs whose pictures are shown already
     :param epochs: how many the training is to have; None if nobody knows
