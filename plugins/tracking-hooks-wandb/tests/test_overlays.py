@@ -311,7 +311,7 @@ def test_an_archive_without_the_picture_is_set_aside_and_says_so(seen, members):
 
 
 def test_pillow_is_imported_when_there_are_images():
-    code = "import sys, tracking_hooks_wandb.tracker; assert not any(name.startswith('PIL') for name in sys.modules)"
+    code = "import sys, wandb; sys.modules.setdefault('PIL', None); import tracking_hooks_wandb.tracker"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
