@@ -158,6 +158,18 @@ def test_an_epoch_without_a_validation_has_none(train):
     assert train([None, None, 0.3]).steps == [3]
 
 
+def test_an_epoch_that_was_validated_and_not_finished_is_left_to_the_resumed_training(folder, files, monkeypatch):
+    monkeypatch.setattr(looking, "reader_for", lambda _: Reader(files))
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 30)
+    trainer.epoch, trainer.fitness, trainer.best_fitness = 9, 0.1, 0.1
+    looker.begin(trainer, trainer.validator)
+    looker.stop()
+    looker.keep(trainer, trainer.validator)
+    looker.finish()
+    assert recorder.events == []
+
+
 def test_after_a_resume_nothing_is_doubled_and_the_archive_is_the_same(train, folder):
     first = train([0.1] * 10, epochs=30)
     second = train([0.1] * 21, epochs=30, start=9, recorder=Recorder(folder, before=first.events))
@@ -219,8 +231,8 @@ def test_a_thread_that_hangs_is_not_waited_for_forever(folder, files, monkeypatc
     names = dict.fromkeys(files, "1")
     one.add(album.Page(name="predictions", step=1, sights=reader.seen, names=names, classes={}, flag=1))
     one.close(0.01)
-    go_on.set()
     assert recorder.complaints == ["pictures of predictions are left out: not made within 0.01 s"]
+    go_on.set()
 
 
 def test_a_run_has_less_than_a_bound_of_them(train, monkeypatch):

@@ -98,6 +98,7 @@ class Sightings:
 
     def finish(self) -> None:
         """Record the best epoch and the last one. Never raises."""
+        self._pages.pop("current", None)  # of an epoch that was not finished; a resumed training begins it again
         for page in self._pages.values():
             self.album.add(page)
         self._pages.clear()
