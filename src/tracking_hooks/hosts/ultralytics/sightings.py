@@ -37,6 +37,7 @@ class Sightings:
         self._recorder = recorder
         self.album = Album(recorder)
         self._reader: Reader | None = None
+        self._failure = ""
         self._pages: dict[str, Page] = {}
         self._is_off = not recorder.settings.image_limit()
 
@@ -72,7 +73,7 @@ class Sightings:
             return
         epoch = trainer.epoch + 1
         if reader.error is not None:
-            self._recorder.complain(f"what the model sees in epoch {epoch} is not recorded: {describe(reader.error)}")
+            self._say(describe(reader.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
         sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
@@ -84,6 +85,13 @@ class Sightings:
             classes=classes.named(validator.names),
             flag=getattr(validator.dataloader.dataset, "cv2_flag", cv2.IMREAD_COLOR),
         )
+
+    def _say(self, failure: str, epoch: int) -> None:
+        if failure != self._failure:  # else it would be said in each of 300 epochs
+            self._failure = failure
+            self._recorder.complain(
+                f"what the model sees in epoch {epoch} is not recorded, nor in others where that happens: {failure}"
+            )
 
     def epoch_ended(self, trainer: BaseTrainer, epoch: int) -> None:
         """Record what was seen in an epoch, if that is due; it is kept if it may have to be later."""
