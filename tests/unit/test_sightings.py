@@ -244,6 +244,18 @@ def test_a_run_has_less_than_a_bound_of_them(train, monkeypatch):
     assert recorder.complaints[0].startswith("no more pictures of predictions: the run has 0 MB of them.")
 
 
+def test_behind_that_bound_nothing_more_is_written_or_said(train, files, folder, monkeypatch):
+    monkeypatch.setattr(album, "MOST", 20_000)
+
+    def reader(epoch):
+        values = np.random.default_rng(epoch).integers(0, 255, (20, 30), dtype=np.uint8)
+        return Reader(files, maps={"label_map": values, "predicted_map": values})
+
+    recorder = train([0.1] * 100, reader=reader)
+    assert len(recorder.complaints) == 1
+    assert len(recorder.events) <= len(list(folder.files.iterdir())) <= len(recorder.events) + 1
+
+
 # -- pictures --------------------------------------------------------------------------------------------------
 
 
