@@ -19,8 +19,7 @@ from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
 from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import configuration
 from tracking_hooks.recording.tracking import Launch
-from tracking_hooks.run import portable
-from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.layout import RunFolder, replace_file
 from tracking_hooks.settings import is_off
 
 
@@ -47,11 +46,7 @@ def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]
     :raises OSError: if it cannot be written
     """
     seen = [_Seen(os.fspath(file), sight.image, _packed(sight.maps)) for file, sight in sights.items()]
-    target = _file(folder, rank)
-    draft = target.with_suffix(".part")
-    draft.touch(mode=0o600)
-    draft.write_bytes(msgspec.msgpack.encode(_Share(epoch, seen)))
-    portable.replace(draft, target)
+    replace_file(_file(folder, rank), msgspec.msgpack.encode(_Share(epoch, seen)))
 
 
 class Rank:
@@ -65,9 +60,7 @@ class Rank:
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
         """Look at a validation, from now on. Never raises: rank 0 says what there is to be said."""
         with suppress(Exception):
-            settings = configuration.read_all_settings()
-            count = 0 if is_off(settings.selection) else settings.image_limit()
-            folder = ddp.run_folder(Path(trainer.save_dir), Launch.read()) if count and trainer.args.plots else None
+            count, folder = asked_for(trainer)
             reader = looking.reader_for(validator) if folder else None
             if folder is None or reader is None:
                 return
@@ -85,6 +78,13 @@ class Rank:
 
     def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Nothing is kept here: rank 0 has it."""
+
+
+def asked_for(trainer: BaseTrainer) -> tuple[int, RunFolder | None]:
+    """Return how many images are shown, and where a rank leaves its share; None: nobody asks for it."""
+    settings = configuration.read_all_settings()
+    count = 0 if is_off(settings.selection) or not trainer.args.plots else settings.image_limit()
+    return count, ddp.run_folder(Path(trainer.save_dir), Launch.read()) if count else None
 
 
 def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path, Sight]:
