@@ -23,6 +23,8 @@ from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
 
+NO_UTF_8 = "caf\udce9.png"
+
 
 class Recorder:
     """Takes what is recorded, as the real one does, and what is complained of."""
@@ -256,6 +258,13 @@ def test_behind_that_bound_nothing_more_is_written_or_said(train, files, folder,
     assert len(recorder.events) <= len(list(folder.files.iterdir())) <= len(recorder.events) + 1
 
 
+def test_a_name_that_is_no_utf_8_costs_no_picture(train, files):
+    files[1] = files[1].rename(files[1].with_name(NO_UTF_8))
+    recorder = train([0.1])
+    assert recorder.complaints == []
+    assert len(recorder.events[0]["images"]) == 3
+
+
 # -- pictures --------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +315,7 @@ def test_what_other_ranks_have_left_for_this_epoch_is_put_together(folder, files
             SeenImage(path=str(file), width=90, height=60, picture=""), {"label_map": np.eye(3, dtype=np.uint8)}
         )
 
+    files[1] = files[1].with_name(NO_UTF_8)
     shares.leave(folder, 1, 4, {files[1]: of(files[1])})
     shares.leave(folder, 2, 3, {files[2]: of(files[2])})
     found = shares.of_others(folder, SimpleNamespace(world_size=4), 4)

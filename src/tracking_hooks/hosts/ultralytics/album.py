@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct, structs
 
 from tracking_hooks.events import Artifact
@@ -18,6 +17,7 @@ from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import given
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run import encoding
 
 MOST = 18_000_000
 """Bytes of a run's pictures and what belongs to them, at most."""
@@ -147,4 +147,4 @@ class Album:
 
 
 def _size(images: Any) -> int:
-    return len(msgspec.json.encode(images))
+    return len(encoding.encode(images))

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import RANK
@@ -14,7 +13,7 @@ from ultralytics.utils import RANK
 from tracking_hooks.hosts.ultralytics import choosing, looking, shares
 from tracking_hooks.hosts.ultralytics.looking import Watch
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
-from tracking_hooks.run.layout import RunFolder, replace_file
+from tracking_hooks.run.layout import RunFolder, write_json
 from tracking_hooks.run.worst import Wrong
 
 _FINAL = 0
@@ -67,7 +66,7 @@ def leave(folder: RunFolder, rank: int, whole: WholeValidation) -> None:
     """
     shares.leave(folder, rank, _FINAL, whole.worst.in_order())
     pairs = None if whole.confident is None else [(*pair, times) for pair, times in whole.confident.items()]
-    replace_file(_file(folder, rank), msgspec.msgpack.encode(_Counted(whole.worst.ranked(), pairs)))
+    write_json(_file(folder, rank), _Counted(whole.worst.ranked(), pairs))
 
 
 def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) -> None:
@@ -77,13 +76,11 @@ def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) 
     """
     sights = shares.of_others(folder, trainer, _FINAL)
     for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        with suppress(OSError, msgspec.MsgspecError):
-            counted = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Counted)
-            _file(folder, rank).unlink()  # a resumed training counts anew
+        if counted := shares.take(_file(folder, rank), _Counted):
             whole.worst.add(counted.rows, sights)
             if whole.confident is not None:
                 whole.confident.update({(true, predicted): times for true, predicted, times in counted.pairs or ()})
 
 
 def _file(folder: RunFolder, rank: int) -> Path:
-    return folder.path / f"worst-{rank}.msgpack"
+    return folder.path / f"worst-{rank}.json"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from ultralytics.engine.trainer import BaseTrainer
@@ -19,8 +17,10 @@ from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
 from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import configuration
 from tracking_hooks.recording.tracking import Launch
-from tracking_hooks.run.layout import RunFolder, replace_file
+from tracking_hooks.run.layout import RunFolder, read_json, write_json
 from tracking_hooks.settings import is_off
+
+_S = TypeVar("_S", bound=Struct)
 
 
 class _Map(Struct):
@@ -30,7 +30,7 @@ class _Map(Struct):
 
 
 class _Seen(Struct):
-    file: str
+    file: Path
     image: SeenImage
     maps: dict[str, _Map]
 
@@ -45,8 +45,8 @@ def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]
 
     :raises OSError: if it cannot be written
     """
-    seen = [_Seen(os.fspath(file), sight.image, _packed(sight.maps)) for file, sight in sights.items()]
-    replace_file(_file(folder, rank), msgspec.msgpack.encode(_Share(epoch, seen)))
+    seen = [_Seen(file, sight.image, _packed(sight.maps)) for file, sight in sights.items()]
+    write_json(_file(folder, rank), _Share(epoch, seen))
 
 
 class Rank:
@@ -94,18 +94,22 @@ def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path,
     """
     found: dict[Path, Sight] = {}
     for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        try:
-            share = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Share)
-            _file(folder, rank).unlink()  # nobody needs it any more
-        except (OSError, msgspec.MsgspecError):
-            continue
-        if share.epoch == epoch:
-            found |= {Path(one.file): Sight(one.image, _unpacked(one.maps)) for one in share.seen}
+        share = take(_file(folder, rank), _Share)
+        if share and share.epoch == epoch:
+            found |= {one.file: Sight(one.image, _unpacked(one.maps)) for one in share.seen}
     return found
 
 
+def take(file: Path, kind: type[_S]) -> _S | None:
+    """Return what a rank has left in a file, which nobody needs any more; None if there is nothing."""
+    left = read_json(file, kind)
+    with suppress(OSError):
+        file.unlink()
+    return left
+
+
 def _file(folder: RunFolder, rank: int) -> Path:
-    return folder.path / f"seen-{rank}.msgpack"
+    return folder.path / f"seen-{rank}.json"
 
 
 def _packed(maps: Mapping[str, Any]) -> dict[str, _Map]:
