@@ -172,6 +172,22 @@ def test_an_epoch_that_was_validated_and_not_finished_is_left_to_the_resumed_tra
     assert recorder.events == []
 
 
+def test_what_a_callback_validates_with_the_same_validator_does_not_take_the_place_of_the_epoch(
+    folder, files, tmp_path, monkeypatch
+):
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 1)
+    trainer.epoch = 0
+    for images in (files, [tmp_path / "test/1.png"]):
+        monkeypatch.setattr(looking, "reader_for", lambda _, images=images: Reader(images))
+        looker.begin(trainer, trainer.validator)
+        looker.stop()
+        looker.keep(trainer, trainer.validator)
+    looker.epoch_ended(trainer, 1)
+    looker.finish()
+    assert recorder.steps == [1]
+
+
 def test_after_a_resume_nothing_is_doubled_and_the_archive_is_the_same(train, folder):
     first = train([0.1] * 10, epochs=30)
     second = train([0.1] * 21, epochs=30, start=9, recorder=Recorder(folder, before=first.events))

@@ -77,10 +77,13 @@ class Sightings:
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
         sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        shown = {file: sights[file] for file in images if file in sights}
+        if not shown:
+            return  # a callback has had other images validated
         self._pages["current"] = Page(
             name=NAME,
             step=epoch,
-            sights={file: sights[file] for file in images if file in sights},
+            sights=shown,
             names=images,
             classes=classes.named(validator.names),
             flag=getattr(validator.dataloader.dataset, "cv2_flag", cv2.IMREAD_COLOR),
