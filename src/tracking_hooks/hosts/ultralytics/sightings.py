@@ -17,8 +17,8 @@ NAME = "predictions"
 _EVERY = 10
 _BETWEEN = 10
 """Epochs between the first and the best, at most, that are recorded."""
-_TIMEOUT = 10.0
-"""Seconds that are waited at the end for pictures that are still being made."""
+_TIMEOUT = 60.0
+"""Seconds that are waited at the end for pictures that are still being made: half a second each from 50 megapixels."""
 
 
 def is_due(epoch: int, epochs: int) -> bool:
