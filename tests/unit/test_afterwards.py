@@ -102,11 +102,8 @@ def test_validations_of_other_weights_and_of_other_data_are_told_apart(mine, rec
 def test_a_trainer_s_own_validations_are_none_also_the_last_one_which_is_called_like_the_user_s(
     mine, recorded, tmp_path
 ):
-    class Trainer:
-        """Nothing of it is used."""
-
-    trainer, validator = Trainer(), Validator(tmp_path / "val")
-    validate(validator, trainer=trainer)
+    validator = Validator(tmp_path / "val")
+    validate(validator, trainer=object())
     validate(validator, model=mine.save_dir / "weights/best.pt")
     assert recorded == []
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from ultralytics.models.yolo.depth import DepthValidator
 from ultralytics.models.yolo.semantic import SemanticSegmentationValidator
+from ultralytics.utils.metrics import DepthMetrics
 
 from tracking_hooks.hosts.ultralytics import maps
 from tracking_hooks.hosts.ultralytics.depth import Depth, in_one_scale
@@ -192,6 +193,27 @@ def test_the_mean_of_the_scores_is_the_mean_relative_error(new_depth, files):
     first = reader.seen[files[0]].image
     assert first.reason == f"abs_rel {scores[0]:.2f}"
     assert (first.width, first.height) == (SIDE, SIDE // 2)
+
+
+def test_a_score_is_a_mean_where_an_older_release_adds_up_pixels(new_depth, files, monkeypatch):
+    of_image = DepthMetrics.update_stats
+
+    def of_pixels(self, predicted, true):
+        for one, its_truth in zip(predicted, true):
+            totals, count = 0 if self._totals is None else self._totals.clone(), self._count
+            of_image(self, one, its_truth)
+            pixels = int((its_truth > self.min_depth).sum())
+            self._totals, self._count = totals + (self._totals - totals) * pixels, count + pixels
+
+    scores = []
+    for _ in range(2):
+        reader = Depth()
+        validator = new_depth(reader)
+        validator.update_metrics(*depths(files, 3))
+        assert reader.error is None
+        scores.append([sight.image.score for sight in reader.seen.values()])
+        monkeypatch.setattr(DepthMetrics, "update_stats", of_pixels)
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
 def test_a_smaller_prediction_is_compared_as_the_metric_compares_it(new_depth, files):

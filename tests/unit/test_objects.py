@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -201,6 +202,25 @@ def test_a_method_that_the_user_has_replaced_is_put_back():
     watch.end()
     assert told == ["before", 2]
     assert validator.count is mine
+
+
+def test_of_what_has_failed_the_sentence_is_kept_and_the_batch_is_let_go():
+    class Batch:
+        pass
+
+    class Validator:
+        def count(self, batch):
+            return 1
+
+    def fail(batch):
+        raise ValueError("no such image")
+
+    validator, watch, batch = Validator(), looking.Watch(), Batch()
+    watch.before(validator, "count", fail)
+    assert validator.count(batch) == 1
+    assert str(watch.error) == "no such image"
+    batch = weakref.ref(batch)
+    assert batch() is None, "it may lie in the memory of the GPU"
 
 
 def test_an_outline_runs_along_the_edges_of_the_pixels_of_the_largest_part():

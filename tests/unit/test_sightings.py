@@ -23,6 +23,8 @@ from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.settings import Settings
 from tracking_hooks.testing import sample_run
 
+NO_UTF_8 = "caf\udce9.png"
+
 
 class Recorder:
     """Takes what is recorded, as the real one does, and what is complained of."""
@@ -158,6 +160,34 @@ def test_an_epoch_without_a_validation_has_none(train):
     assert train([None, None, 0.3]).steps == [3]
 
 
+def test_an_epoch_that_was_validated_and_not_finished_is_left_to_the_resumed_training(folder, files, monkeypatch):
+    monkeypatch.setattr(looking, "reader_for", lambda _: Reader(files))
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 30)
+    trainer.epoch, trainer.fitness, trainer.best_fitness = 9, 0.1, 0.1
+    looker.begin(trainer, trainer.validator)
+    looker.stop()
+    looker.keep(trainer, trainer.validator)
+    looker.finish()
+    assert recorder.events == []
+
+
+def test_what_a_callback_validates_with_the_same_validator_does_not_take_the_place_of_the_epoch(
+    folder, files, tmp_path, monkeypatch
+):
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 1)
+    trainer.epoch = 0
+    for images in (files, [tmp_path / "test/1.png"]):
+        monkeypatch.setattr(looking, "reader_for", lambda _, images=images: Reader(images))
+        looker.begin(trainer, trainer.validator)
+        looker.stop()
+        looker.keep(trainer, trainer.validator)
+    looker.epoch_ended(trainer, 1)
+    looker.finish()
+    assert recorder.steps == [1]
+
+
 def test_after_a_resume_nothing_is_doubled_and_the_archive_is_the_same(train, folder):
     first = train([0.1] * 10, epochs=30)
     second = train([0.1] * 21, epochs=30, start=9, recorder=Recorder(folder, before=first.events))
@@ -180,11 +210,13 @@ def test_with_plots_off_and_with_the_setting_off_nobody_looks(train, folder, fil
 
 def test_a_failure_costs_the_pictures_of_its_epoch(train, files):
     def reader(epoch):
-        return Reader(files, error=ValueError("odd shape") if epoch == 1 else None)
+        return Reader(files, error=ValueError("odd shape") if epoch < 4 else None)
 
-    recorder = train([0.1, 0.2], reader=reader)
-    assert recorder.steps == [2]
-    assert recorder.complaints == ["what the model sees in epoch 1 is not recorded: ValueError: odd shape"]
+    recorder = train([0.1, 0.2, 0.3, 0.4], reader=reader)
+    assert recorder.steps == [4]
+    assert recorder.complaints == [
+        "what the model sees in epoch 1 is not recorded, nor in others where that happens: ValueError: odd shape"
+    ], "it is said once"
 
 
 def test_a_release_that_does_not_show_them_is_said_once(train):
@@ -219,8 +251,8 @@ def test_a_thread_that_hangs_is_not_waited_for_forever(folder, files, monkeypatc
     names = dict.fromkeys(files, "1")
     one.add(album.Page(name="predictions", step=1, sights=reader.seen, names=names, classes={}, flag=1))
     one.close(0.01)
-    go_on.set()
     assert recorder.complaints == ["pictures of predictions are left out: not made within 0.01 s"]
+    go_on.set()
 
 
 def test_a_run_has_less_than_a_bound_of_them(train, monkeypatch):
@@ -228,6 +260,25 @@ def test_a_run_has_less_than_a_bound_of_them(train, monkeypatch):
     recorder = train([0.1] * 100)
     assert len(recorder.events) < 11
     assert recorder.complaints[0].startswith("no more pictures of predictions: the run has 0 MB of them.")
+
+
+def test_behind_that_bound_nothing_more_is_written_or_said(train, files, folder, monkeypatch):
+    monkeypatch.setattr(album, "MOST", 20_000)
+
+    def reader(epoch):
+        values = np.random.default_rng(epoch).integers(0, 255, (20, 30), dtype=np.uint8)
+        return Reader(files, maps={"label_map": values, "predicted_map": values})
+
+    recorder = train([0.1] * 100, reader=reader)
+    assert len(recorder.complaints) == 1
+    assert len(recorder.events) <= len(list(folder.files.iterdir())) <= len(recorder.events) + 1
+
+
+def test_a_name_that_is_no_utf_8_costs_no_picture(train, files):
+    files[1] = files[1].rename(files[1].with_name(NO_UTF_8))
+    recorder = train([0.1])
+    assert recorder.complaints == []
+    assert len(recorder.events[0]["images"]) == 3
 
 
 # -- pictures --------------------------------------------------------------------------------------------------
@@ -280,6 +331,7 @@ def test_what_other_ranks_have_left_for_this_epoch_is_put_together(folder, files
             SeenImage(path=str(file), width=90, height=60, picture=""), {"label_map": np.eye(3, dtype=np.uint8)}
         )
 
+    files[1] = files[1].with_name(NO_UTF_8)
     shares.leave(folder, 1, 4, {files[1]: of(files[1])})
     shares.leave(folder, 2, 3, {files[2]: of(files[2])})
     found = shares.of_others(folder, SimpleNamespace(world_size=4), 4)

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,11 +20,13 @@ from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
 
 from tracking_hooks.cli import main
 from tracking_hooks.events import ConfusionMatrix
+from tracking_hooks.hosts.ultralytics import portions
 from tracking_hooks.hosts.ultralytics.looking import Sight
 from tracking_hooks.hosts.ultralytics.objects import Objects
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation, Worst, rows_of_pairs
 from tracking_hooks.predictions import CONFIDENT, OVERLAP, SeenImage
 from tracking_hooks.run import copies, worst
+from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.worst import Wrong
 from tracking_hooks.testing import recorded_run, sample_run, writing
 from tracking_hooks.testing.scribe import Scribe
@@ -76,6 +79,21 @@ def test_what_another_rank_has_counted_is_added():
     found.add(other.ranked(), other.in_order())
     assert [path.stem for path in found.in_order()] == ["c", "a"]
     assert [row.path for row in found.rows()] == [f"{name}.png" for name in "caedb"]
+
+
+def test_a_rank_leaves_what_it_has_counted_for_the_one_that_records(tmp_path):
+    folder = RunFolder.beside(tmp_path / "train", "uid")
+    folder.create()
+    whole, other = WholeValidation(Reader(), {}), WholeValidation(Reader(), {})
+    whole.confident, other.confident = Counter({(0, 1): 1}), Counter({(0, 1): 2, (1, 2): 3})
+    other.worst[Path("/data/caf\udce9.png")] = sight(0.7)  # a name that is no UTF-8
+    other.worst[Path("/data/a.png")] = sight(0.2)
+    portions.leave(folder, 1, other)
+    portions.add_others(folder, SimpleNamespace(world_size=3), whole)
+    assert whole.confident == {(0, 1): 3, (1, 2): 3}
+    assert whole.worst.rows() == other.worst.rows()
+    assert whole.worst.in_order() == other.worst.in_order()
+    assert not list(folder.path.glob("*-1.*")), "nothing of it stays"
 
 
 def test_five_thousand_images_take_the_memory_of_a_few():

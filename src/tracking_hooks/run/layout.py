@@ -10,8 +10,8 @@
         files/                            what was recorded, until every plugin has it; the console log; see ``copies``
         copier.log                        of the process that copies where no links can be made
         crash-<rank>.json                 what ended another process of a distributed training
-        seen-<rank>.msgpack               what it has seen in a validation, until rank 0 has that
-        worst-<rank>.msgpack              what it has counted in the last validation, until then
+        seen-<rank>.json                  what it has seen in a validation, until rank 0 has that
+        worst-<rank>.json                 what it has counted in the last validation, until then
         relays/<plugin>/
             cursor.json                   how far this plugin has got, and its state
             set-aside.json                events that the tracker did not take, with the reason

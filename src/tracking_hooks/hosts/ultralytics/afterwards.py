@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from msgspec import structs
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from tracking_hooks.hosts.ultralytics import callbacks, exported, validation
@@ -41,7 +42,9 @@ def validate(original: Callable[..., Any], validator: Any, *args: Any, **kwargs:
     trainer, model = [*args, None, None][:2]
     trainer = kwargs.get("trainer", trainer)
     if trainer is not None:
-        _of_trainings[id(validator)], _trainers[id(validator)] = validator, trainer
+        _of_trainings[id(validator)] = validator
+        if isinstance(trainer, BaseTrainer):  # what stands in for one may have no weak references
+            _trainers[id(validator)] = trainer
     is_own = _of_trainings.get(id(validator)) is validator
     its_trainer = _trainers.get(id(validator)) if is_own else None
     looker = callbacks.looker(its_trainer, validator, is_final=trainer is None)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct, structs
 
 from tracking_hooks.events import Artifact
@@ -18,6 +17,7 @@ from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import given
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.recorder import Recorder
+from tracking_hooks.run import encoding
 
 MOST = 18_000_000
 """Bytes of a run's pictures and what belongs to them, at most."""
@@ -49,6 +49,7 @@ class Album:
         self._pictures: dict[Path, bytes] = {}
         self._archives: dict[tuple[str, ...], Artifact] = {}
         self._size = 0
+        self._full: set[str] = set()  # names of pages that there is no more room for
         self._recorded: set[tuple[str, int | None]] = set()
         if recorder.resumed:
             self._recall()
@@ -90,6 +91,8 @@ class Album:
                 self._recorder.complain(f"pictures of predictions are left out: {describe(error)}")
 
     def _record(self, page: Page) -> None:
+        if page.name in self._full:
+            return  # before anything is written: nothing of it would be removed
         members: dict[str, bytes] = {}
         images: list[SeenImage] = []
         for file, sight in page.sights.items():
@@ -103,6 +106,7 @@ class Album:
         artifact = self._archive(page.name, members)
         size = _size(images)
         if self._size + size > MOST:
+            self._full.add(page.name)
             self._recorder.complain(
                 f"no more pictures of predictions: the run has {self._size / 1e6:.0f} MB of them. "
                 "A smaller TRACKING_HOOKS_PREDICTIONS makes room."
@@ -143,4 +147,4 @@ class Album:
 
 
 def _size(images: Any) -> int:
-    return len(msgspec.json.encode(images))
+    return len(encoding.encode(images))

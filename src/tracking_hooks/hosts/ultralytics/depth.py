@@ -90,9 +90,13 @@ class _Sums:
         return float(self._metrics._count), 0.0 if totals is None else float(totals[self._position])
 
     def latest(self) -> float | None:
-        """Return the latest image's mean relative error; None of one that has too few labelled pixels."""
+        """Return the latest image's mean relative error; None of one that has too few labelled pixels.
+
+        An image counts once, or in older releases as often as it has labelled pixels.
+        """
         before, self._before = self._before, self._now()
-        return round(self._before[1] - before[1], 4) if self._before[0] > before[0] else None
+        count, total = self._before[0] - before[0], self._before[1] - before[1]
+        return round(total / count, 4) if count else None
 
 
 def _one_by_one(update_stats: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

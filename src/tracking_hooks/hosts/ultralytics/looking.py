@@ -92,7 +92,7 @@ class Watch:
             try:
                 tell(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 nothing of ours may end a validation
-                self.error = error
+                self.error = error.with_traceback(None)  # whose frames hold a batch in the memory of the GPU
 
 
 def reader_for(validator: Any) -> Reader | None:

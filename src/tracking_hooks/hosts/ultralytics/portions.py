@@ -6,20 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import RANK
 
-from tracking_hooks.hosts.ultralytics import choosing, ddp, looking, shares
+from tracking_hooks.hosts.ultralytics import choosing, looking, shares
 from tracking_hooks.hosts.ultralytics.looking import Watch
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
-from tracking_hooks.recording import configuration
-from tracking_hooks.recording.tracking import Launch
-from tracking_hooks.run import portable
-from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.layout import RunFolder, write_json
 from tracking_hooks.run.worst import Wrong
-from tracking_hooks.settings import is_off
 
 _FINAL = 0
 """The final validation among those of epochs, which count from 1."""
@@ -43,9 +38,7 @@ class Portion:
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
         """Look at the validation, from now on. Never raises: rank 0 says what there is to be said."""
         with suppress(Exception):
-            settings = configuration.read_all_settings()
-            is_on = not is_off(settings.selection) and settings.image_limit() and trainer.args.plots
-            folder = ddp.run_folder(Path(trainer.save_dir), Launch.read()) if is_on else None
+            _, folder = shares.asked_for(trainer)
             reader = looking.reader_for(validator) if folder else None
             if folder is None or reader is None:
                 return
@@ -73,11 +66,7 @@ def leave(folder: RunFolder, rank: int, whole: WholeValidation) -> None:
     """
     shares.leave(folder, rank, _FINAL, whole.worst.in_order())
     pairs = None if whole.confident is None else [(*pair, times) for pair, times in whole.confident.items()]
-    target = _file(folder, rank)
-    draft = target.with_suffix(".part")
-    draft.touch(mode=0o600)
-    draft.write_bytes(msgspec.msgpack.encode(_Counted(whole.worst.ranked(), pairs)))
-    portable.replace(draft, target)
+    write_json(_file(folder, rank), _Counted(whole.worst.ranked(), pairs))
 
 
 def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) -> None:
@@ -87,13 +76,11 @@ def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) 
     """
     sights = shares.of_others(folder, trainer, _FINAL)
     for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        with suppress(OSError, msgspec.MsgspecError):
-            counted = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Counted)
-            _file(folder, rank).unlink()  # a resumed training counts anew
+        if counted := shares.take(_file(folder, rank), _Counted):
             whole.worst.add(counted.rows, sights)
             if whole.confident is not None:
                 whole.confident.update({(true, predicted): times for true, predicted, times in counted.pairs or ()})
 
 
 def _file(folder: RunFolder, rank: int) -> Path:
-    return folder.path / f"worst-{rank}.msgpack"
+    return folder.path / f"worst-{rank}.json"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from ultralytics.engine.trainer import BaseTrainer
@@ -19,9 +17,10 @@ from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
 from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import configuration
 from tracking_hooks.recording.tracking import Launch
-from tracking_hooks.run import portable
-from tracking_hooks.run.layout import RunFolder
+from tracking_hooks.run.layout import RunFolder, read_json, write_json
 from tracking_hooks.settings import is_off
+
+_S = TypeVar("_S", bound=Struct)
 
 
 class _Map(Struct):
@@ -31,7 +30,7 @@ class _Map(Struct):
 
 
 class _Seen(Struct):
-    file: str
+    file: Path
     image: SeenImage
     maps: dict[str, _Map]
 
@@ -46,12 +45,8 @@ def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]
 
     :raises OSError: if it cannot be written
     """
-    seen = [_Seen(os.fspath(file), sight.image, _packed(sight.maps)) for file, sight in sights.items()]
-    target = _file(folder, rank)
-    draft = target.with_suffix(".part")
-    draft.touch(mode=0o600)
-    draft.write_bytes(msgspec.msgpack.encode(_Share(epoch, seen)))
-    portable.replace(draft, target)
+    seen = [_Seen(file, sight.image, _packed(sight.maps)) for file, sight in sights.items()]
+    write_json(_file(folder, rank), _Share(epoch, seen))
 
 
 class Rank:
@@ -65,9 +60,7 @@ class Rank:
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
         """Look at a validation, from now on. Never raises: rank 0 says what there is to be said."""
         with suppress(Exception):
-            settings = configuration.read_all_settings()
-            count = 0 if is_off(settings.selection) else settings.image_limit()
-            folder = ddp.run_folder(Path(trainer.save_dir), Launch.read()) if count and trainer.args.plots else None
+            count, folder = asked_for(trainer)
             reader = looking.reader_for(validator) if folder else None
             if folder is None or reader is None:
                 return
@@ -87,6 +80,13 @@ class Rank:
         """Nothing is kept here: rank 0 has it."""
 
 
+def asked_for(trainer: BaseTrainer) -> tuple[int, RunFolder | None]:
+    """Return how many images are shown, and where a rank leaves its share; None: nobody asks for it."""
+    settings = configuration.read_all_settings()
+    count = 0 if is_off(settings.selection) or not trainer.args.plots else settings.image_limit()
+    return count, ddp.run_folder(Path(trainer.save_dir), Launch.read()) if count else None
+
+
 def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path, Sight]:
     """Return what the ranks above 0 have seen in this epoch; their validation is over when that of rank 0 is.
 
@@ -94,18 +94,22 @@ def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path,
     """
     found: dict[Path, Sight] = {}
     for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        try:
-            share = msgspec.msgpack.decode(_file(folder, rank).read_bytes(), type=_Share)
-            _file(folder, rank).unlink()  # nobody needs it any more
-        except (OSError, msgspec.MsgspecError):
-            continue
-        if share.epoch == epoch:
-            found |= {Path(one.file): Sight(one.image, _unpacked(one.maps)) for one in share.seen}
+        share = take(_file(folder, rank), _Share)
+        if share and share.epoch == epoch:
+            found |= {one.file: Sight(one.image, _unpacked(one.maps)) for one in share.seen}
     return found
 
 
+def take(file: Path, kind: type[_S]) -> _S | None:
+    """Return what a rank has left in a file, which nobody needs any more; None if there is nothing."""
+    left = read_json(file, kind)
+    with suppress(OSError):
+        file.unlink()
+    return left
+
+
 def _file(folder: RunFolder, rank: int) -> Path:
-    return folder.path / f"seen-{rank}.msgpack"
+    return folder.path / f"seen-{rank}.json"
 
 
 def _packed(maps: Mapping[str, Any]) -> dict[str, _Map]:

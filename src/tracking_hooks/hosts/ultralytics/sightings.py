@@ -17,8 +17,8 @@ NAME = "predictions"
 _EVERY = 10
 _BETWEEN = 10
 """So many of those in between are recorded, at most, with the last one."""
-_TIMEOUT = 10.0
-"""Seconds that are waited at the end for pictures that are still being made."""
+_TIMEOUT = 60.0
+"""Seconds that are waited at the end for pictures that are still being made: half a second each from 50 megapixels."""
 
 
 def is_due(epoch: int, epochs: int) -> bool:
@@ -37,6 +37,7 @@ class Sightings:
         self._recorder = recorder
         self.album = Album(recorder)
         self._reader: Reader | None = None
+        self._failure = ""
         self._pages: dict[str, Page] = {}
         self._is_off = not recorder.settings.image_limit()
 
@@ -72,18 +73,28 @@ class Sightings:
             return
         epoch = trainer.epoch + 1
         if reader.error is not None:
-            self._recorder.complain(f"what the model sees in epoch {epoch} is not recorded: {describe(reader.error)}")
+            self._say(describe(reader.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
         sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        shown = {file: sights[file] for file in images if file in sights}
+        if not shown:
+            return  # a callback has had other images validated
         self._pages["current"] = Page(
             name=NAME,
             step=epoch,
-            sights={file: sights[file] for file in images if file in sights},
+            sights=shown,
             names=images,
             classes=classes.named(validator.names),
             flag=getattr(validator.dataloader.dataset, "cv2_flag", cv2.IMREAD_COLOR),
         )
+
+    def _say(self, failure: str, epoch: int) -> None:
+        if failure != self._failure:  # else it would be said in each of 300 epochs
+            self._failure = failure
+            self._recorder.complain(
+                f"what the model sees in epoch {epoch} is not recorded, nor in others where that happens: {failure}"
+            )
 
     def epoch_ended(self, trainer: BaseTrainer, epoch: int) -> None:
         """Record what was seen in an epoch, if that is due; it is kept if it may have to be later."""
@@ -98,6 +109,7 @@ class Sightings:
 
     def finish(self) -> None:
         """Record the best epoch and the last one. Never raises."""
+        self._pages.pop("current", None)  # of an epoch that was not finished; a resumed training begins it again
         for page in self._pages.values():
             self.album.add(page)
         self._pages.clear()
