@@ -200,6 +200,30 @@ def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validat
         page.set_viewport_size(SIZE)
 
 
+def test_the_view_shows_what_the_model_sees_without_the_params_of_the_run(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    first = next(key for key in shown_images(runs["demo"], reader) if key.startswith("predictions/"))
+    page.set_viewport_size(SMALL)
+    try:
+        page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
+        section = page.get_by_role("button", name=re.compile("^predictions"))
+        section.wait_for()
+        page.locator(".js-plotly-plot").first.hover()
+        card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text=first)
+        shown = card.locator("img[src*='compressed']").first
+        for _ in range(20):  # the page makes those that are not in sight later
+            if shown.is_visible():
+                break
+            page.mouse.wheel(0, 200)
+            page.wait_for_timeout(200)
+        shown.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=shown.element_handle())
+        picture("mlflow-view-predictions", height=SMALL["height"])
+        print(page.content())
+    finally:
+        page.set_viewport_size(SIZE)
+
+
 def test_all_runs_are_listed_by_their_best_map(server, reader, page):
     experiment_id, _ = runs_of(reader, DEMO)
     page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True).replace('=CHART', '=TABLE')}")
