@@ -200,26 +200,34 @@ def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validat
         page.set_viewport_size(SIZE)
 
 
-def test_the_view_shows_what_the_model_sees_without_the_params_of_the_run(server, reader, page, picture):
+IS_SEEN = """
+([image, shown]) => {
+    const {left, right, top, width} = image.getBoundingClientRect();
+    const corners = [[left + 1, top + 1], [right - 1, top + shown * width]];
+    return image.naturalWidth > 0 && corners.every(([x, y]) => document.elementsFromPoint(x, y).includes(image));
+}
+"""
+"""Whether the upper part of a picture lies in what its card shows."""
+
+
+def test_the_view_shows_what_the_model_sees_without_a_click(server, reader, page, picture):
     experiment_id, runs = runs_of(reader, DEMO)
-    first = next(key for key in shown_images(runs["demo"], reader) if key.startswith("predictions/"))
+    keys = {key for key in shown_images(runs["demo"], reader) if key.startswith("predictions/")}
     page.set_viewport_size(SMALL)
     try:
         page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
-        section = page.get_by_role("button", name=re.compile("^predictions"))
-        section.wait_for()
-        page.locator(".js-plotly-plot").first.hover()
-        card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text=first)
-        shown = card.locator("img[src*='compressed']").first
-        for _ in range(20):  # the page makes those that are not in sight later
-            if shown.is_visible():
-                break
-            page.mouse.wheel(0, 200)
-            page.wait_for_timeout(200)
-        shown.scroll_into_view_if_needed()
-        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=shown.element_handle())
+        page.get_by_text("predictions", exact=True).first.evaluate("section => section.scrollIntoView()")
+        card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="predictions/").first
+        card.scroll_into_view_if_needed()
+        image = card.locator("img[src*='compressed']")
+        page.wait_for_function(IS_SEEN, arg=[image.element_handle(), 0.73])
         picture("mlflow-view-predictions", height=SMALL["height"])
-        print(page.content())
+
+        said = card.inner_text().split()
+        assert said[0] in keys
+        assert {"demo"} <= {*said} and "lr0" not in " ".join(said)
+        size = predictions._CARD
+        assert image.bounding_box()["width"] / size["width"] * size["text"] >= 11
     finally:
         page.set_viewport_size(SIZE)
 

@@ -68,6 +68,10 @@ _SEEN = "predictions"
 _MOST_IMAGES = 16
 """How many of these a view shows: those of two data sets."""
 
+_LARGE = {"columns": 2, "cardHeight": 480}
+"""How these are laid out. In three columns of 360, as MLflow has them, labels are too small on a page of 1280 pixels,
+and pictures are cut off on one of 1600."""
+
 _WIDTHS = {"metrics": 180, "attributes": 140}
 """Pixels of columns, so that all of them are seen on a page of 1280."""
 
@@ -126,7 +130,7 @@ def _with_images(tag: str, keys: Sequence[str], time: int) -> str | None:
         return None
     if place is None:
         place = _SEEN
-        sections.insert(order.index(next(iter(_CHARTS))) + 1, _section(place))
+        sections.insert(order.index(next(iter(_CHARTS))) + 1, {**_section(place), **_LARGE})
     charts.extend(_image(key, place) for key in added)
     return json.dumps({**saved, "updatedAt": time, "state": _packed(state)})
 
