@@ -182,6 +182,11 @@ def test_the_demos_charts_have_its_points(server, reader, page, picture):
     assert page.wait_for_function(BAR).json_value() == [runs["demo"].data.metrics["best/metrics/mAP50-95B"]]
 
 
+def scroll_to(section, page):
+    """Bring a section of charts into sight: the page makes them then."""
+    page.get_by_text(section, exact=True).first.evaluate("section => section.scrollIntoView()")
+
+
 def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validation_in_one_chart(
     server, reader, page, picture
 ):
@@ -191,8 +196,7 @@ def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validat
         page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
         page.wait_for_function(f"({LINES})()[0]?.includes('metrics/mAP50-95B')")
         picture("mlflow-view", height=SMALL["height"])
-        page.locator(".js-plotly-plot").first.hover()
-        page.mouse.wheel(0, 500)
+        scroll_to("losses", page)
         page.wait_for_function(
             f"({LINES})().some(keys => ['train', 'val'].every(of => keys.includes(of + '/box_loss')))"
         )
@@ -216,7 +220,7 @@ def test_the_view_shows_what_the_model_sees_without_a_click(server, reader, page
     page.set_viewport_size(SMALL)
     try:
         page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
-        page.get_by_text("predictions", exact=True).first.evaluate("section => section.scrollIntoView()")
+        scroll_to("predictions", page)
         card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="predictions/").first
         card.scroll_into_view_if_needed()
         image = card.locator("img[src*='compressed']")

@@ -68,7 +68,7 @@ _SEEN = "predictions"
 _MOST_IMAGES = 16
 """How many of these a view shows: those of two data sets."""
 
-_LARGE = {"columns": 2, "cardHeight": 480}
+_LARGE = {"columns": 2, "cardHeight": 420}
 """How these are laid out. In three columns of 360, as MLflow has them, labels are too small on a page of 1280 pixels,
 and pictures are cut off on one of 1600."""
 
