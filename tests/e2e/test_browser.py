@@ -182,6 +182,11 @@ def test_the_demos_charts_have_its_points(server, reader, page, picture):
     assert page.wait_for_function(BAR).json_value() == [runs["demo"].data.metrics["best/metrics/mAP50-95B"]]
 
 
+def scroll_to(section, page):
+    """Bring a section of charts into sight: the page makes them then."""
+    page.get_by_text(section, exact=True).first.evaluate("section => section.scrollIntoView()")
+
+
 def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validation_in_one_chart(
     server, reader, page, picture
 ):
@@ -191,11 +196,42 @@ def test_all_runs_are_shown_with_map_first_and_each_loss_of_training_and_validat
         page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
         page.wait_for_function(f"({LINES})()[0]?.includes('metrics/mAP50-95B')")
         picture("mlflow-view", height=SMALL["height"])
-        page.locator(".js-plotly-plot").first.hover()
-        page.mouse.wheel(0, 500)
+        scroll_to("losses", page)
         page.wait_for_function(
             f"({LINES})().some(keys => ['train', 'val'].every(of => keys.includes(of + '/box_loss')))"
         )
+    finally:
+        page.set_viewport_size(SIZE)
+
+
+IS_SEEN = """
+([image, shown]) => {
+    const {left, right, top, width} = image.getBoundingClientRect();
+    const corners = [[left + 1, top + 1], [right - 1, top + shown * width]];
+    return image.naturalWidth > 0 && corners.every(([x, y]) => document.elementsFromPoint(x, y).includes(image));
+}
+"""
+"""Whether the upper part of a picture lies in what its card shows."""
+
+
+def test_the_view_shows_what_the_model_sees_without_a_click(server, reader, page, picture):
+    experiment_id, runs = runs_of(reader, DEMO)
+    keys = {key for key in shown_images(runs["demo"], reader) if key.startswith("predictions/")}
+    page.set_viewport_size(SMALL)
+    try:
+        page.goto(f"{server}/{pages.of_runs(experiment_id, has_view=True)}")
+        scroll_to("predictions", page)
+        card = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="predictions/").first
+        card.scroll_into_view_if_needed()
+        image = card.locator("img[src*='compressed']")
+        page.wait_for_function(IS_SEEN, arg=[image.element_handle(), 0.73])
+        picture("mlflow-view-predictions", height=SMALL["height"])
+
+        said = card.inner_text().split()
+        assert said[0] in keys
+        assert {"demo"} <= {*said} and "lr0" not in " ".join(said)
+        size = predictions._CARD
+        assert image.bounding_box()["width"] / size["width"] * size["text"] >= 11
     finally:
         page.set_viewport_size(SIZE)
 

@@ -316,7 +316,7 @@ def test_mlflow_skinny_is_enough_for_a_server(trained, expected, server, tmp_pat
     python = tmp_path / "venv/bin/python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile", "--no-build-isolation"]
     for arguments in (
-        ["mlflow-skinny", "hatchling"],  # the latter builds the other two
+        ["mlflow-skinny", "pillow", "hatchling"],  # the last one builds the other two
         ["--no-deps", ROOT / "plugins/tracking-hooks-mlflow"],
         [ROOT],
     ):

@@ -40,7 +40,7 @@ def charts(tags):
     """The metrics that the experiment's view draws."""
     packed = json.loads(tags[view.TAG])["state"].removeprefix("deflate;")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
-    return {key for chart in state["compareRunCharts"] for key in chart["selectedMetricKeys"]}
+    return {key for chart in state["compareRunCharts"] for key in chart.get("selectedMetricKeys", ())}
 
 
 def check_images(calls, printed):

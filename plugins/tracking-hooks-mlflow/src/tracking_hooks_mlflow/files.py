@@ -78,6 +78,7 @@ class MLflowFiles:
         self._sent: list[str] = []  # of these
         self._refused: dict[int, Rejected] = {}
         self._has_announced_images = False
+        self._wants_view = True
 
     @hookimpl
     def open(
@@ -87,6 +88,7 @@ class MLflowFiles:
         """Find the run, which the first part makes."""
         self._run = opening.find(run, state, destination, resumed=resumed)
         self._training = models.Training(run=run, params=params, environment=environment)
+        self._wants_view = destination.get("view") != "off"
         self._status = status or (state["ended"][1] if "ended" in state else None)
         if not run.is_trial and "register" in destination:  # a trial becomes no version
             self._wish = registration.parse(destination["register"])
@@ -129,14 +131,16 @@ class MLflowFiles:
     @hookimpl
     def on_predictions(
         self, artifact: Artifact, images: list[SeenImage], step: int | None, classes: dict[int, str], run: Run,
-        seq: int, state: State,
+        time: float, seq: int, state: State,
     ) -> None:  # fmt: skip
         """Upload pictures of labels beside predictions for MLflow's grid."""
         source = run.addendum or run.uid  # whose numbers of events these are
-        cards = predictions.Cards(self._run, source, artifact, images, classes, step=step, at=seq)
+        cards = predictions.Cards(self._run, source, artifact, images, classes, step=step, at=seq, time=time)
         for name, send in cards.uploads(state):
             self._transfers.add(seq, name, send)
         self._then(seq, self._announce_image, seq)
+        if self._wants_view:
+            self._then(seq, self._show_cards, cards, seq)
 
     @hookimpl
     def on_table(self, artifact: Artifact, step: int | None, seq: int) -> None:
@@ -274,6 +278,10 @@ class MLflowFiles:
         if not self._has_announced_images and seq not in self._refused:
             self._run.tag({images.LOGGED: "True"})
             self._has_announced_images = True
+
+    def _show_cards(self, cards: predictions.Cards, seq: int, state: State) -> None:
+        if seq not in self._refused:
+            cards.show(state)
 
     def _take_weights(self, weights: dict[str, Any], seq: int, state: State) -> None:
         if seq not in self._refused:

@@ -21,9 +21,9 @@ from typing import Any
 from tracking_hooks import drawing
 from tracking_hooks.events import Artifact, Rejected, State
 from tracking_hooks.predictions import SeenImage
-from tracking_hooks_mlflow import artifacts, names
+from tracking_hooks_mlflow import artifacts, names, view
 from tracking_hooks_mlflow.errors import gone
-from tracking_hooks_mlflow.run import MLflowRun
+from tracking_hooks_mlflow.run import MLflowRun, milliseconds
 
 _OF_TRAINING, _WORST = "predictions", "worst"
 _MOST_CARDS = 8
@@ -51,18 +51,28 @@ class Cards:
 
     :param source: the uid of what was recorded, the run or an addendum to it
     :param at: the step where none was given
+    :param time: of the event
     """
 
     def __init__(
         self, run: MLflowRun, source: str, artifact: Artifact, images: Sequence[SeenImage], classes: Mapping[int, str],
-        *, step: int | None, at: int,
+        *, step: int | None, at: int, time: float,
     ) -> None:  # fmt: skip
         self._run = run
         self._source = source
+        self._time = time
         self._artifact = artifact
         self._images = images
         self._classes = classes
         self._at = at if step is None else step
+        self._shown = drawing.names(images)
+        of, unique = artifact.name, names.Names({})
+        cards = [
+            of if self._is_users and len(images) == 1 else f"{of}/{rank:02} {name}" if of == _WORST else f"{of}/{name}"
+            for rank, name in enumerate(self._shown, 1)
+        ]
+        self.keys = [unique.key(card, beside=cards) for card in cards[:_MOST_CARDS]]
+        """Those of the cards, in their order."""
 
     def uploads(self, state: State) -> Iterator[tuple[str, partial[None]]]:
         """Yield the name and the sending of each picture that the run is to have.
@@ -70,19 +80,22 @@ class Cards:
         :param state: has the steps of the cards, and is told of new ones
         """
         of = self._artifact.name
-        is_users = of not in (_OF_TRAINING, _WORST)
-        steps = [self._at] if is_users else [0] if of == _WORST else self._steps(state)
-        shown = drawing.names(self._images)
-        cards = [
-            of if is_users and len(shown) == 1 else f"{of}/{rank:02} {name}" if of == _WORST else f"{of}/{name}"
-            for rank, name in enumerate(shown, 1)
-        ]
-        keys = names.Names({})
-        for rank, (image, name, card) in enumerate(zip(self._images, shown, cards), 1):
+        steps = [self._at] if self._is_users else [0] if of == _WORST else self._steps(state)
+        for rank, (image, shown) in enumerate(zip(self._images, self._shown), 1):
             if rank <= _MOST_CARDS and steps:
-                yield self._card(keys.key(card, beside=cards), image, steps)
-            if 0 in steps and not is_users and (rank <= _MOST_CARDS or of == _WORST):
-                yield self._file(f"{of}/{rank:02}-{Path(name).stem}.jpg", image)
+                yield self._card(self.keys[rank - 1], image, steps)
+            if 0 in steps and not self._is_users and (rank <= _MOST_CARDS or of == _WORST):
+                yield self._file(f"{of}/{rank:02}-{Path(shown).stem}.jpg", image)
+
+    def show(self, state: State) -> None:
+        """Show the images of a training in the view of its experiment: once a run, they are the same at each epoch."""
+        if self._artifact.name == _OF_TRAINING and "in_view" not in (notes := _notes(state)):
+            notes["in_view"] = True
+            view.show_images(self._run, self.keys, milliseconds(self._time))
+
+    @property
+    def _is_users(self) -> bool:
+        return self._artifact.name not in (_OF_TRAINING, _WORST)
 
     def _steps(self, state: State) -> list[int]:
         """Return where a card has the pictures of this epoch."""
@@ -110,9 +123,8 @@ class Cards:
 
     def _send(self, image: SeenImage, files: Mapping[str, tuple[dict[str, Any], Sequence[str]]]) -> None:
         """Draw an image, in one or more ways, and send each picture under one or more names."""
-        is_of_epoch = self._artifact.name in (_OF_TRAINING, _WORST)
         for pattern, (how, called) in files.items():
-            content = self._drawn(image, title=f"epoch {self._at}" if is_of_epoch else "", **how)
+            content = self._drawn(image, title="" if self._is_users else f"epoch {self._at}", **how)
             for name in map(pattern.format, called):
                 with TemporaryDirectory(prefix="tracking-hooks-") as folder:
                     (file := Path(folder, "picture")).write_bytes(content)

@@ -1,7 +1,8 @@
 """The saved view "Training" of an experiment: the columns, the order and the charts that its page shows.
 
 MLflow keeps a view as a tag of the experiment, and lists it on the page of the runs. One view serves all tasks: the
-page leaves out a chart whose metrics no run has.
+page leaves out a chart whose metrics no run has. The images that a model is seen in are not known before the first of
+them is sent, so their charts are added then.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from mlflow.exceptions import MlflowException
 
 from tracking_hooks.events import State
 from tracking_hooks_mlflow import names, pages
+from tracking_hooks_mlflow.run import MLflowRun
 
 TAG = f"mlflow.sharedViewState.{pages.VIEW}"
 """The tag in which MLflow looks for the view."""
+
+_METHOD = "deflate;"
+"""How the state of a view is packed."""
 
 _COMPARED = {
     "classify": "metrics/accuracy_top1",
@@ -57,6 +62,16 @@ _CLOSED = (
 )  # fmt: skip
 """Sections that MLflow makes itself, for each metric by the beginning of its name."""
 
+_SEEN = "predictions"
+"""The section with the images in which the model is seen."""
+
+_MOST_IMAGES = 16
+"""How many of these a view shows: those of two data sets."""
+
+_LARGE = {"columns": 2, "cardHeight": 420}
+"""How these are laid out. In three columns of 360, as MLflow has them, labels are too small on a page of 1280 pixels,
+and pictures are cut off on one of 1600."""
+
 _WIDTHS = {"metrics": 180, "attributes": 140}
 """Pixels of columns, so that all of them are seen on a page of 1280."""
 
@@ -67,9 +82,7 @@ def of_new(task: str, time: int) -> dict[str, str]:
     :param task: of the run that it is made for
     :param time: now, in milliseconds
     """
-    state = json.dumps(_state(task), separators=(",", ":")).encode()
-    packed = f"deflate;{base64.b64encode(zlib.compress(state, 9)).decode()}"
-    return {TAG: json.dumps({"name": "Training", "createdAt": time, "updatedAt": time, "state": packed})}
+    return {TAG: json.dumps({"name": "Training", "createdAt": time, "updatedAt": time, "state": _packed(_state(task))})}
 
 
 def note(client: MlflowClient, experiment: str, state: State, tag: dict[str, str]) -> None:
@@ -85,6 +98,50 @@ def note(client: MlflowClient, experiment: str, state: State, tag: dict[str, str
             if key not in known:
                 client.set_experiment_tag(experiment, key, value)
         state["view"] = TAG in {*known, *tag}
+
+
+def show_images(run: MLflowRun, keys: Sequence[str], time: int) -> None:
+    """Add cards of images to the view of the run's experiment, if it has one, as far as there are none yet.
+
+    A view that is not like ours any more is left alone, and so is one that we may not change.
+
+    :param time: now, in milliseconds
+    """
+    with suppress(MlflowException):  # the images are on the page of the run
+        tag = run.client.get_experiment(run.experiment_id).tags.get(TAG, "")
+        if changed := _with_images(tag, keys, time):
+            run.client.set_experiment_tag(run.experiment_id, TAG, changed)
+
+
+def _with_images(tag: str, keys: Sequence[str], time: int) -> str | None:
+    """Return the tag with cards of images; None if there is nothing to add, or it is no view like ours."""
+    try:
+        saved = json.loads(tag)
+        state = _unpacked(saved["state"])
+        charts, sections = state["compareRunCharts"], state["compareRunSections"]
+        order = [section["uuid"] for section in sections]
+        place = next((section["uuid"] for section in sections if section["name"] == _SEEN), None)
+        shown = [key for chart in charts for key in chart.get("imageKeys", ())]
+        count = sum(chart["metricSectionId"] == place for chart in charts)
+    except (ValueError, LookupError, TypeError, AttributeError, zlib.error):
+        return None
+    added = [key for key in keys if key not in shown][: max(0, _MOST_IMAGES - count)]
+    if not added or not _CHARTS.keys() <= set(order):
+        return None
+    if place is None:
+        place = _SEEN
+        sections.insert(order.index(next(iter(_CHARTS))) + 1, {**_section(place), **_LARGE})
+    charts.extend(_image(key, place) for key in added)
+    return json.dumps({**saved, "updatedAt": time, "state": _packed(state)})
+
+
+def _packed(state: dict[str, Any]) -> str:
+    text = json.dumps(state, separators=(",", ":")).encode()
+    return f"{_METHOD}{base64.b64encode(zlib.compress(text, 9)).decode()}"
+
+
+def _unpacked(text: str) -> Any:
+    return json.loads(zlib.decompress(base64.b64decode(text.removeprefix(_METHOD))))
 
 
 def _state(task: str) -> dict[str, Any]:
@@ -126,4 +183,12 @@ def _chart(metrics: Sequence[str], section: str) -> dict[str, Any]:
         "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "xAxisKey": "step",
         "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [], "ignoreOutliers": False,
         "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+    }  # fmt: skip
+
+
+def _image(key: str, section: str) -> dict[str, Any]:
+    return {
+        "uuid": f"{_SEEN}: {key}", "type": "IMAGE", "metricSectionId": section, "imageKeys": [key], "step": 0,
+        "showRunParams": False,  # they would push the picture out of its card
+        "runsCountToCompare": 10, "deleted": False, "isGenerated": False,
     }  # fmt: skip
