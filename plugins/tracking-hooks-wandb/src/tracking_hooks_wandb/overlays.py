@@ -126,7 +126,7 @@ class Pictures:
     def _reading(self, member: str) -> Iterator[None]:
         try:
             yield
-        except (ImportError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        except (ImportError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:  # of a library
             raise Rejected(f"{member} of {self._archive} cannot be shown in W&B: {error}") from error
 
     # -- over the picture -------------------------------------------------------------------------------------
