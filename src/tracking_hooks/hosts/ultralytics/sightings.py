@@ -16,7 +16,7 @@ from tracking_hooks.recording.recorder import Recorder
 NAME = "predictions"
 _EVERY = 10
 _BETWEEN = 10
-"""So many of those in between are recorded, at most, with the last one."""
+"""Epochs between the first and the best, at most, that are recorded."""
 _TIMEOUT = 10.0
 """Seconds that are waited at the end for pictures that are still being made."""
 
