@@ -38,8 +38,8 @@ _WRITE = (
     " takes a microsecond."
 )
 _MISTAKES = (
-    "The objects of each image are matched once more, at the confidence that people look at: a fifth of a millisecond."
-    " An image is validated in five milliseconds here, for it has 64 pixels a side."
+    "The objects of each image are matched once more, at the confidence that people look at."
+    " An image has 64 pixels a side here, so that everything else takes little time."
 )
 _MOVED = (
     "The client hands its records to a program of its own, which writes them on another core. The relay then moves them"
