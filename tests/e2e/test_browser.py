@@ -172,6 +172,7 @@ def test_the_demos_charts_have_its_points(server, reader, page, picture):
     page.get_by_placeholder("Search metric charts").fill("^metrics/mAP|^train/.*loss$")
 
     for name in ("metrics/mAP50B", "metrics/mAP50-95B", "train/box_loss", "train/cls_loss"):
+        scroll_to(name.partition("/")[0], page)  # the search leaves cards of images there, in between
         drawn = page.wait_for_function(DRAWN, arg=name).json_value()
         history = reader.history(runs["demo"], name)
         assert drawn["x"] == [step for step, _ in history] == list(range(1, DEMO_EPOCHS + 1)), name
@@ -179,6 +180,7 @@ def test_the_demos_charts_have_its_points(server, reader, page, picture):
     picture("mlflow-charts", height=1050)
 
     page.get_by_placeholder("Search metric charts").fill("^best/metrics/mAP50-95B$")
+    scroll_to("best/metrics", page)
     assert page.wait_for_function(BAR).json_value() == [runs["demo"].data.metrics["best/metrics/mAP50-95B"]]
 
 
