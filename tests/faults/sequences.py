@@ -422,9 +422,14 @@ class Replay:
 
     def _upgrade(self, fault: Fault) -> bool:
         """Let a relay of an older release have delivered what is delivered so far."""
-        pid = mishaps.ask_to_leave(self.run, fault.what)
-        self._wait(lambda: pid is None or relay_pid(self.run, fault.what) != pid, f"the end of {fault.what}'s relay")
-        return mishaps.upgrade(self.run, fault.what)
+        for _ in range(5):  # the training may have started the next one before we have looked
+            self._await_the_end_of(mishaps.ask_to_leave(self.run, fault.what), fault.what)
+            if mishaps.upgrade(self.run, fault.what):
+                return True
+        return False
+
+    def _await_the_end_of(self, pid: int | None, label: str) -> None:
+        self._wait(lambda: pid is None or relay_pid(self.run, label) != pid, f"the end of {label}'s relay")
 
     def _later(self, seconds: float, heal: Callable[[], object]) -> None:
         self._heals.append((time.monotonic() + seconds, heal))
