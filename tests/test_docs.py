@@ -450,6 +450,23 @@ def test_the_entry_points_of_the_package_in_the_guide_lead_to_its_hooks(monkeypa
     assert webhook.hook.on_event.get_hookimpls()
 
 
+def test_the_entry_points_of_the_tracker_in_the_guide_lead_to_its_parts(acme, importable, tmp_path):
+    tomllib = pytest.importorskip("tomllib")
+    modules = {"tracker": "The relay side:", "files": "The relay side for files", "trainer": "The trainer side:"}
+    (tmp_path / "tracking_hooks_acme").mkdir()
+    for name, first in modules.items():
+        (code,) = [code for code in blocks("docs/writing-a-plugin.md", "python") if code.startswith(f'"""{first}')]
+        (tmp_path / f"tracking_hooks_acme/{name}.py").write_text(code)
+    importable(tmp_path)
+    (shown,) = [code for code in blocks("docs/writing-a-plugin.md", "toml") if "tracking_hooks_acme" in code]
+    found = tomllib.loads(shown)["project"]["entry-points"]
+    assert list(found) == [PROJECT, TRAINER_GROUP]
+    for name, point in found[PROJECT].items():
+        module, _, attribute = point.partition(":")
+        plugins.check(name, getattr(import_module(module), attribute)(), LifecycleSpecs)
+    plugins.check("acme", import_module(found[TRAINER_GROUP]["acme"]), TrainerSpecs)
+
+
 def test_the_groups_of_entry_points_are_those_of_the_code():
     for document in ("docs/hooks.md", "docs/writing-a-plugin.md"):
         (header,) = re.findall(r"^\| Group \|.*\|$", text(document), re.MULTILINE)
