@@ -53,6 +53,15 @@ def test_the_page_shows_what_the_samples_say():
     assert page.PAGE.read_text(encoding="utf-8") == page.render(samples.RESULTS), "python -m benchmarks.page writes it"
 
 
+def test_the_figures_in_the_readme_are_those_of_the_samples():
+    taken = page.Measured(samples.read(samples.RESULTS / "loop.jsonl")[1])
+    variants = ("ours, mlflow, server 100 ms away", "Ultralytics' mlflow, server 100 ms away")
+    blocked = [round(statistics.median(taken.values("blocked, an epoch", variant))) for variant in variants]
+    readme = (page.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| Blocks the training in an epoch, MLflow 100 ms away \|.*", readme, re.MULTILINE)
+    assert [int(figure) for figure in re.findall(r"\[(\d+) ms\]", row)] == blocked
+
+
 def test_samples_name_no_machine_and_no_folder():
     for path in samples.RESULTS.glob("*.jsonl"):
         first, _ = samples.read(path)
