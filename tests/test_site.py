@@ -146,6 +146,16 @@ def test_a_list_in_a_list_stays_one(small, tmp_path):
     assert re.search(r"<li>one\s*<ul>\s*<li>below it", (tmp_path / "build/site/index.html").read_text("utf-8"))
 
 
+@website.needed
+def test_a_comment_above_code_is_not_shown_and_the_code_is(small, tmp_path):
+    assert small("# Title\n\nThis way:\n\n<!-- not run: a reason -->\n```console\n$ train\n```\n\nAnd so on.\n") == ""
+    article = re.search(r"<article.*</article>", (tmp_path / "build/site/index.html").read_text("utf-8"), re.DOTALL)[0]
+    shown = re.sub(r"<!--.*?-->", "", article, flags=re.DOTALL)
+    assert "a reason" not in shown
+    assert "```" not in shown
+    assert re.search(r"<pre>.*train.*</pre>.*And so on", shown, re.DOTALL)
+
+
 # -- what is wrong --------------------------------------------------------------------------------------------
 
 
