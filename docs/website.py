@@ -37,7 +37,7 @@ _LANGUAGES = {
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2`* *$", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(r"(?<=\]\()[^)\s]+(?=\))|(?:(?<= src=\")|(?<= href=\")|(?<= srcset=\"))[^\"]+")
 _NESTED = re.compile(r"^( +)(?=[-*] )", re.MULTILINE)
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|^Traceback.*--strict flag is set\n", re.MULTILINE | re.DOTALL)
 
 
 class DeadLink(Exception):
@@ -136,10 +136,8 @@ def _listing(path: str, pages: dict[str, str], shown: set[str]) -> str:
 
 
 def _language(path: str) -> str:
-    name = posixpath.basename(path)
-    return (
-        "docker" if name == "Dockerfile" else _LANGUAGES.get(posixpath.splitext(name.removesuffix(".jinja"))[1], "text")
-    )
+    name = posixpath.basename(path).removesuffix(".jinja")
+    return "docker" if name == "Dockerfile" else _LANGUAGES.get(posixpath.splitext(name)[1], "text")
 
 
 def build(folder: Path) -> str:
@@ -151,7 +149,7 @@ def build(folder: Path) -> str:
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", check=False
     )
-    return _COLOR.sub("", done.stdout) if done.returncode else ""
+    return _NOISE.sub("", done.stdout) if done.returncode else ""
 
 
 def main() -> str | int:

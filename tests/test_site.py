@@ -164,6 +164,7 @@ def test_a_link_to_a_heading_that_is_not_there_fails_the_build(small):
     complaints = small("# Title\n\n[there](#nowhere)\n")
     assert "anchor does not exist" in complaints
     assert "index.md:3" in complaints
+    assert "Traceback" not in complaints
 
 
 @pytest.mark.parametrize("text", ["[there](docs/no.md)", "![shown](docs/images/no.png)", '<img src="no.png">'])
