@@ -107,8 +107,8 @@ def _prose(text: str, moved: Callable[[re.Match[str]], str]) -> str:
 
 
 def _shown_at(path: str) -> str:
-    """Return the page that shows a file of the repository; a site has no page whose name begins with a dot."""
-    return "source/" + re.sub(r"(^|/)[.]", r"\1dot-", path) + ".md"
+    """Return the page that shows a file of the repository, by a name that a page can have."""
+    return "source/" + re.sub(r"(^|/)[.]", r"\1dot-", re.sub(r"[^\w./-]+", "_", path)) + ".md"
 
 
 def _below(folder: str) -> list[str]:
