@@ -105,7 +105,7 @@ def _fields(owner: griffe.Class) -> str:
     rows = []
     for name, member in _members(owner):
         if isinstance(member, griffe.Attribute) and (member.annotation or member.docstring):
-            default = "" if member.value is None else f"`{member.value}`"
+            default = "" if member.value is None else f"`{member.value}`".replace("'", '"')
             cells = [f"`{name}`", f"`{member.annotation}`" if member.annotation else "", default, _text(member)]
             rows.append(f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |\n")
     return "".join(rows)

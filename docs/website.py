@@ -37,6 +37,8 @@ _LANGUAGES = {
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2`* *$", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(r"(?<=\]\()[^)\s]+(?=\))|(?:(?<= src=\")|(?<= href=\")|(?<= srcset=\"))[^\"]+")
 _NESTED = re.compile(r"^( +)(?=[-*] )", re.MULTILINE)
+_ROW = re.compile(r"^\|.*$", re.MULTILINE)
+_CODE = re.compile(r"`[^`]+`")
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|^Traceback.*--strict flag is set\n", re.MULTILINE | re.DOTALL)
 
 
@@ -102,8 +104,12 @@ def _rewritten(text: str, document: str, page: str, pages: dict[str, str], shown
 
 
 def _prose(text: str, moved: Callable[[re.Match[str]], str]) -> str:
-    """Return what is between two blocks of code. The site wants lists in lists indented by four spaces, not by two."""
-    return _NESTED.sub(r"\1\1", _TARGET.sub(moved, text))
+    """Return what is between two blocks of code, as zensical reads it.
+
+    It wants a list in a list indented by four spaces, not by two, and no backslash before a `|` in the code of a table.
+    """
+    text = _NESTED.sub(r"\1\1", _TARGET.sub(moved, text))
+    return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), text)
 
 
 def _shown_at(path: str) -> str:

@@ -147,6 +147,12 @@ def test_a_list_in_a_list_stays_one(small, tmp_path):
 
 
 @website.needed
+def test_a_type_in_a_table_is_shown_as_on_a_host_of_markdown(small, tmp_path):
+    assert small("# Title\n\n| Field | Type |\n| --- | --- |\n| `seq` | `int \\| None` |\n") == ""
+    assert "<code>int | None</code>" in (tmp_path / "build/site/index.html").read_text("utf-8")
+
+
+@website.needed
 def test_a_comment_above_code_is_not_shown_and_the_code_is(small, tmp_path):
     assert small("# Title\n\nThis way:\n\n<!-- not run: a reason -->\n```console\n$ train\n```\n\nAnd so on.\n") == ""
     article = re.search(r"<article.*</article>", (tmp_path / "build/site/index.html").read_text("utf-8"), re.DOTALL)[0]
