@@ -110,3 +110,15 @@ def test_the_search_finds_what_becomes_of_a_training_that_is_killed(address):
         found.first.click()
         browser.expect(page.locator("article")).to_contain_text("killed")
     assert said == []
+
+
+def test_a_command_is_copied_without_its_prompt(address):
+    with browser.new_page(width=1280, height=900) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(f"{address}index.html")
+        page.get_by_title("Copy to clipboard").first.click()
+        browser.expect(page.get_by_role("status")).to_contain_text("Copied")
+        copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[:2] == [
+        "pip install tracking-hooks-mlflow tracking-hooks-tensorboard", "export TRACKING_HOOKS=mlflow,tensorboard"
+    ]  # fmt: skip
