@@ -35,6 +35,16 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Non
             del sys.modules[name]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which blocks of documents were not run, if the others were."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    if any("test_blocks.py" in getattr(report, "nodeid", "") for report in reports):
+        from tests.support.blocks import summary
+
+        terminalreporter.section("documents")
+        terminalreporter.write_line(summary())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, object, object]:
     """Let a test fail that logs a file name which is no UTF-8: pytest-xdist would end all of the others with it."""

@@ -25,6 +25,7 @@ TESTED_IN = {
     "lint": "tests/test_makefile.py",
     "format": "tests/test_makefile.py",
     "clean": "tests/test_makefile.py",
+    "docs": "tests/test_site.py",
     "system-packages": "tests/test_makefile.py",
 }
 RUNS_THESE_TESTS = {"test", "test-fast"}

@@ -1,20 +1,21 @@
-"""The commands and the code that the documents show can be run: programs, options, targets and names exist."""
+"""Programs, options and files exist that documents name in their text, in blocks that no test runs, and in scripts.
+
+The other blocks are run: see ``tests/e2e/test_blocks.py``.
+"""
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 import subprocess
 import sys
 from contextlib import suppress
-from importlib import import_module
-from importlib.util import find_spec
 
 import click
 import pytest
 
 from tests.makefile import ROOT, TARGETS
+from tests.support.blocks import SHELL, blocks
 from tracking_hooks.cli import main
 
 DOCUMENTS = sorted(
@@ -29,19 +30,14 @@ def text(document: str) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
 
 
-def blocks(document: str, *languages: str) -> list[str]:
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", text(document), re.MULTILINE | re.DOTALL)
-    return [code for language, code in found if language in languages]
-
-
 def shown(document: str) -> list[str]:
-    """The command lines of a document: in blocks, perhaps behind a prompt, and in the text as code of several words."""
+    """The command lines of a document: in blocks that no test runs, and in the text as code of several words."""
     if not document.endswith(".md"):  # a script says in its first lines how to call it
         return re.findall(r"^(?:# +)?((?:[A-Z_]+=\S+ )*(?:python|tracking-hooks) .+)$", text(document), re.MULTILINE)
-    shells = "".join(blocks(document, "console", "shell")).replace("\\\n", " ")
+    shells = "".join(block.commands for block in blocks(document) if block.not_run and block.language in SHELL)
     prose = re.sub(r"^```.*?^```$", "", text(document), flags=re.MULTILINE | re.DOTALL)
     code = [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", prose) if " " in code]
-    return [*re.findall(r"^(?:\$ )?(.+)$", shells, re.MULTILINE), *code]
+    return [*shells.replace("\\\n", " ").splitlines(), *code]
 
 
 def calls(document: str, *program: str) -> list[list[str]]:
@@ -116,7 +112,7 @@ def test_a_package_that_is_to_be_installed_exists(document, words):
             assert not extra or f"\n{extra} = [" in text("pyproject.toml"), f"{document} shows {word}"
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "console", "shell")])
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if shown(name)])
 def test_the_files_of_this_repository_that_commands_name_exist(document):
     folders = [path.name for path in ROOT.iterdir() if path.is_dir()]
     tops = "|".join(sorted(name for name in folders if name[0] != "." and name != "runs"))  # trainings make that one
@@ -124,22 +120,3 @@ def test_the_files_of_this_repository_that_commands_name_exist(document):
         for path in re.findall(rf"(?:^|[ =])((?:{tops})/[\w./-]+)", line):
             made = path.startswith(("docker/secrets", "docker/backups", "build/"))
             assert made or (ROOT / path).exists(), f"{document} shows {path}"
-
-
-PYTHON = [(document, code) for document in DOCUMENTS for code in blocks(document, "python")]
-
-
-@pytest.mark.parametrize(("document", "code"), PYTHON, ids=lambda value: value if value in DOCUMENTS else "")
-def test_code_compiles_and_what_it_imports_of_ours_exists(document, code):
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tracking_hooks":
-            module = import_module(node.module)
-            for name in node.names:
-                is_there = hasattr(module, name.name) or find_spec(f"{node.module}.{name.name}")
-                assert is_there, f"{document} imports {name.name} from {node.module}"
-        elif isinstance(node, ast.Import):
-            for name in node.names:
-                if name.name.split(".")[0] == "tracking_hooks":
-                    import_module(name.name)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tracking_hooks":
-            assert hasattr(import_module("tracking_hooks"), node.attr), f"{document} uses tracking_hooks.{node.attr}"

@@ -8,6 +8,8 @@ user's modules are not among the imports: each process imports them itself.
 
 What happens while Python starts and at ``import torch`` is not the same. ``start`` makes a real process where the
 environment or the command asks for anything of that; so does a test of such a promise (``Home.forks``).
+
+A command of an interpreter of another environment makes the forked process that interpreter: see ``servers_for``.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import os
 import runpy
 import select
 import shutil
+import site
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -44,6 +48,11 @@ _RELAY = (
     "tracking_hooks.delivery.worker", "tracking_hooks.testing", "tracking_hooks_mlflow.tracker",
     "tracking_hooks_mlflow.files", "mlflow.store.tracking.sqlalchemy_store", "tracking_hooks_tensorboard.tracker",
 )  # fmt: skip
+_OF_OTHERS = (
+    "msgspec", "pluggy", "platformdirs", "psutil", "tenacity", "mlflow.store.tracking.sqlalchemy_store",
+    "tensorboard.compat.proto.event_pb2",
+)  # fmt: skip
+"""What a relay imports that is not ours."""
 _MLFLOW = ("mlflow.cli", "uvicorn.main")
 _DELIVERS = ("delivery.main import", "delivery.worker import")
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
@@ -253,12 +262,28 @@ def _address_of_trainings() -> str:
     return _server(_TRAINING)
 
 
+def servers_for(python: Path) -> tuple[str, str]:
+    """Return the addresses of the processes that fork trainings, and relays, for environments like that of ``python``.
+
+    Nothing of ours is imported in them, and PyTorch loads its backends in the forked process: what is ours comes from
+    the environment whose interpreter a command names.
+    """
+    trainings = _server(_TRAINING, python=str(python))
+    return trainings, _server(_OF_OTHERS, *_RELAYS_OPTIONS, python=str(python))
+
+
 @functools.cache
-def _server(modules: tuple[str, ...], *options: str) -> str:
-    """Start a process that imports modules and forks; it ends with this one. Return its address."""
+def _server(modules: tuple[str, ...], *options: str, python: str = sys.executable) -> str:
+    """Start a process that imports modules and forks; it ends with this one. Return its address.
+
+    :param python: of which environment it is; by default it finds what this process finds
+    """
     folder = Path(tempfile.mkdtemp(prefix="forking-"))  # the name of a socket must be short
-    command = [sys.executable, *options, __file__, str(folder / "socket"), json.dumps([*sys.path]), *modules]
-    server = subprocess.Popen(command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    env, path = _environment(), [*sys.path]
+    if python != sys.executable:
+        env, path = {**env, _PATH: "", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}, []
+    command = [python, *options, __file__, str(folder / "socket"), json.dumps(path), *modules]
+    server = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if server.stdout.read(len(_READY)) != _READY:
         raise RuntimeError(f"the process that forks did not start: {command}")
     _servers.append(server)
@@ -331,6 +356,7 @@ def _run(command: list[str], env: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     sys.orig_argv = command
+    _adopt(command[0])
     if not sys.flags.isolated:
         sys.path[:0] = [str(Path(entry).absolute()) for entry in env.get(_PATH, "").split(os.pathsep) if entry]
     is_python = Path(command[0]).name.startswith("python")
@@ -356,12 +382,29 @@ def _run(command: list[str], env: Mapping[str, str]) -> None:
     exec(code, main.__dict__)
 
 
+def _adopt(python: str) -> None:
+    """Be the interpreter of another environment: have its packages, and do what they have done when Python starts."""
+    bin_, own = Path(python).parent, Path(sys.executable).parent
+    if not Path(python).is_absolute() or bin_ == own or not (bin_.parent / "pyvenv.cfg").exists():
+        return
+    packages = sysconfig.get_path("purelib", vars={"base": str(bin_.parent)})
+    at = sys.path.index(sysconfig.get_path("purelib"))
+    del sys.path[at]
+    sys.executable, sys.prefix, sys.exec_prefix = python, str(bin_.parent), str(bin_.parent)
+    rest, sys.path[at:] = sys.path[at:], []
+    site.addsitedir(packages)
+    sys.path += [entry for entry in rest if entry not in sys.path]
+    if torch := sys.modules.get("torch"):
+        torch._import_device_backends()
+
+
 def _main() -> None:
     import gc
 
     address, path, *modules = sys.argv[1:]
     own = sys.path[not sys.flags.isolated :]  # a script's folder comes first
-    sys.path[:] = [entry for entry in json.loads(path) if entry]
+    if given := [entry for entry in json.loads(path) if entry]:
+        sys.path[:] = given
     for module in modules:
         import_module(module)
     sys.path[:] = own

@@ -6,10 +6,12 @@ import random
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageChops
 
+from tests.support.blocks import blocks
 from tracking_hooks.drawing import draw, is_kept, lettering, names, objects
 from tracking_hooks.predictions import Box, SeenImage, write_archive
 
@@ -362,6 +364,13 @@ def test_the_first_the_best_and_the_last_epoch_are_among_ten_that_are_evenly_apa
     assert {1, *([last] if epochs else []), *([best] if best > 1 else [])} <= set(kept)
     if epochs and epochs >= 25:
         assert max(b - a for a, b in itertools.pairwise(sorted(kept))) <= max(20, epochs / 3)
+
+
+def test_the_loop_in_the_reference_draws_each_image(archive):
+    (loop,) = [block.code for block in blocks("docs/hooks.md") if "drawing.draw(" in block.code]
+    scope = {"images": [seen()], "artifact": SimpleNamespace(path=archive()), "classes": CLASSES, "step": 3}
+    exec(loop, scope)
+    assert Image.open(io.BytesIO(scope["picture"])).format == "JPEG"
 
 
 def test_pillow_is_imported_when_something_is_drawn():
