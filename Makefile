@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test test-fast faults stack compat docs lint format bench gpu-bench gpu system-packages clean
+.PHONY: demo test test-fast faults stack compat docs lint format bench gpu-bench gpu release-check system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -75,6 +75,10 @@ gpu-bench: $(VENV)/.ready
 # What only a GPU can show, half an hour on one; says so where there is none.
 gpu: $(VENV)/.ready
 	$(BIN)/python -m tests.gpu $(ARGS)
+
+# A release up to the upload, into build/release: builds, looks into what was built, installs it afresh, trains with it.
+release-check: $(VENV)/.ready
+	$(BIN)/python -m tests.release --torch="$(TORCH)" $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:
