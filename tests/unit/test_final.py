@@ -16,10 +16,11 @@ from msgspec import structs
 pytest.importorskip("ultralytics")
 
 from tests.support import mistakes
-from tracking_hooks.hosts.ultralytics import looking
+from tracking_hooks.hosts.ultralytics import looking, portions
 from tracking_hooks.hosts.ultralytics.album import Album
 from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.looking import Sight
+from tracking_hooks.hosts.ultralytics.worst import WholeValidation
 from tracking_hooks.predictions import SeenImage, read_member
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
@@ -137,6 +138,40 @@ def test_nothing_is_looked_at_where_no_plots_are_drawn_or_it_is_off(validate, tr
 def test_a_failure_costs_the_worst_images_and_is_said(validate, caplog):
     assert [call.hook for call in validate(0.1, error=ValueError("no boxes"))] == ["on_final_validation"]
     assert "looking at the final validation failed: ValueError: no boxes" in caplog.text
+
+
+@pytest.fixture
+def others(recorder, trainer):
+    """Have a second rank validate a share, and leave what it has counted."""
+
+    def leave(error=None):
+        trainer.world_size = 2
+        trainer.validator.dataloader.sampler = SimpleNamespace(num_replicas=2)
+        whole = WholeValidation(reader := Reader(trainer.files), {})
+        reader.error = error
+        portions.leave(recorder.folder, 1, whole)
+
+    return leave
+
+
+def test_what_another_rank_could_not_count_is_said_and_no_half_of_it_recorded(validate, others, recorder, caplog):
+    others(error=ValueError("odd shape"))
+    assert [call.hook for call in validate(0.1)] == ["on_final_validation"]
+    assert "the worst images are not recorded: on rank 1: ValueError: odd shape" in caplog.text
+    assert not list(recorder.folder.path.glob("*-1.json"))
+
+
+def test_a_rank_that_shares_no_folder_with_this_one_is_said(validate, others, recorder, trainer, caplog):
+    others()
+    (recorder.folder.path / "worst-1.json").unlink()
+    assert len(mistakes.listed(validate(0.1))) == 3
+    assert "are those of a part of the validation set: rank 1 has left nothing" in caplog.text
+
+
+def test_where_one_rank_validates_all_nothing_is_missed(validate, trainer, caplog):
+    trainer.world_size = 2
+    assert len(mistakes.listed(validate(0.1))) == 3
+    assert "worst images" not in caplog.text
 
 
 def test_the_table_is_one_as_log_table_makes_them(validate):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -73,7 +74,8 @@ class Trainer(BaseTrainer):
         self.epochs, self.epoch, self.world_size = epochs, -1, world_size
         self.fitness = self.best_fitness = None
         dataset = SimpleNamespace(im_files=list(map(str, files)), labels=[{"cls": [0]} for _ in files])
-        self.validator = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset), names={0: "square"})
+        self.test_loader = SimpleNamespace(dataset=dataset)
+        self.validator = SimpleNamespace(dataloader=self.test_loader, names={0: "square"})
 
 
 class Reader:
@@ -172,20 +174,29 @@ def test_an_epoch_that_was_validated_and_not_finished_is_left_to_the_resumed_tra
     assert recorder.events == []
 
 
+@pytest.mark.parametrize("order", [["own", "other"], ["other", "own"], ["other"]], ids="-".join)
 def test_what_a_callback_validates_with_the_same_validator_does_not_take_the_place_of_the_epoch(
-    folder, files, tmp_path, monkeypatch
+    folder, files, tmp_path, monkeypatch, order
 ):
     recorder = Recorder(folder)
     looker, trainer = sightings.Sightings(recorder), Trainer(files, 1)
     trainer.epoch = 0
-    for images in (files, [tmp_path / "test/1.png"]):
-        monkeypatch.setattr(looking, "reader_for", lambda _, images=images: Reader(images))
+    other = Trainer([tmp_path / "test/1.png"], 1).test_loader
+    for loader in ({"own": trainer.test_loader, "other": other}[name] for name in order):
+        trainer.validator.dataloader = loader
+        reader = Reader([Path(file) for file in loader.dataset.im_files])
+        monkeypatch.setattr(looking, "reader_for", lambda _, reader=reader: reader)
         looker.begin(trainer, trainer.validator)
         looker.stop()
         looker.keep(trainer, trainer.validator)
     looker.epoch_ended(trainer, 1)
     looker.finish()
-    assert recorder.steps == [1]
+    if "own" in order:
+        assert recorder.steps == [1]
+        assert sorted(image.path for image in recorder.events[0]["images"]) == ["0.png", "1.png", "2.png"]
+    else:
+        (said,) = recorder.complaints
+        assert said.endswith("that happens: no image of the trainer's validation set was validated")
 
 
 def test_after_a_resume_nothing_is_doubled_and_the_archive_is_the_same(train, folder):
@@ -305,6 +316,12 @@ def test_grey_and_deep_images_are_read_as_ultralytics_reads_them(tmp_path):
             assert np.array(picture).mean() == pytest.approx(127, abs=2)
 
 
+def test_a_release_without_a_reader_of_its_own_has_pictures_too(tmp_path, monkeypatch):
+    monkeypatch.delattr("ultralytics.utils.patches.imread")
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 40, 3), np.uint8))
+    assert shown(tmp_path / "1.png").size == (40, 20)
+
+
 def test_an_image_is_turned_as_its_camera_says(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -340,3 +357,51 @@ def test_what_other_ranks_have_left_for_this_epoch_is_put_together(folder, files
     assert found[files[1]].image == of(files[1]).image
     assert found[files[1]].maps["label_map"].tolist() == np.eye(3).tolist()
     assert shares.of_others(folder, SimpleNamespace(world_size=1), 4) == {}
+
+
+class Validator:
+    """What each rank calls: the others leave their share before rank 0 goes on behind this."""
+
+    def gather_stats(self):
+        pass
+
+
+@pytest.fixture
+def rank(folder, files, monkeypatch):
+    """Validate an epoch on rank 1, with a reader."""
+
+    def validate(reader, epoch):
+        monkeypatch.setattr(shares, "RANK", 1)
+        monkeypatch.setattr(shares, "asked_for", lambda _: (16, folder))
+        monkeypatch.setattr(looking, "reader_for", lambda _: reader)
+        looker, trainer, validator = shares.Rank(), Trainer(files, 5, world_size=2), Validator()
+        trainer.epoch = epoch - 1
+        looker.begin(trainer, validator)
+        validator.gather_stats()
+        looker.stop()
+
+    return validate
+
+
+def test_what_another_rank_could_not_see_is_said_by_the_one_that_records(rank, folder, files, monkeypatch):
+    rank(Reader(files[:1], error=ValueError("odd shape")), 3)
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 5, world_size=2)
+    trainer.epoch = 2
+    monkeypatch.setattr(looking, "reader_for", lambda _: Reader(files[1:]))
+    looker.begin(trainer, trainer.validator)
+    looker.stop()
+    looker.keep(trainer, trainer.validator)
+    looker.epoch_ended(trainer, 3)
+    looker.finish()
+    assert recorder.events == []
+    (said,) = recorder.complaints
+    assert said.endswith("nor in others where that happens: on rank 1: ValueError: odd shape")
+
+
+def test_what_other_ranks_have_left_stays_nowhere_where_the_one_that_records_could_not_look(rank, train, folder, files):
+    rank(Reader(files[:1]), 1)
+    assert list(folder.path.glob("seen-*"))
+    (folder.path / "worst-1.json").touch()
+    train([0.5], reader=lambda _: None)
+    assert not list(folder.path.glob("*-1.json"))

@@ -89,7 +89,7 @@ def test_a_rank_leaves_what_it_has_counted_for_the_one_that_records(tmp_path):
     other.worst[Path("/data/caf\udce9.png")] = sight(0.7)  # a name that is no UTF-8
     other.worst[Path("/data/a.png")] = sight(0.2)
     portions.leave(folder, 1, other)
-    portions.add_others(folder, SimpleNamespace(world_size=3), whole)
+    assert portions.add_others(folder, SimpleNamespace(world_size=3), whole) == [2], "it has left nothing"
     assert whole.confident == {(0, 1): 3, (1, 2): 3}
     assert whole.worst.rows() == other.worst.rows()
     assert whole.worst.in_order() == other.worst.in_order()

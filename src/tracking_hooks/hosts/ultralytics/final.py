@@ -12,6 +12,7 @@ from tracking_hooks.events import Checkpoint, ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import choosing, classes, looking, portions, validation
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.hosts.ultralytics.shares import ShareError
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation, rows_of_pairs
 from tracking_hooks.recording import given
 from tracking_hooks.recording.recorder import Recorder
@@ -44,13 +45,25 @@ class FinalValidation:
         if self._whole:
             self._recorder.complain.guard(self._whole.detach, "leaving the validator alone")
 
-    def keep(self, trainer: BaseTrainer, _: Any) -> None:
+    def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Add what the other ranks have seen."""
         if self._whole and self._whole.error:
             self._recorder.complain.of_failure("looking at the final validation", self._whole.error)
             self._whole = None
-        if self._whole:
-            portions.add_others(self._recorder.folder, trainer, self._whole)
+        if not self._whole:
+            return
+        try:
+            missing = portions.add_others(self._recorder.folder, trainer, self._whole)
+        except ShareError as error:
+            self._recorder.complain(f"the worst images are not recorded: {error}")
+            self._whole = None
+            return
+        if missing and portions.is_shared(validator):
+            self._whole.confident = None  # of some of the images, beside the counts of all
+            self._recorder.complain(
+                f"the worst images are those of a part of the validation set: rank {', '.join(map(str, missing))} has "
+                f"left nothing in {self._recorder.folder.path}, which all machines have to share"
+            )
 
     def record(self, trainer: BaseTrainer) -> None:
         """Record the validation, and the worst images behind it, once."""

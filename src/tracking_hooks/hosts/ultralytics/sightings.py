@@ -10,6 +10,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from tracking_hooks.hosts.ultralytics import choosing, classes, looking, shares
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.looking import Reader
+from tracking_hooks.hosts.ultralytics.shares import ShareError
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.recorder import Recorder
 
@@ -39,6 +40,7 @@ class Sightings:
         self._reader: Reader | None = None
         self._failure = ""
         self._pages: dict[str, Page] = {}
+        self._elsewhere = 0  # an epoch of which other images were validated
         self._is_off = not recorder.settings.image_limit()
 
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
@@ -76,10 +78,15 @@ class Sightings:
             self._say(describe(reader.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
-        sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        try:
+            sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        except ShareError as error:
+            self._say(str(error), epoch)
+            return
         shown = {file: sights[file] for file in images if file in sights}
         if not shown:
-            return  # a callback has had other images validated
+            self._elsewhere = epoch  # a callback has had other images validated, as a rule
+            return
         self._pages["current"] = Page(
             name=NAME,
             step=epoch,
@@ -100,6 +107,8 @@ class Sightings:
         """Record what was seen in an epoch, if that is due; it is kept if it may have to be later."""
         page = self._pages.pop("current", None)
         if page is None or page.step != epoch:
+            if self._elsewhere == epoch:
+                self._say("no image of the trainer's validation set was validated", epoch)
             return
         self._pages["last"] = page
         if trainer.fitness is not None and trainer.fitness == trainer.best_fitness:
@@ -114,3 +123,4 @@ class Sightings:
             self.album.add(page)
         self._pages.clear()
         self.album.close(_TIMEOUT)
+        shares.clear(self._recorder.folder)
