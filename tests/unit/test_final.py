@@ -22,6 +22,7 @@ from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.looking import Sight
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
 from tracking_hooks.predictions import SeenImage, read_member
+from tracking_hooks.recording import given
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import worst
@@ -119,6 +120,16 @@ def test_the_worst_images_the_pairs_and_the_list_come_behind_the_validation(vali
     assert [image.path for image in images] == ["images/3.png", "images/2.png", "images/1.png"]
     archive = calls[-1].args["artifact"].path
     assert all(read_member(archive, image.picture).startswith(b"\xff\xd8") for image in images)
+
+
+def test_a_script_that_logs_under_these_names_does_not_change_what_the_command_shows(validate, recorder):
+    calls = validate(0.1, 0.5)
+    table = given.table(recorder.folder, worst.PAIRS, [{"mine": 1}], large_texts=False)
+    recorder.record("on_table", artifact=table, step=None)
+    told = worst.read(recorder.folder)
+    assert {(row["true"], row["predicted"]): row["count"] for row in told.pairs} == mistakes.of_matrix(calls)
+    assert worst.read_list(told.list_file) == mistakes.listed(calls)
+    assert told.step == 2
 
 
 def test_an_event_that_is_fired_twice_tells_of_the_worst_images_once(validate):

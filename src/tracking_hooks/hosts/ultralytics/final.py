@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from msgspec import structs
 from ultralytics.engine.trainer import BaseTrainer
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix
@@ -81,15 +82,16 @@ class FinalValidation:
 
     def _record_worst(self, trainer: BaseTrainer, whole: WholeValidation, matrix: ConfusionMatrix | None) -> None:
         folder, large_texts = self._recorder.folder, self._recorder.plan.large_texts
+        epoch = self._best_epoch()  # by which `run/worst.py` tells these files from a script's own of the same name
         if pairs := rows_of_pairs(matrix, whole.confident) if matrix else []:
             table = given.table(folder, worst.PAIRS, pairs, large_texts=large_texts)
-            self._recorder.record("on_table", artifact=table, step=None)
+            self._recorder.record("on_table", artifact=structs.replace(table, epoch=epoch), step=None)
         if rows := whole.worst.rows():
             listed = given.csv(folder, worst.LIST, worst.listed(rows))
-            self._recorder.record("on_artifact", artifact=listed)
+            self._recorder.record("on_artifact", artifact=structs.replace(listed, epoch=epoch))
         page = Page(
             name=worst.IMAGES,
-            step=self._best_epoch(),
+            step=epoch,
             sights=whole.worst.in_order(),
             names=whole.worst.names,
             classes=classes.named(trainer.validator.names),
