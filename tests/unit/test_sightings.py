@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,12 +151,20 @@ def test_of_a_training_that_stops_early_the_last_epoch_is_recorded_at_its_end(tr
     assert train([0.1, 0.5, 0.5], epochs=3).steps == [1, 3]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 99, 100, 101, 109, 300, 1000, 1605, 5000])
-def test_of_a_long_training_there_are_twelve_at_most(epochs):
+@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 69, 70, 71, 100, 109, 300, 1000, 1605, 5000])
+def test_of_a_long_training_there_are_nine_at_most(epochs):
     due = [epoch for epoch in range(1, epochs + 1) if sightings.is_due(epoch, epochs)]
-    assert len(due) <= 11, "and perhaps the best one"
+    assert len(due) <= 8, "and perhaps the best one"
     assert {1, epochs} <= set(due)
     assert epochs < 20 or len(due) > 3
+    assert epochs < 20 or max(b - a for a, b in itertools.pairwise(due)) <= max(20, epochs / 4), "they are evenly apart"
+
+
+def test_wherever_a_training_stops_there_are_nine_at_most_and_the_last_one_is_among_them(train, folder):
+    for stopped in (2, 10, 50, 61, 69):
+        steps = train([0.1, 0.9] + [0.2] * (stopped - 2), epochs=70, recorder=Recorder(folder)).steps
+        assert {1, 2, stopped} <= set(steps)
+        assert len(steps) == len(set(steps)) <= 9
 
 
 def test_an_epoch_without_a_validation_has_none(train):

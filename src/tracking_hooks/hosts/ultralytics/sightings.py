@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -16,17 +17,17 @@ from tracking_hooks.recording.recorder import Recorder
 
 NAME = "predictions"
 _EVERY = 10
-_BETWEEN = 10
-"""So many of those in between are recorded, at most, with the last one."""
+_BETWEEN = 7
+"""So many of those in between are recorded, at most. With the first one, the last one and the best one, there are as
+many as a tag of TensorBoard keeps: so each tracker shows all of them, and no tracker has to know which one is the last.
+"""
 _TIMEOUT = 60.0
 """Seconds that are waited at the end for pictures that are still being made: half a second each from 50 megapixels."""
 
 
 def is_due(epoch: int, epochs: int) -> bool:
     """Whether an epoch is recorded, whatever becomes of it: every tenth, or fewer of a long training."""
-    every = _EVERY
-    while epochs > every * _BETWEEN:
-        every *= 2
+    every = _EVERY * math.ceil(epochs / (_EVERY * _BETWEEN))
     return epoch in (1, epochs) or epoch % every == 0
 
 
