@@ -37,6 +37,8 @@ MODULES = {
 _MARKS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 _ROLES = {"param": "Parameter", "raises": "Raises", "return": "Returns", "returns": "Returns", "yields": "Yields"}
 _FIELD = re.compile(r"^:(?=(?:param|raises|returns?|yields)\b)", re.MULTILINE)
+_MADE = re.compile(r"field\(default_factory=(dict|list)\)|'")
+_SHORT = {"dict": "{}", "list": "[]", None: '"'}
 
 
 def page() -> str:
@@ -78,7 +80,7 @@ def _described(name: str, member: griffe.Object) -> str:
     if _is_raised(member) and made:
         parts.append(_listed(made))
     if fields := _fields(member):
-        parts.append(f"| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |\n{fields}")
+        parts.append(f"| Field | Type | Meaning |\n| --- | --- | --- |\n{fields}")
     for inner, method in _members(member):
         if isinstance(method, griffe.Function) and not inner.startswith("test_"):
             parts.append(f"#### {name}.{inner}\n\n{_described(inner, method)}")
@@ -105,8 +107,12 @@ def _fields(owner: griffe.Class) -> str:
     rows = []
     for name, member in _members(owner):
         if isinstance(member, griffe.Attribute) and (member.annotation or member.docstring):
-            default = "" if member.value is None else f"`{member.value}`".replace("'", '"')
-            cells = [f"`{name}`", f"`{member.annotation}`" if member.annotation else "", default, _text(member)]
+            typed = " = ".join(str(part) for part in (member.annotation, member.value) if part is not None)
+            cells = [
+                f"`{name}`",
+                f"`{_MADE.sub(lambda found: _SHORT[found[1]], typed)}`" if typed else "",
+                _text(member),
+            ]
             rows.append(f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |\n")
     return "".join(rows)
 
