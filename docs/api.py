@@ -37,6 +37,8 @@ MODULES = {
 _MARKS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 _ROLES = {"param": "Parameter", "raises": "Raises", "return": "Returns", "returns": "Returns", "yields": "Yields"}
 _FIELD = re.compile(r"^:(?=(?:param|raises|returns?|yields)\b)", re.MULTILINE)
+_MADE = re.compile(r"field\(default_factory=(dict|list)\)|'")
+_SHORT = {"dict": "{}", "list": "[]", None: '"'}
 
 
 def page() -> str:
@@ -45,7 +47,7 @@ def page() -> str:
     told: set[str] = set()
     modules = []
     for path, about in MODULES.items():
-        module = package[path.removeprefix("tracking_hooks").lstrip(".") or ()] if "." in path else package
+        module = package if path == package.path else package[path.removeprefix(f"{package.path}.")]
         entries = [_entry(name, member, told) for name, member in _public(module)]
         modules.append(f"## {path}\n\n{about}\n\n" + "\n".join(entry for entry in entries if entry))
     return re.sub("\n{3,}", "\n\n", PAGE.format(modules="\n".join(modules)))
@@ -78,7 +80,7 @@ def _described(name: str, member: griffe.Object) -> str:
     if _is_raised(member) and made:
         parts.append(_listed(made))
     if fields := _fields(member):
-        parts.append(f"| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |\n{fields}")
+        parts.append(f"| Field | Type | Meaning |\n| --- | --- | --- |\n{fields}")
     for inner, method in _members(member):
         if isinstance(method, griffe.Function) and not inner.startswith("test_"):
             parts.append(f"#### {name}.{inner}\n\n{_described(inner, method)}")
@@ -105,8 +107,12 @@ def _fields(owner: griffe.Class) -> str:
     rows = []
     for name, member in _members(owner):
         if isinstance(member, griffe.Attribute) and (member.annotation or member.docstring):
-            default = "" if member.value is None else f"`{member.value}`".replace("'", '"')
-            cells = [f"`{name}`", f"`{member.annotation}`" if member.annotation else "", default, _text(member)]
+            typed = " = ".join(str(part) for part in (member.annotation, member.value) if part is not None)
+            cells = [
+                f"`{name}`",
+                f"`{_MADE.sub(lambda found: _SHORT[found[1]], typed)}`" if typed else "",
+                _text(member),
+            ]
             rows.append(f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |\n")
     return "".join(rows)
 
@@ -114,21 +120,21 @@ def _fields(owner: griffe.Class) -> str:
 def _signature(name: str, function: griffe.Function) -> str:
     """Return a call as one writes it, over several lines if it is long."""
     given: list[str] = []
-    for one in function.parameters:
-        if one.kind is griffe.ParameterKind.keyword_only and "*" not in "".join(word[:1] for word in given):
+    for one in (one for one in function.parameters if one.name not in {"self", "cls"}):
+        if one.kind is griffe.ParameterKind.keyword_only and not any(word.startswith("*") for word in given):
             given.append("*")
+        annotation = f": {one.annotation}" if one.annotation else ""
         default = "" if one.default is None or one.kind in _MARKS else f" = {one.default}"
-        given.append(f"{_MARKS.get(one.kind, '')}{one.name}: {one.annotation}{default}".replace(": None", ""))
-    given = [one for one in given if one not in {"self", "cls"}]
+        given.append(f"{_MARKS.get(one.kind, '')}{one.name}{annotation}{default}")
     returned = f" -> {function.returns}" if function.returns else ""
     name = "".join(f"@{one.value}\n" for one in function.decorators if str(one.value) == "contextmanager") + name
     line = f"{name}({', '.join(given)}){returned}"
     return line if len(line) < 90 else f"{name}(\n    " + ",\n    ".join(given) + f",\n){returned}"
 
 
-def _code(text: str) -> str:
-    text = text.replace("'", '"')
-    return f"```py\n{text}\n```\n"
+def _code(signature: str) -> str:
+    """Return a signature as a block; it is no code that anybody could run."""
+    return "```text\n" + signature.replace("'", '"') + "\n```\n"
 
 
 def _text(member: griffe.Object) -> str:
@@ -136,20 +142,14 @@ def _text(member: griffe.Object) -> str:
 
 
 def _prose(member: griffe.Object) -> str:
-    """Return a docstring as Markdown: its fields as a list, its literal blocks as code."""
-    text = re.sub(r"^(.*?):?:$\n\n((?:^    .*\n?|^\n)+)", _literal, _FIELD.split(_text(member))[0], flags=re.MULTILINE)
-    return f"{text.strip()}\n{_listed(member)}"
+    """Return a docstring as Markdown, its fields as a list."""
+    return f"{_FIELD.split(_text(member))[0].strip()}\n{_listed(member)}"
 
 
 def _listed(member: griffe.Object) -> str:
     """Return the fields of a docstring, such as ``:param name:``, as a list."""
     fields = [_field(" ".join(field.split())) for field in _FIELD.split(_text(member))[1:]]
     return "".join(["\n", *(f"{field}\n" for field in fields)]) if fields else ""
-
-
-def _literal(found: re.Match[str]) -> str:
-    code = re.sub("^    ", "", found[2].rstrip(), flags=re.MULTILINE)
-    return (f"{found[1]}:\n\n" if found[1] else "") + f"```py\n{code}\n```\n\n"
 
 
 def _field(field: str) -> str:

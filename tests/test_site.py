@@ -162,6 +162,11 @@ def test_a_comment_above_code_is_not_shown_and_the_code_is(small, tmp_path):
     assert re.search(r"<pre>.*train.*</pre>.*And so on", shown, re.DOTALL)
 
 
+def test_a_drawing_is_text_or_a_picture():
+    """Mermaid's are drawn by a script that is fetched from elsewhere."""
+    assert [name for name in script("website").documents() if "```mermaid" in read(name)] == []
+
+
 # -- what is wrong --------------------------------------------------------------------------------------------
 
 
