@@ -52,6 +52,9 @@ class Environment:
             sysconfig.get_path("purelib"), encoding="utf-8"
         )
         run([sys.executable, "-m", "pip", "--python", self.python, *_from(built), "--ignore-installed"])
+        yolo = self._bin / "yolo"  # the one of that environment would train there
+        yolo.write_text(f"#!{self.python}\nfrom ultralytics.cfg import entrypoint\nentrypoint()\n", encoding="utf-8")
+        yolo.chmod(0o755)
 
     def check(self, epochs: int) -> str:
         """Train the demo, and see that all of it is delivered; return what was seen.
