@@ -15,14 +15,12 @@ import types
 from importlib import import_module
 from pathlib import Path
 
-import click
 import pytest
 from msgspec import Struct, structs
 
 import tracking_hooks
 from benchmarks.bounds import BOUNDS
 from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, plugins
-from tracking_hooks.cli import main
 from tracking_hooks.delivery import batches, disk, instance, patience, relay, spawn, worker
 from tracking_hooks.delivery.batches import TRIES, Batches
 from tracking_hooks.hookspecs import LifecycleSpecs
@@ -200,11 +198,6 @@ def test_every_word_of_the_glossary_is_explained_once():
 
 
 # -- commands and links ---------------------------------------------------------------------------------------
-
-
-def test_the_readme_lists_every_command():
-    rows = table("README.md", "| Command | What it does |")
-    assert sorted(row[0].split()[1].strip("`") for row in rows) == main.list_commands(click.Context(main))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
