@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from ultralytics.engine.trainer import BaseTrainer
 
-from tracking_hooks.hosts.ultralytics import choosing, classes, looking, shares
+from tracking_hooks.hosts.ultralytics import checkpoints, choosing, classes, looking, shares
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.looking import Reader
 from tracking_hooks.hosts.ultralytics.shares import ShareError
@@ -112,7 +112,7 @@ class Sightings:
                 self._say("no image of the trainer's validation set was validated", epoch)
             return
         self._pages["last"] = page
-        if trainer.fitness is not None and trainer.fitness == trainer.best_fitness:
+        if checkpoints.is_best(trainer):
             self._pages["best"] = page
         if is_due(epoch, int(trainer.epochs)):
             self.album.add(page)
