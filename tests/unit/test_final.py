@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, files, error=None):
         self.seen, self.error, self.files, self.is_attached = {}, None, files, False
-        self._later = error
+        self._later, self.watch = error, self
 
     def attach(self, _, wanted):
         self.is_attached = True
@@ -49,7 +49,7 @@ class Reader:
             )
         self.error = self._later
 
-    def detach(self):
+    def end(self):
         self.is_attached = False
 
 

@@ -67,7 +67,7 @@ class Sightings:
     def stop(self) -> None:
         """Leave the validator as it was, whatever has become of the validation. Never raises."""
         if self._reader is not None:
-            self._recorder.complain.guard(self._reader.detach, "leaving the validator alone")
+            self._recorder.complain.guard(self._reader.watch.end, "leaving the validator alone")
 
     def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Keep what was seen, until it is known what becomes of the epoch."""
@@ -75,8 +75,8 @@ class Sightings:
         if reader is None:
             return
         epoch = trainer.epoch + 1
-        if reader.error is not None:
-            self._say(describe(reader.error), epoch)
+        if reader.watch.error is not None:
+            self._say(describe(reader.watch.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
         try:
