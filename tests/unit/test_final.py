@@ -21,6 +21,7 @@ from tracking_hooks.hosts.ultralytics import checkpoints, looking, portions
 from tracking_hooks.hosts.ultralytics.album import Album
 from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.looking import Sight
+from tracking_hooks.hosts.ultralytics.objects import Objects
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
 from tracking_hooks.predictions import SeenImage, read_member
 from tracking_hooks.recording import given
@@ -191,6 +192,22 @@ def test_a_rank_that_shares_no_folder_with_this_one_is_said(validate, others, re
     (recorder.folder.path / "worst-1.json").unlink()
     assert len(mistakes.listed(validate(0.1))) == 3
     assert "are those of a part of the validation set: rank 1 has left nothing" in caplog.text
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["shared", "missing"])
+def test_what_is_counted_of_a_part_is_not_beside_the_counts_of_all(recorder, trainer, monkeypatch, others, is_there):
+    others()
+    if not is_there:
+        (recorder.folder.path / "worst-1.json").unlink()
+    trainer.validator._process_batch = lambda *_: None
+    monkeypatch.setattr(looking, "reader_for", lambda _: Objects())
+    final = FinalValidation(recorder, Album(recorder))
+    final.begin(trainer, trainer.validator)
+    final.stop()
+    final.keep(trainer, trainer.validator)
+    final.record(trainer)
+    (table,) = [call.args["artifact"] for call in recorder.calls("on_table")]
+    assert ("confident" in json.loads(table.path.read_text())["columns"]) == is_there
 
 
 def test_where_one_rank_validates_all_nothing_is_missed(validate, trainer, caplog):
