@@ -53,6 +53,16 @@ def fail(trainer):
 model.add_callback("on_train_batch_end", fail)
 """
 
+BLIND = """
+def blind(trainer):
+    from tracking_hooks.hosts.ultralytics import objects, worst
+    def fail(*_):
+        raise ValueError("odd shape")
+    if os.environ["RANK"] == "1":
+        objects._boxes = worst._pairs = fail
+model.add_callback("on_train_start", blind)
+"""
+
 WAIT_IN_EPOCH_2 = """
 def wait(trainer):
     if trainer.epoch == 1:
@@ -165,6 +175,14 @@ def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_un
     ]
     assert {1, 3} <= {args["step"] for args in seen}
     assert [len(args["images"]) for args in seen] == [8] * len(seen), "those of both ranks"
+
+
+def test_what_a_process_could_not_see_is_said_and_not_half_of_it_recorded(home):
+    output = home.run(script(home, BLIND, epochs=1, plots=True), "tensorboard")
+    assert "what the model sees in epoch 1 is not recorded" in output
+    assert "the worst images are not recorded: on rank 1: ValueError: odd shape" in output
+    assert [call for call in home.calls() if call.hook in ("on_predictions", "on_table")] == []
+    assert not list(home.run_folder().path.glob("*-1.json"))
 
 
 def test_rules_end_all_processes_after_the_same_epoch_and_change_no_process_alone(home):

@@ -70,7 +70,7 @@ def validate(
         validator(model=model.model)
     finally:
         if reader:
-            reader.detach()
+            reader.watch.end()
     return validator, reader
 
 

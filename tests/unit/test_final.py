@@ -16,10 +16,12 @@ from msgspec import structs
 pytest.importorskip("ultralytics")
 
 from tests.support import mistakes
-from tracking_hooks.hosts.ultralytics import looking, portions
+from tracking_hooks.events import Checkpoint
+from tracking_hooks.hosts.ultralytics import checkpoints, looking, portions
 from tracking_hooks.hosts.ultralytics.album import Album
 from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.looking import Sight
+from tracking_hooks.hosts.ultralytics.objects import Objects
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
 from tracking_hooks.predictions import SeenImage, read_member
 from tracking_hooks.recording import given
@@ -35,7 +37,7 @@ class Reader:
 
     def __init__(self, files, error=None):
         self.seen, self.error, self.files, self.is_attached = {}, None, files, False
-        self._later = error
+        self._later, self.watch = error, self
 
     def attach(self, _, wanted):
         self.is_attached = True
@@ -48,7 +50,7 @@ class Reader:
             )
         self.error = self._later
 
-    def detach(self):
+    def end(self):
         self.is_attached = False
 
 
@@ -61,7 +63,8 @@ def trainer(tmp_path):
     matrix = np.array([[5.0, 1.0], [2.0, 7.0]])
     return SimpleNamespace(
         args=SimpleNamespace(plots=True, task="classify"), metrics={"metrics/accuracy_top1": 0.8},
-        data={"path": tmp_path / "data"}, best=tmp_path / "train/weights/best.pt", files=files,
+        data={"path": tmp_path / "data"}, files=files, save_period=-1, wdir=tmp_path / "train/weights",
+        last=tmp_path / "train/weights/last.pt", best=tmp_path / "train/weights/best.pt",
         validator=SimpleNamespace(
             names={0: "square", 1: "circle"}, metrics=SimpleNamespace(),
             confusion_matrix=SimpleNamespace(matrix=matrix),
@@ -87,8 +90,11 @@ def validate(recorder, trainer, monkeypatch):
     """Validate the best checkpoint after epochs of these fitnesses, and return what was recorded."""
 
     def validate(*fitnesses, error=None, times=1):
-        for epoch, fitness in enumerate(fitnesses, 1):
-            recorder.record("on_epoch_end", epoch=epoch, step=epoch, metrics={"fitness": fitness}, per_class=None)
+        for trainer.epoch, trainer.fitness in enumerate(fitnesses, 1):
+            trainer.best_fitness = max(fitnesses[: trainer.epoch])
+            checkpoints.record(recorder, trainer, trainer.epoch)
+            metrics = {"fitness": trainer.fitness}
+            recorder.record("on_epoch_end", epoch=trainer.epoch, step=1, metrics=metrics, per_class=None)
         reader, album = Reader(trainer.files, error), Album(recorder)
         monkeypatch.setattr(looking, "reader_for", lambda _: reader)
         final = FinalValidation(recorder, album)
@@ -130,6 +136,15 @@ def test_a_script_that_logs_under_these_names_does_not_change_what_the_command_s
     assert {(row["true"], row["predicted"]): row["count"] for row in told.pairs} == mistakes.of_matrix(calls)
     assert worst.read_list(told.list_file) == mistakes.listed(calls)
     assert told.step == 2
+
+
+def test_the_epoch_is_that_of_the_weights_also_where_an_earlier_end_has_told_of_them(validate, recorder, trainer):
+    final = Checkpoint(path=trainer.best, kind="best", size=1, digest="0" * 64)
+    recorder.record("on_checkpoint_saved", epoch=9, checkpoint=final)
+    trainer.best_fitness = trainer.fitness = 0.9
+    checkpoints.record(recorder, trainer, 4)
+    recorder.record("on_checkpoint_saved", epoch=9, checkpoint=final)
+    assert mistakes.shown(validate())[0] == 4
 
 
 def test_an_event_that_is_fired_twice_tells_of_the_worst_images_once(validate):
@@ -177,6 +192,22 @@ def test_a_rank_that_shares_no_folder_with_this_one_is_said(validate, others, re
     (recorder.folder.path / "worst-1.json").unlink()
     assert len(mistakes.listed(validate(0.1))) == 3
     assert "are those of a part of the validation set: rank 1 has left nothing" in caplog.text
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["shared", "missing"])
+def test_what_is_counted_of_a_part_is_not_beside_the_counts_of_all(recorder, trainer, monkeypatch, others, is_there):
+    others()
+    if not is_there:
+        (recorder.folder.path / "worst-1.json").unlink()
+    trainer.validator._process_batch = lambda *_: None
+    monkeypatch.setattr(looking, "reader_for", lambda _: Objects())
+    final = FinalValidation(recorder, Album(recorder))
+    final.begin(trainer, trainer.validator)
+    final.stop()
+    final.keep(trainer, trainer.validator)
+    final.record(trainer)
+    (table,) = [call.args["artifact"] for call in recorder.calls("on_table")]
+    assert ("confident" in json.loads(table.path.read_text())["columns"]) == is_there
 
 
 def test_where_one_rank_validates_all_nothing_is_missed(validate, trainer, caplog):

@@ -78,9 +78,9 @@ def test_the_class_maps_are_those_that_the_metrics_are_of(new_semantic, files):
     for number, part in enumerate((files[:4], files[4:])):
         batch = masks(part, number)
         validator.update_metrics(guess(batch, number + 9), batch)
-    reader.detach()
+    reader.watch.end()
     metrics = validator.get_stats()
-    assert reader.error is None
+    assert reader.watch.error is None
 
     counted = np.zeros((3, 3))
     for sight in reader.seen.values():
@@ -137,7 +137,7 @@ def test_only_what_is_wanted_is_looked_at_and_kept(new_semantic, files):
     batch = masks(files, 1)
     validator.update_metrics(guess(batch, 1), batch)
     assert len(scores) == 2
-    assert reader.error is None
+    assert reader.watch.error is None
 
 
 def test_the_metrics_of_classes_are_the_same_with_it_and_without(new_semantic, files):
@@ -150,7 +150,7 @@ def test_the_metrics_of_classes_are_the_same_with_it_and_without(new_semantic, f
         validator.update_metrics(guess(batch, 5), batch)
         results.append((validator.get_stats(), validator.metrics.matrix.tolist()))
         if reader:
-            reader.detach()
+            reader.watch.end()
             assert "update_metrics" not in vars(validator)
     assert results[0] == results[1]
 
@@ -185,8 +185,8 @@ def test_the_mean_of_the_scores_is_the_mean_relative_error(new_depth, files):
     validator = new_depth(reader)
     for number, part in enumerate((files[:4], files[4:])):
         validator.update_metrics(*depths(part, number))
-    reader.detach()
-    assert reader.error is None
+    reader.watch.end()
+    assert reader.watch.error is None
     scores = [sight.image.score for sight in reader.seen.values()]
     assert len(set(scores)) > 2
     assert np.mean(scores) == pytest.approx(validator.get_stats()["metrics/abs_rel"], abs=1e-4)
@@ -210,7 +210,7 @@ def test_a_score_is_a_mean_where_an_older_release_adds_up_pixels(new_depth, file
         reader = Depth()
         validator = new_depth(reader)
         validator.update_metrics(*depths(files, 3))
-        assert reader.error is None
+        assert reader.watch.error is None
         scores.append([sight.image.score for sight in reader.seen.values()])
         monkeypatch.setattr(DepthMetrics, "update_stats", of_pixels)
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
@@ -221,7 +221,7 @@ def test_a_smaller_prediction_is_compared_as_the_metric_compares_it(new_depth, f
     validator = new_depth(reader)
     predicted, batch = depths(files[:2], 3)
     validator.update_metrics(predicted[:, :, ::4, ::4], batch)
-    assert reader.error is None
+    assert reader.watch.error is None
     scores = [sight.image.score for sight in reader.seen.values()]
     assert np.mean(scores) == pytest.approx(validator.get_stats()["metrics/abs_rel"], abs=1e-4)
 
@@ -246,7 +246,7 @@ def test_where_no_depth_is_labelled_there_is_no_score_and_the_scale_is_that_of_t
     predicted[1] = float("nan")
     validator.update_metrics(predicted, batch)
     one, nothing = reader.seen.values()
-    assert reader.error is None
+    assert reader.watch.error is None
     assert (one.image.score, nothing.image.score) == (None, None)
     assert one.image.depths == pytest.approx((0.3, 8.4), rel=0.2)
     assert not one.maps["label_map"].any()
@@ -263,7 +263,7 @@ def test_the_metrics_of_depths_are_the_same_with_it_and_without(new_depth, files
         results[-1]["sums"] = validator.metrics._totals.tolist()
         if reader:
             assert list(reader.seen) == [files[1]]
-            reader.detach()
+            reader.watch.end()
             assert "update_stats" not in vars(validator.metrics)
     assert results[0] == results[1]
 

@@ -71,7 +71,7 @@ def test_it_is_what_ultralytics_writes(tmp_path, kind, how):
     validator, reader = seeing.validate(kind, data, tmp_path, seeing.near, save_txt=True, save_conf=True, **how)
 
     theirs = written(validator, tmp_path)
-    assert reader.error is None
+    assert reader.watch.error is None
     assert len(reader.seen) == len(theirs) == 7
     assert sum(map(len, theirs.values())) > 10
     for file, rows in theirs.items():
@@ -95,7 +95,7 @@ def test_labels_are_where_people_have_put_them(tmp_path):
     for kind, lines in {"detect": TWO, **LINES}.items():
         data = seeing.write(tmp_path / kind, images(lines))
         _, reader = seeing.validate(kind, data, tmp_path, seeing.near, rect=True)
-        assert reader.error is None
+        assert reader.watch.error is None
         for file, sight in reader.seen.items():
             boxes, size = sight.image.labels, np.array([sight.image.width, sight.image.height])
             if "no" in file.name:
@@ -182,7 +182,7 @@ def test_what_fails_in_us_costs_what_was_seen_and_nothing_else(tmp_path, monkeyp
     data = seeing.write(tmp_path / "data", images(TWO))
     validator, reader = seeing.validate("detect", data, tmp_path, seeing.near)
 
-    assert str(reader.error) == "no such image"
+    assert str(reader.watch.error) == "no such image"
     assert reader.seen == {}
     assert validator.metrics.results_dict["metrics/mAP50(B)"] > 0
     assert "_process_batch" not in vars(validator)

@@ -78,7 +78,7 @@ def test_it_is_what_predict_finds(tmp_path, data, kind, how):
     model.val(data=str(data(kind)), rect=False, plots=False, workers=0, project=str(tmp_path), name="val", **same)
 
     (reader,) = readers
-    assert reader.error is None
+    assert reader.watch.error is None
     assert len(reader.seen) == 5
     number = 0
     for file, sight in reader.seen.items():

@@ -82,8 +82,8 @@ def validate(tmp_path, write):
             reader.attach(validator, lambda _: True)
         validator.metrics_found = validator(model=model.model)
         if reader:
-            reader.detach()
-            assert reader.error is None
+            reader.watch.end()
+            assert reader.watch.error is None
         return model, validator, reader, data
 
     return validated

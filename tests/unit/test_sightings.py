@@ -84,14 +84,14 @@ class Reader:
 
     def __init__(self, files, error=None, maps=None):
         self.seen, self.error, self.files, self.maps = {}, error, files, maps or {}
-        self.is_attached = False
+        self.is_attached, self.watch = False, self
 
     def attach(self, _, wanted):
         self.is_attached = True
         for file in filter(wanted, self.files):
             self.seen[file] = Sight(SeenImage(path=str(file), width=90, height=60, picture=""), dict(self.maps))
 
-    def detach(self):
+    def end(self):
         self.is_attached = False
 
 

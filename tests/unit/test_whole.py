@@ -66,7 +66,7 @@ def validate(validator, reader=None, wanted=lambda _: True, network=probabilitie
         scores = torch.stack([network(int(image[0, 0, 0])) for image in batch["img"]])
         validator.update_metrics(validator.postprocess(scores), batch)
     if reader:
-        reader.detach()
+        reader.watch.end()
     return validator.get_stats()
 
 
@@ -83,7 +83,7 @@ def test_each_image_has_its_own_probabilities_in_each_validation(new_validator, 
     for _ in range(4):
         reader = Whole()
         metrics = validate(validator, reader)
-        assert reader.error is None
+        assert reader.watch.error is None
         images = told(reader)
         assert images.keys() == set(range(IMAGES))
         for number, image in images.items():
@@ -150,7 +150,7 @@ def test_a_size_is_asked_only_of_images_that_are_kept(new_validator, monkeypatch
     monkeypatch.setattr(maps, "size", lambda _: pytest.fail("it is read"))
     validate(new_validator(), reader)
     assert len(rows) == IMAGES
-    assert reader.error is None
+    assert reader.watch.error is None
 
 
 def test_a_batch_that_names_its_files_is_believed(new_validator):
@@ -168,11 +168,11 @@ def test_of_what_was_drawn_before_anybody_looked_nothing_is_told(new_validator):
     loader.iterator = loader._get_iterator()  # as older releases do at once
     first, later = Whole(), Whole()
     validate(validator, first)
-    assert isinstance(first.error, OrderError)
+    assert isinstance(first.watch.error, OrderError)
     assert not first.seen
     validate(validator)  # of so small a set, a part of this one was drawn at once, too
     validate(validator, later)
-    assert later.error is None
+    assert later.watch.error is None
     assert {number: image.label for number, image in told(later).items()} == {
         number: NAMES[number % len(NAMES)] for number in range(IMAGES)
     }

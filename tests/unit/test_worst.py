@@ -159,7 +159,7 @@ class Reader(Objects):
                 self.looked.append(path)
                 self.seen[path] = sight(0.5)
 
-        self._watch.before(validator, "_process_batch", look)
+        self.watch.before(validator, "_process_batch", look)
 
 
 @pytest.mark.parametrize("oriented", [False, True], ids=["detect", "obb"])

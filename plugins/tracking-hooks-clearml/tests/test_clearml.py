@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from tracking_hooks import Rejected, Unavailable
 from tracking_hooks.testing import play, recorded, recorded_run, sample_run
@@ -60,6 +61,16 @@ def test_a_line_in_which_a_process_died_is_written_again(offline, tmp_path):
     os.truncate(events, events.stat().st_size - 100)
     play(ClearmlTracker(), calls, run, destination=offline)
     assert reader.observe(offline) == whole
+
+
+def test_of_very_many_images_24_are_drawn(offline, tmp_path):
+    run, calls = recorded("everything", tmp_path / "run")
+    seen = next(call for call in calls if call.hook == "on_predictions")
+    seen.args["images"] = [replace(seen.args["images"][0], path=f"{number}.jpg") for number in range(100)]
+    play(ClearmlTracker(), [calls[0], seen], run, destination=offline)
+    (session,) = reader.observe(offline)
+    shown = [event["variant"] for event in session["events"] if event["metric"] == "predictions"]
+    assert sorted(shown) == sorted(f"{number}.jpg" for number in range(24))
 
 
 def test_a_session_that_was_deleted_is_not_begun_in_the_middle(offline, tmp_path):

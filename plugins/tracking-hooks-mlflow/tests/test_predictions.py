@@ -129,6 +129,30 @@ def test_the_worst_images_are_cards_by_rank_and_files(started, save_dir, reader)
     assert "worst/24-023.jpg" in files
 
 
+def test_the_worst_images_of_a_training_that_was_resumed_replace_those_before(started, save_dir, reader):
+    def worst(step, *names):
+        return seen(save_dir, step, "worst", paths=[f"val/{name}.jpg" for name in names])
+
+    state = started(seen(save_dir, 1), worst(17, "a", "b", "c"))
+    state = started(worst(30, "b", "a"), of=state)
+    shown = {key for key in cards(reader) if key.startswith("worst")}
+    assert shown == {"worst/01 b.jpg", "worst/02 a.jpg"}
+    files = {name for name in reader.artifacts(reader.only_run()) if name.startswith("worst/")}
+    assert files == {"worst/01-b.jpg", "worst/02-a.jpg"}
+    started(worst(30, "b", "a"), of=state)
+    assert {key for key in cards(reader) if key.startswith("worst")} == shown, "a repetition removes nothing"
+
+
+def test_where_nothing_may_be_deleted_the_worst_images_before_stay(started, save_dir, reader, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("you may not delete")
+
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository.delete_artifacts", refuse)
+    state = started(seen(save_dir, 17, "worst", paths=["val/a.jpg"]))
+    started(seen(save_dir, 30, "worst", paths=["val/b.jpg"]), of=state)
+    assert set(cards(reader)) == {"worst/01 a.jpg", "worst/01 b.jpg"}
+
+
 def test_images_of_one_name_in_two_folders_are_two_cards(started, save_dir, reader):
     started(seen(save_dir, 1, paths=["val/left/a.jpg", "val/right/a.jpg"]))
     assert set(cards(reader)) == {"predictions/left a.jpg", "predictions/right a.jpg"}

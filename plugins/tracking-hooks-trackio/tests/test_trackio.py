@@ -158,6 +158,13 @@ class TestDelivery:
         (row,) = [row for row in reader.observe(store)[0]["rows"] if "errors" in row]
         assert row["errors"]["_value"] == [{"a": 1, "b": "x"}] * 1000
 
+    def test_of_very_many_images_24_are_drawn(self, run, calls, tmp_path, store):
+        seen = next(call for call in recorded("everything", tmp_path / "run").calls if call.hook == "on_predictions")
+        seen.args["images"] = [replace(seen.args["images"][0], path=f"{number}.jpg") for number in range(100)]
+        play(TrackioTracker(), [calls[0], seen], run, destination=store)
+        shown = [name for row in reader.observe(store)[0]["rows"] for name in row if name.startswith("predictions/")]
+        assert shown == [f"predictions/{number}.jpg" for number in range(24)]
+
     def test_what_is_missing_is_in_the_config(self, run, calls, store):
         lost = Missing(hook="on_artifact", name="results.png", reason="it is gone", first=9, last=9)
         state = play(TrackioTracker(), calls, run, destination=store, missing=[lost])

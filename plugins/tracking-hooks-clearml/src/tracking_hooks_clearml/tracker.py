@@ -15,6 +15,7 @@ from tracking_hooks_clearml.stores import Changes, Fields, Offline, Server, key
 
 _STATUS = {"running": "in_progress", "finished": "completed", "interrupted": "stopped"}
 _SINGLE = -(2**31)  # the iteration of single values, as the client has it
+_MOST_IMAGES = 24  # of an event: all that are among the worst, and of a training as many; each is drawn and uploaded
 _MOST_LABELS = 100  # of a confusion matrix: one of 1,000 is an event of 4 MB
 
 
@@ -109,7 +110,7 @@ class ClearmlTracker:
         """Add a debug sample for each image: labels beside predictions."""
         at = self._step(step, seq, time)
         with TemporaryDirectory(prefix="tracking-hooks-") as folder:
-            for image, name in zip(images, drawing.names(images)):
+            for image, name in zip(images[:_MOST_IMAGES], drawing.names(images)):
                 (path := Path(folder, "seen.jpg")).write_bytes(drawn := drawing.draw(image, artifact.path, classes))
                 shown, digest = f"{artifact.name}/{name}", hashlib.sha256(drawn).hexdigest()
                 file = events.Artifact(path=path, kind="plot", name=shown, size=len(drawn), digest=digest)

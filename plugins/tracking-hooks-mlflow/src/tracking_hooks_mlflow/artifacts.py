@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +34,12 @@ def write(run: MLflowRun, text: str, name: str) -> None:
     """Upload a text as artifact ``name``."""
     with sending(run, name) as client:
         client.log_text(run.run_id, text, name)
+
+
+def remove(run: MLflowRun, name: str) -> None:
+    """Delete an artifact, where that is possible: not each store lets everybody, and one too many does no harm."""
+    with suppress(Exception):  # the client has no function for it
+        run.client._tracking_client._get_artifact_repo(run.run_id).delete_artifacts(name)
 
 
 @contextmanager

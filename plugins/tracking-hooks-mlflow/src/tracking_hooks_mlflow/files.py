@@ -134,6 +134,8 @@ class MLflowFiles:
         cards = predictions.Cards(self._run, source, artifact, images, classes, step=step, at=seq, time=time)
         for name, send in cards.uploads(state):
             self._transfers.add(seq, name, send)
+        for name in cards.outdated(state):
+            self._transfers.add(seq, name, partial(artifacts.remove, self._run, name))
         self._then(seq, self._announce_image, seq)
         if self._wants_view:
             self._then(seq, self._show_cards, cards, seq)

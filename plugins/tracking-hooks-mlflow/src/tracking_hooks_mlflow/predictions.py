@@ -32,6 +32,11 @@ _CARD = {"width": 600, "text": 24}
 """Twice as large as drawn: on a page of 1280 pixels, a card's picture is 298 to 366 wide."""
 _LARGE = {"width": 1280, "text": 20}
 """What a click on the card shows."""
+_GRID: dict[str, dict[str, Any]] = {
+    "{}.webp": {**_LARGE, "kind": "WEBP"},
+    "{}+compressed.webp": {**_CARD, "kind": "WEBP", "square": True},  # the upper part of a square is seen
+}
+"""The files of a card at a step, and how each is drawn."""
 
 
 def note_best(state: State, epoch: int) -> None:
@@ -78,7 +83,20 @@ class Cards:
             if rank <= _MOST_CARDS and steps:
                 yield self._card(self.keys[rank - 1], image, steps)
             if 0 in steps and not self._is_users and (rank <= _MOST_CARDS or of == _WORST):
-                yield self._file(f"{of}/{rank:02}-{Path(shown).stem}.jpg", image)
+                yield self._file(_called(of, rank, shown), image)
+
+    def outdated(self, state: State) -> list[str]:
+        """Return the artifacts of earlier worst images that these do not replace: those of a training resumed since.
+
+        :param state: has the artifacts of the worst images, and is told of these
+        """
+        if self._artifact.name != _WORST:
+            return []
+        grid = [_name(self._source, key, 0) for key in self.keys]
+        files = [_called(_WORST, rank, shown) for rank, shown in enumerate(self._shown, 1)]
+        now = [*(pattern.format(name) for name in grid for pattern in _GRID), *files]
+        before, _notes(state)["worst"] = _notes(state).get("worst", []), now
+        return [name for name in before if name not in now]
 
     def show(self, state: State) -> None:
         """Show the images of a training in the view of its experiment: once a run, they are the same at each epoch."""
@@ -100,14 +118,9 @@ class Cards:
 
     def _card(self, key: str, image: SeenImage, steps: Sequence[int]) -> tuple[str, partial[None]]:
         grid = [_name(self._source, key, step) for step in steps]
-        files = {
-            "{}.webp": {**_LARGE, "kind": "WEBP"},
-            "{}+compressed.webp": {**_CARD, "kind": "WEBP", "square": True},  # the upper part of a square is seen
-        }
-        return key, partial(self._send, image, {pattern: (how, grid) for pattern, how in files.items()})
+        return key, partial(self._send, image, {pattern: (how, grid) for pattern, how in _GRID.items()})
 
     def _file(self, name: str, image: SeenImage) -> tuple[str, partial[None]]:
-        name = names.spelled(name)
         return name, partial(self._send, image, {"{}": ({**_LARGE, "kind": "JPEG"}, [name])})
 
     def _send(self, image: SeenImage, files: Mapping[str, tuple[dict[str, Any], Sequence[str]]]) -> None:
@@ -132,6 +145,11 @@ class Cards:
 def _notes(state: State) -> dict[str, Any]:
     notes: dict[str, Any] = state.setdefault("predictions", {})
     return notes
+
+
+def _called(of: str, rank: int, shown: str) -> str:
+    """Return the name of a picture among the run's artifacts."""
+    return names.spelled(f"{of}/{rank:02}-{Path(shown).stem}.jpg")
 
 
 def _name(source: str, key: str, step: int) -> str:

@@ -25,6 +25,7 @@ from tracking_hooks_trackio.trainer import show
 
 Values = dict[str, Any]
 
+_MOST_IMAGES = 24  # of an event: all that are among the worst, and of a training as many; each is drawn and kept
 _CHANGES = {True: ", changed", False: "", None: ", perhaps changed"}
 
 
@@ -126,7 +127,7 @@ class TrackioTracker:
     ) -> None:  # fmt: skip
         """Labels beside predictions are media, a picture for each image."""
         step, row = seq if step is None else step, {}
-        for image, name in zip(images, drawing.names(images)):
+        for image, name in zip(images[:_MOST_IMAGES], drawing.names(images)):
             drawn = drawing.draw(image, artifact.path, classes)
             (path := self._media(step, f"{hashlib.sha256(drawn).hexdigest()}.jpg")).write_bytes(drawn)
             row[f"{artifact.name}/{name}"] = _shown(path)

@@ -28,10 +28,25 @@ def record(recorder: Recorder, trainer: BaseTrainer, epoch: int) -> None:
     with guard("recording last.pt"):
         _record(recorder, epoch, Checkpoint(path=Path(trainer.last).absolute(), kind="last"))
     with guard("recording best.pt"):
-        if trainer.best_fitness == trainer.fitness:
+        if is_best(trainer):
             _record(recorder, epoch, Checkpoint(path=Path(trainer.best).absolute(), kind="best"))
     with guard(f"recording the weights of epoch {epoch}"):
         _record_periodic(recorder, trainer, epoch)
+
+
+def is_best(trainer: BaseTrainer) -> bool:
+    """Whether Ultralytics takes the weights of this epoch for the best ones so far: of equal ones, the later."""
+    return bool(trainer.best_fitness == trainer.fitness)
+
+
+def best_epoch(recorder: Recorder) -> int:
+    """Return the epoch whose weights ``best.pt`` has: that of the latest time that it was saved."""
+    found = recorder.epoch
+    for call in recorder.calls("on_checkpoint_saved"):
+        checkpoint = call.args["checkpoint"]
+        if checkpoint.kind == "best" and checkpoint.digest is None:  # else it is told at an end, with the last epoch
+            found = call.args["epoch"]
+    return found
 
 
 def _record_periodic(recorder: Recorder, trainer: BaseTrainer, epoch: int) -> None:

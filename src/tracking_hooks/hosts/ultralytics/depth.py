@@ -25,18 +25,13 @@ class Depth:
     def __init__(self) -> None:
         """Look at nothing so far."""
         self.seen: MutableMapping[Path, Sight] = {}
-        self._watch = Watch()
+        self.watch = Watch()
         self._files: Iterator[Path] = iter(())  # of the batch
 
     @staticmethod
     def can_read(validator: Any) -> bool:
         """Whether it is one of these."""
         return bool(validator.args.task == "depth")
-
-    @property
-    def error(self) -> Exception | None:
-        """What went wrong; from then on, nothing was looked at."""
-        return self._watch.error
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at these images from now on; only the instance and its metrics are changed."""
@@ -50,18 +45,14 @@ class Depth:
                 if wanted(file):
                     self._look(file, predicted, true, score, metrics)
 
-            self._watch.after(metrics, "update_stats", look)  # to which both come in one size
+            self.watch.after(metrics, "update_stats", look)  # to which both come in one size
             metrics.update_stats = _one_by_one(metrics.update_stats)
 
         def name(_: Any, batch: dict[str, Any]) -> None:
             self._files = map(Path, batch["im_file"])
 
-        self._watch.after(validator, "init_metrics", begin)
-        self._watch.before(validator, "update_metrics", name)
-
-    def detach(self) -> None:
-        """Leave the validator as it was."""
-        self._watch.end()
+        self.watch.after(validator, "init_metrics", begin)
+        self.watch.before(validator, "update_metrics", name)
 
     def _look(self, file: Path, predicted: Any, true: Any, score: float | None, metrics: Any) -> None:
         reason = "" if score is None else f"abs_rel {score:.2f}"

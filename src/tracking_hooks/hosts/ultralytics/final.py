@@ -10,7 +10,7 @@ from msgspec import structs
 from ultralytics.engine.trainer import BaseTrainer
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix
-from tracking_hooks.hosts.ultralytics import choosing, classes, looking, portions, validation
+from tracking_hooks.hosts.ultralytics import checkpoints, choosing, classes, looking, portions, validation
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.guard import guard
 from tracking_hooks.hosts.ultralytics.shares import ShareError
@@ -82,7 +82,7 @@ class FinalValidation:
 
     def _record_worst(self, trainer: BaseTrainer, whole: WholeValidation, matrix: ConfusionMatrix | None) -> None:
         folder, large_texts = self._recorder.folder, self._recorder.plan.large_texts
-        epoch = self._best_epoch()  # by which `run/worst.py` tells these files from a script's own of the same name
+        epoch = checkpoints.best_epoch(self._recorder)  # by which `run/worst.py` tells ours from a script's own
         if pairs := rows_of_pairs(matrix, whole.confident) if matrix else []:
             table = given.table(folder, worst.PAIRS, pairs, large_texts=large_texts)
             self._recorder.record("on_table", artifact=structs.replace(table, epoch=epoch), step=None)
@@ -98,12 +98,3 @@ class FinalValidation:
             flag=getattr(trainer.validator.dataloader.dataset, "cv2_flag", cv2.IMREAD_COLOR),
         )
         self._album.add(page)
-
-    def _best_epoch(self) -> int:
-        """Return the epoch whose weights are the best: the last one of those with the highest fitness."""
-        best, found = None, self._recorder.epoch
-        for call in self._recorder.calls("on_epoch_end"):
-            fitness = call.args["metrics"].get("fitness")
-            if fitness is not None and (best is None or fitness >= best):
-                best, found = fitness, call.args["epoch"]
-        return found

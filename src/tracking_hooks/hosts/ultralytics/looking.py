@@ -31,15 +31,11 @@ class Reader(Protocol):
     """The file of an image, as the validator names it, to what was seen in it. Whoever wants a few of many images
     may put in a mapping that keeps no others."""
 
-    @property
-    def error(self) -> Exception | None:
-        """What went wrong; from then on, nothing was looked at."""
+    watch: Watch
+    """By which it looks: says what went wrong, and when ended, leaves the validator as it was."""
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at these images from now on; only the instance is changed."""
-
-    def detach(self) -> None:
-        """Leave the validator as it was."""
 
 
 class Watch:

@@ -35,17 +35,12 @@ class Objects:
     def __init__(self) -> None:
         """Read nothing so far."""
         self.seen: MutableMapping[Path, Sight] = {}
-        self._watch = Watch()
+        self.watch = Watch()
 
     @staticmethod
     def can_read(validator: Any) -> bool:
         """Whether this release has what is needed."""
         return all(hasattr(validator, name) for name in _NEEDED)
-
-    @property
-    def error(self) -> Exception | None:
-        """What went wrong."""
-        return self._watch.error
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at what is compared: nothing has been changed in it by then."""
@@ -55,11 +50,7 @@ class Objects:
             if wanted(file):
                 self.seen[file] = sight(validator, predictions, labels)
 
-        self._watch.before(validator, "_process_batch", look)
-
-    def detach(self) -> None:
-        """Leave the validator as it was."""
-        self._watch.end()
+        self.watch.before(validator, "_process_batch", look)
 
 
 def sight(validator: Any, predictions: dict[str, Any], labels: dict[str, Any]) -> Sight:

@@ -22,17 +22,12 @@ class Semantic:
     def __init__(self) -> None:
         """Look at nothing so far."""
         self.seen: MutableMapping[Path, Sight] = {}
-        self._watch = Watch()
+        self.watch = Watch()
 
     @staticmethod
     def can_read(validator: Any) -> bool:
         """Whether it is one of these."""
         return bool(validator.args.task == "semantic")
-
-    @property
-    def error(self) -> Exception | None:
-        """What went wrong; from then on, nothing was looked at."""
-        return self._watch.error
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at these images from now on; only the instance is changed."""
@@ -42,11 +37,7 @@ class Semantic:
             if rows := [row for row, file in enumerate(files) if wanted(file)]:
                 self._look(rows, files, predicted, batch, classes.named(validator.names))
 
-        self._watch.after(validator, "update_metrics", look)
-
-    def detach(self) -> None:
-        """Leave the validator as it was."""
-        self._watch.end()
+        self.watch.after(validator, "update_metrics", look)
 
     def _look(
         self, rows: list[int], files: list[Path], predicted: Any, batch: dict[str, Any], names: dict[int, str]

@@ -89,7 +89,9 @@ class Rank:
             reader.attach(validator, choosing.chosen(trainer, validator, count).__contains__)
             # Behind this, rank 0 goes on: it finds the file then, and waits for nothing.
             self._end.before(
-                validator, "gather_stats", lambda: leave(folder, RANK, trainer.epoch + 1, reader.seen, reader.error)
+                validator,
+                "gather_stats",
+                lambda: leave(folder, RANK, trainer.epoch + 1, reader.seen, reader.watch.error),
             )
 
     def stop(self) -> None:
@@ -97,7 +99,7 @@ class Rank:
         with suppress(Exception):
             self._end.end()
             if self._reader is not None:
-                self._reader.detach()
+                self._reader.watch.end()
 
     def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Nothing is kept here: rank 0 has it."""

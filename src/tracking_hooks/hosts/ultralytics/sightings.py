@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from ultralytics.engine.trainer import BaseTrainer
 
-from tracking_hooks.hosts.ultralytics import choosing, classes, looking, shares
+from tracking_hooks.hosts.ultralytics import checkpoints, choosing, classes, looking, shares
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.looking import Reader
 from tracking_hooks.hosts.ultralytics.shares import ShareError
@@ -67,7 +67,7 @@ class Sightings:
     def stop(self) -> None:
         """Leave the validator as it was, whatever has become of the validation. Never raises."""
         if self._reader is not None:
-            self._recorder.complain.guard(self._reader.detach, "leaving the validator alone")
+            self._recorder.complain.guard(self._reader.watch.end, "leaving the validator alone")
 
     def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Keep what was seen, until it is known what becomes of the epoch."""
@@ -75,8 +75,8 @@ class Sightings:
         if reader is None:
             return
         epoch = trainer.epoch + 1
-        if reader.error is not None:
-            self._say(describe(reader.error), epoch)
+        if reader.watch.error is not None:
+            self._say(describe(reader.watch.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
         try:
@@ -112,7 +112,7 @@ class Sightings:
                 self._say("no image of the trainer's validation set was validated", epoch)
             return
         self._pages["last"] = page
-        if trainer.fitness is not None and trainer.fitness == trainer.best_fitness:
+        if checkpoints.is_best(trainer):
             self._pages["best"] = page
         if is_due(epoch, int(trainer.epochs)):
             self.album.add(page)

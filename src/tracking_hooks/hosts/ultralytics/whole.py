@@ -19,17 +19,12 @@ class Whole:
     def __init__(self) -> None:
         """Look at nothing so far."""
         self.seen: MutableMapping[Path, Sight] = {}
-        self._watch = Watch()
+        self.watch = Watch()
 
     @staticmethod
     def can_read(validator: Any) -> bool:
         """Whether it is one of these."""
         return bool(validator.args.task == "classify")
-
-    @property
-    def error(self) -> Exception | None:
-        """What went wrong; from then on, nothing was looked at."""
-        return self._watch.error
 
     def attach(self, validator: Any, wanted: Callable[[Path], bool]) -> None:
         """Look at these images from now on; only the instance is changed, and its loader notes its batches."""
@@ -40,12 +35,8 @@ class Whole:
         def look(_: None, scores: Any, batch: dict[str, Any]) -> None:
             self._look(validator, wanted, scores, batch)
 
-        self._watch.before(validator, "init_metrics", begin)
-        self._watch.after(validator, "update_metrics", look)
-
-    def detach(self) -> None:
-        """Leave the validator as it was."""
-        self._watch.end()
+        self.watch.before(validator, "init_metrics", begin)
+        self.watch.after(validator, "update_metrics", look)
 
     def _look(self, validator: Any, wanted: Callable[[Path], bool], scores: Any, batch: dict[str, Any]) -> None:
         true = [int(index) for index in validator.targets[-1].tolist()]

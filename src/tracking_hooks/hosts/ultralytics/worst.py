@@ -134,7 +134,7 @@ class WholeValidation:
     @property
     def error(self) -> Exception | None:
         """What went wrong."""
-        return self._watch.error or self._reader.error
+        return self._watch.error or self._reader.watch.error
 
     def attach(self, validator: Any) -> None:
         """Look at its images from now on; if that is not possible, it is left as it was."""
@@ -157,7 +157,7 @@ class WholeValidation:
     def detach(self) -> None:
         """Leave the validator as it was."""
         self._watch.end()
-        self._reader.detach()
+        self._reader.watch.end()
 
     def _look(self, validator: Any, predictions: dict[str, Any], labels: dict[str, Any]) -> None:
         self._classes = self._classes or classes.named(validator.names)
