@@ -293,8 +293,8 @@ _servers: list[subprocess.Popen[bytes]] = []
 """Not collected, so that their standard input stays open."""
 
 
-def _serve(address: str) -> tuple[dict[str, Any], int]:
-    """Fork for whoever asks; return, in a forked process, (what it is to become, where its output goes)."""
+def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
+    """Fork for whoever asks; return, in a forked process, (what it is to become, where its output and errors go)."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(64)
@@ -311,11 +311,10 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                 os._exit(0)
             if fd == listener.fileno():
                 client, _ = listener.accept()
-                data, outputs, _, _ = socket.recv_fds(client, 1 << 20, 1)
+                data, outputs, _, _ = socket.recv_fds(client, 1 << 20, 2)
                 if not data:  # who was about to ask was killed
                     client.close()
                     continue
-                (output,) = outputs
                 if (pid := os.fork()) == 0:
                     os.setsid()  # before anybody knows the id, which is then also that of a session
                     with suppress(OSError):  # who asked for it may have been killed
@@ -324,8 +323,9 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                         own.close()
                     for own in children:
                         os.close(own)
-                    return json.loads(data), output
-                os.close(output)
+                    return json.loads(data), outputs
+                for output in outputs:
+                    os.close(output)
                 children[os.pidfd_open(pid)] = (pid, client)
             else:
                 pid, client = children.pop(fd)
@@ -335,13 +335,14 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                     client.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(request: dict[str, Any], output: int) -> None:
+def _become(request: dict[str, Any], outputs: list[int]) -> None:
     """Be what a fresh interpreter would be with this command, and run it."""
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
-    for fd in (1, 2):
+    for fd, output in ((1, outputs[0]), (2, outputs[-1])):
         os.dup2(output, fd)
-    os.close(output)
+    for output in outputs:
+        os.close(output)
     os.chdir(request["cwd"])
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else all would draw the same
