@@ -20,6 +20,7 @@ import pytest
 from msgspec import Struct, structs
 
 import tracking_hooks
+from benchmarks.bounds import BOUNDS
 from tracking_hooks import ConfigurationError, Rejected, Unavailable, events, plugins
 from tracking_hooks.cli import main
 from tracking_hooks.delivery import batches, disk, instance, patience, relay, spawn, worker
@@ -153,12 +154,35 @@ def test_every_variable_that_is_mentioned_exists(document):
     assert set(re.findall(r"\bTRACKING_HOOKS(?:_[A-Z]+)*\b", text(document))) <= known
 
 
+# -- docs/promises.md -----------------------------------------------------------------------------------------
+
+SHOWN_BY = re.findall(r"^- `(.+)::(.+)`$", text("docs/promises.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("file", "test"), SHOWN_BY)
+def test_every_test_that_a_promise_names_exists(file, test):
+    assert re.search(rf"^    def {test}\(|^def {test}\(", text(file), re.MULTILINE)
+
+
+def test_every_promise_is_shown_by_tests():
+    promises = re.split(r"^## (?=\d+\.)", text("docs/promises.md"), flags=re.MULTILINE)[1:]
+    assert [int(promise.partition(".")[0]) for promise in promises] == list(range(1, 14))
+    assert all(len(re.findall(r"^- `\S+::test_\w+`$", promise, re.MULTILINE)) > 1 for promise in promises)
+
+
+def test_the_bounds_beside_the_promises_are_those_of_the_benchmarks():
+    known = {bound.what: f"at {'least' if bound.is_least else 'most'} {bound.bound:g}" for bound in BOUNDS}
+    holds = {row[0]: row[3] for row in table("docs/benchmarks.md", "| Median | Bound | Measured | Holds |")}
+    rows = table("docs/promises.md", "| Median | Bound | Holds |")
+    assert rows == [[what, known[what], holds.get(what, "not measured")] for what, _, _ in rows]
+
+
 # -- words ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_the_documents_tell_what_exists_and_no_plans(document):
-    lines = enumerate(text(document).splitlines(), 1)
+    lines = enumerate(re.sub("`.*?`", "", text(document)).splitlines(), 1)  # messages are quoted as they are
     found = [f"{document}:{number}: {word}" for number, line in lines for word in PLANS.findall(line)]
     assert not found
 
