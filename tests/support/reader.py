@@ -180,4 +180,4 @@ class Reader:
 
 def _have_small_trainings(environment: Path) -> None:
     shutil.copy(small_trainings.__file__, packages(environment))
-    (packages(environment) / "small_trainings.pth").write_text("import small_trainings\n")
+    (packages(environment) / "small_trainings.pth").write_text("import small_trainings; small_trainings.install()\n")
