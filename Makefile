@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test test-fast faults stack compat lint format bench gpu-bench gpu system-packages clean
+.PHONY: demo test test-fast faults stack compat docs lint format bench gpu-bench gpu release-check system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -40,6 +40,10 @@ stack: $(VENV)/.ready
 compat: $(VENV)/.ready
 	$(BIN)/python -m tests.compat $(ARGS)
 
+# The site of the documents, in build/site; a dead link is an error.
+docs: $(VENV)/.ready
+	@$(BIN)/python docs/website.py $(ARGS)
+
 SHELL_SCRIPTS := .ci/run docker/backup docker/make-secrets docker/restore docker/slurm/train.sbatch \
 	tests/system-packages tests/stack/standins/postgres/docker-entrypoint.sh
 
@@ -54,6 +58,7 @@ lint: $(VENV)/.ready
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/kubernetes-validate docker/k8s/train.yaml
+	$(BIN)/python docs/website.py
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -70,6 +75,10 @@ gpu-bench: $(VENV)/.ready
 # What only a GPU can show, half an hour on one; says so where there is none.
 gpu: $(VENV)/.ready
 	$(BIN)/python -m tests.gpu $(ARGS)
+
+# A release up to the upload, into build/release: builds, looks into what was built, installs it afresh, trains with it.
+release-check: $(VENV)/.ready
+	$(BIN)/python -m tests.release --torch="$(TORCH)" $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

@@ -21,8 +21,7 @@ def main() -> None:
     parser.add_argument("--only", choices=GROUPS, action="append", help="a group to run, and no other")
     given = parser.parse_args()
     chosen = group.options(given)
-    arguments = ["--rounds", str(given.rounds), "--seconds", f"{given.seconds:g}", "--device", given.device]
-    arguments += ["--results", str(chosen.results), *["--quick"] * given.quick]
+    arguments = [*chosen.words, "--results", str(chosen.results)]
     for name in given.only or GROUPS[GROUPS.index(given.first) :]:
         started = time.monotonic()
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False).returncode:

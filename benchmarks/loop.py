@@ -35,7 +35,7 @@ QUICK = ("bare", "ours, mlflow, server silent from epoch 3 on")
 
 
 def measure(group: Group) -> None:
-    variants = [variant for variant in VARIANTS if not group.options.quick or variant.name in QUICK]
+    variants = group.chosen(VARIANTS, QUICK)
     with trainings(group, images=group.scaled(128, 16)) as here:
         epochs = here.epochs_of(group.options.seconds)
         for _ in group.rounds():

@@ -64,7 +64,7 @@ print(json.dumps([spent, sorted(ours)]))
 
 
 def measure(group: Group) -> None:
-    variants = [variant for variant in VARIANTS if not group.options.quick or variant.name in QUICK]
+    variants = group.chosen(VARIANTS, QUICK)
     with trainings(group, images=group.scaled(128, 16)) as here:
         epochs = here.epochs_of(min(group.options.seconds, SECONDS))
         if not group.options.quick:  # a later training of an environment has something in the user's cache

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.without_polars import do_without_polars
+
 ADDED = ("tracking_hooks", "ultralytics.utils.callbacks.")
 """Where callbacks come from that a tracker has added."""
 
@@ -62,7 +64,9 @@ class Watch:
 def main() -> None:
     arguments, silence = json.loads(sys.argv[1])
     from ultralytics import YOLO
+    from ultralytics.engine.trainer import BaseTrainer
 
+    do_without_polars(BaseTrainer)
     watch = Watch(silence)
     model = YOLO(arguments.pop("model"))
     model.add_callback("on_pretrain_routine_start", watch.wrap)

@@ -6,14 +6,15 @@ own. Theirs are switched on there. So is their ``mlflow`` where ours stands in f
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +77,7 @@ class Done:
 class Trainings:
     """Trains in turn; whatever one of them leaves behind is gone before the next one."""
 
-    def __init__(self, group: Group, near: str, images: int) -> None:
+    def __init__(self, group: Group, near: Callable[[], str], images: int) -> None:
         self._group, self._near = group, near
         self._folder = group.folder / "trainings"
         self._folder.mkdir()
@@ -141,14 +142,14 @@ class Trainings:
     def _mlflow(self, variant: Variant, folder: Path, silence: Path) -> Iterator[tuple[str, list[list[float]]]]:
         """Return where MLflow keeps this run, and the list of requests, which is filled."""
         if variant.mlflow in {"", "near"}:
-            yield self._near if variant.mlflow else "", []
+            yield self._near() if variant.mlflow else "", []
         elif variant.mlflow == "sqlite":
             if not self._database.exists():
                 make_database(self._database)
             yield f"sqlite:///{shutil.copy(self._database, folder / 'mlflow.db')}", []
         else:
             is_silent = variant.mlflow == "silent"
-            line = Line(self._near, latency=0 if is_silent else LATENCY, silent_from=silence if is_silent else None)
+            line = Line(self._near(), latency=0 if is_silent else LATENCY, silent_from=silence if is_silent else None)
             with line.open() as address:
                 yield address, line.requests
 
@@ -170,6 +171,7 @@ def settings_folder(folder: Path, on: tuple[str, ...]) -> Path:
 
 @contextmanager
 def trainings(group: Group, *, images: int) -> Iterator[Trainings]:
-    """Return what trains, with an MLflow server of its own beside it."""
-    with server(group.folder / "server") as address:
-        yield Trainings(group, address, images)
+    """Return what trains, with an MLflow server of its own beside it as soon as one is needed."""
+    with ExitStack() as stack:
+        near = functools.cache(lambda: stack.enter_context(server(group.folder / "server")))
+        yield Trainings(group, near, images)

@@ -15,12 +15,13 @@ import sys
 import psutil
 import pytest
 
-from benchmarks import page, samples
+from benchmarks import group, loop, page, samples
 from benchmarks.__main__ import GROUPS
 from benchmarks.line import longest_chain
 from benchmarks.processes import peak_memory
 from benchmarks.samples import Head, Sample
 from tests.makefile import commands, run
+from tests.support import without_polars
 from tests.support.home import BIN
 from tests.support.processes import wait_for
 
@@ -53,6 +54,15 @@ def test_the_page_shows_what_the_samples_say():
     assert page.PAGE.read_text(encoding="utf-8") == page.render(samples.RESULTS), "python -m benchmarks.page writes it"
 
 
+def test_the_figures_in_the_readme_are_those_of_the_samples():
+    taken = page.Measured(samples.read(samples.RESULTS / "loop.jsonl")[1])
+    variants = ("ours, mlflow, server 100 ms away", "Ultralytics' mlflow, server 100 ms away")
+    blocked = [round(statistics.median(taken.values("blocked, an epoch", variant))) for variant in variants]
+    readme = (page.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| Blocks the training in an epoch, MLflow 100 ms away \|.*", readme, re.MULTILINE)
+    assert [int(figure) for figure in re.findall(r"\[(\d+) ms\]", row)] == blocked
+
+
 def test_samples_name_no_machine_and_no_folder():
     for path in samples.RESULTS.glob("*.jsonl"):
         first, _ = samples.read(path)
@@ -63,6 +73,33 @@ def test_samples_name_no_machine_and_no_folder():
 def test_a_gpu_is_measured_by_the_same_loop():
     (command,) = commands("gpu-bench")
     assert command.endswith("-m benchmarks --only loop --device 0 ")
+
+
+def chosen(*words):
+    """Return the variants that these words of a command let the loop measure, and the words for the same samples."""
+    given = group.options(group.parser("python -m benchmarks.loop", "Loop.").parse_args(words))
+    names = [variant.name for variant in group.Group(given, page.RESULTS).chosen(loop.VARIANTS, loop.QUICK)]
+    return names, given.words
+
+
+def test_variants_that_cannot_run_on_a_machine_are_left_out_by_naming_others():
+    words = ["--rounds", "2", "--seconds", "8", "--device", "0", "--variant", "bare", "--variant", "tensorboard"]
+    assert chosen(*words) == (["bare", "bare, again", "Ultralytics' tensorboard", "ours, tensorboard"], words)
+    assert chosen()[0] == [variant.name for variant in loop.VARIANTS]
+    assert chosen("--quick")[0] == list(loop.QUICK)
+
+
+def test_a_variant_that_there_is_none_of_is_said_before_anything_is_measured():
+    with pytest.raises(SystemExit, match="no variant has “tensorbord” in its name: bare; bare, again; "):
+        chosen("--variant", "bare", "--variant", "tensorbord")
+
+
+def test_without_polars_a_training_reads_its_table_all_the_same(monkeypatch, tmp_path):
+    (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    trainer = type("Trainer", (), {"csv": tmp_path / "results.csv"})
+    monkeypatch.setattr(without_polars, "find_spec", lambda _: None)
+    without_polars.do_without_polars(trainer)
+    assert trainer().read_results_csv() == {"epoch": [1.0, 2.0], "loss": [0.5, 0.25]}
 
 
 @e2e

@@ -22,9 +22,11 @@ TESTED_IN = {
     "bench": "tests/test_benchmarks.py",
     "gpu-bench": "tests/test_benchmarks.py",
     "gpu": "tests/gpu/test_rehearsal.py",
+    "release-check": "tests/test_release.py",
     "lint": "tests/test_makefile.py",
     "format": "tests/test_makefile.py",
     "clean": "tests/test_makefile.py",
+    "docs": "tests/test_site.py",
     "system-packages": "tests/test_makefile.py",
 }
 RUNS_THESE_TESTS = {"test", "test-fast"}

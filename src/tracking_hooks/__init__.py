@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from tracking_hooks.settings import ConfigurationError
 
+    __version__: str
+
 __all__ = [
     "Capture",
     "ConfigurationError",
@@ -76,11 +78,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # to a type checker, a module with this function has every name that one can mistype
 
-        return version("tracking-hooks")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("tracking-hooks")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

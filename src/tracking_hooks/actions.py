@@ -30,6 +30,7 @@ class ScaleLearningRate(Struct, frozen=True, kw_only=True, tag="scale_learning_r
 
 
 Action: TypeAlias = Stop | SaveCheckpoint | ScaleLearningRate
+"""What a rule, a tracker or the user asks of a training."""
 
 
 class Progress(Struct, frozen=True, kw_only=True):

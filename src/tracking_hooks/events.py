@@ -220,6 +220,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
     digest: str
     """SHA-256, hexadecimal."""
     epoch: int | None = None
+    """Of the training, as far as it was by then; None: that of its data set, or what a script logs."""
 
 
 class Curve(Struct, frozen=True, kw_only=True, omit_defaults=True):

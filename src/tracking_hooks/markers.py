@@ -19,3 +19,4 @@ READER_GROUP = "tracking_hooks.reader"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a method, or a function of a module, as a hook: ``@hookimpl``."""

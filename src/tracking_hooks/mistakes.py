@@ -56,13 +56,15 @@ def match(overlaps: Any, threshold: float = OVERLAP) -> dict[int, int]:
         most confident first
     :returns: predictions to labels
     """
-    free = overlaps.copy()
+    predictions, labels = (overlaps > threshold).T.nonzero()
+    best_first = (-overlaps[labels, predictions]).argsort(kind="stable")
+    best_first = best_first[predictions[best_first].argsort(kind="stable")]
     found: dict[int, int] = {}
-    for prediction in (free > threshold).any(0).nonzero()[0].tolist():  # few of them, as a rule
-        label = int(free[:, prediction].argmax())
-        if free[label, prediction] > threshold:
+    taken: set[int] = set()
+    for prediction, label in zip(predictions[best_first].tolist(), labels[best_first].tolist(), strict=True):
+        if prediction not in found and label not in taken:
             found[prediction] = label
-            free[label] = 0
+            taken.add(label)
     return found
 
 

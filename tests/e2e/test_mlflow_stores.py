@@ -58,6 +58,7 @@ def whole_training(tmp_path_factory, shapes, settings):
     # So short a training is over before anything of this is recorded by default.
     often = {"TRACKING_HOOKS_SYSTEM_EVERY": "0.5", "TRACKING_HOOKS_BATCH_EVERY": "1"}
     home.run(home.script(LOG, plots=True), "mlflow", MLFLOW_EXPERIMENT_NAME="trained", **often)
+    home.wait_for_delivery()
     yield home
     home.close()
 

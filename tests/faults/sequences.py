@@ -225,6 +225,7 @@ class Replay:
         self._dice = random.Random(f"{seed}, what happens to files")
         self._strangers: dict[Path, dict[str, tuple[int, int, int]]] = {}
         self._copy: RunFolder | None = None
+        self._said: list[str] = []
         self._said_elsewhere = ""
         self._lab = lab
         self._folder = folder
@@ -476,7 +477,7 @@ class Replay:
                 self._copy = mishaps.copy_to_another_machine(self.run, self._folder / "copy", self._parts)
                 shutil.rmtree(sink.flags(self._copied_save_dir))
                 elsewhere.start()
-            while not (self._is_delivered() and self._has_all()) and time.monotonic() < deadline:
+            while not self._is_settled() and time.monotonic() < deadline:
                 may_hang = hurting.is_alive() or any(sink.flags(self._save_dir).iterdir())
                 timeout = self.plan.call_timeout if may_hang else _CALL_TIMEOUT
                 settings = Settings(linger=self.plan.linger, call_timeout=timeout)
@@ -520,6 +521,11 @@ class Replay:
                     self._heal_what_is_due(time.monotonic())
                     time.sleep(0.01)
                 self._heal_what_is_due(float("inf"))
+
+    def _is_settled(self) -> bool:
+        """Whether all is delivered, and no relay is left that holds the run while it looks for an end to write."""
+        at_work = any(relay_pid(self.run, part) is not None for part in self._parts)
+        return not at_work and self._is_delivered() and self._has_all()
 
     def _is_delivered(self) -> bool:
         return all(is_delivered(self.run, part) for part in self._parts)

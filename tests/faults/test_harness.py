@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -86,6 +87,19 @@ def test_a_process_that_was_forked_can_be_signalled_at_once_and_when_it_has_ende
         send_session(process, signal.SIGCONT)  # perhaps before its end is told
         assert process.wait() == -signal.SIGKILL
         send_session(process, signal.SIGCONT)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+def test_a_process_that_has_opened_a_thousand_files_can_wait_for_one_that_was_forked(tmp_path):
+    import fcntl
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 1100:
+        pytest.skip("this process may open a thousand files, not more")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = forking.start([sys.executable, "-c", "print(1)"], env=env, cwd=tmp_path)
+    process._socket = socket.socket(fileno=fcntl.fcntl(process._socket.detach(), fcntl.F_DUPFD, 1100))
+    assert process.communicate(timeout=60) == ("1\n", None)
 
 
 def test_a_seed_gives_the_same_plan_again():

@@ -5,16 +5,15 @@ The callbacks that are ours are watched from outside, by wrapping them.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from tests.gpu.device import Device, device
+from tests.support.without_polars import do_without_polars
 
 _OURS = "tracking_hooks"
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
@@ -73,7 +72,7 @@ def main() -> None:
     from ultralytics.utils import SETTINGS
 
     SETTINGS.update({name: False for name in _INTEGRATIONS if name in SETTINGS})
-    _do_without_polars(engine.BaseTrainer)
+    do_without_polars(engine.BaseTrainer)
     engine.check_amp = lambda _: told["device"] != "cpu"  # Ultralytics' own check downloads weights
     watch = Watch(device(told["device"]), runs_short=told["runs_short"], looks=told["looks"])
     model = YOLO(told["arguments"].pop("model"))
@@ -88,21 +87,6 @@ def main() -> None:
         "waits": watch.waits,
     }
     print(f"\n{json.dumps(seen)}", flush=True)
-
-
-def _do_without_polars(trainer: Any) -> None:
-    """Read the table without a library that is large, and is not on every machine with a GPU."""
-    with suppress(ImportError):
-        import polars  # noqa: F401
-
-        return
-
-    def read(self: Any) -> dict[str, list[float]]:
-        with self.csv.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
-
-    trainer.read_results_csv = read
 
 
 def _digest(network: Any) -> str:

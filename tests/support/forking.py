@@ -109,7 +109,7 @@ class Forked:
         if self.stdout is None:
             self.wait(timeout)
             return "", None
-        while self._is_readable(self.stdout, deadline):
+        while _is_readable(self.stdout, None if deadline is None else deadline - time.monotonic()):
             if not (some := os.read(self.stdout.fileno(), 1 << 16)):
                 self.stdout.close()
                 self.wait(None if deadline is None else max(0, deadline - time.monotonic()))
@@ -134,16 +134,18 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(9)
 
-    @staticmethod
-    def _is_readable(file: Any, deadline: float | None) -> bool:
-        left = None if deadline is None else max(0, deadline - time.monotonic())
-        return bool(select.select([file], [], [], left)[0])
-
     def _look(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._socket], [], [], timeout)[0]:
+        if self.returncode is None and _is_readable(self._socket, timeout):
             self.returncode = int(self._socket.recv(64))
             self._socket.close()
         return self.returncode
+
+
+def _is_readable(file: Any, timeout: float | None) -> bool:
+    """Whether there is something to read, or an end; not by ``select``, which takes no descriptor from 1,024 on."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0, timeout) * 1000))
 
 
 def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Any:

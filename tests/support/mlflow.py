@@ -119,6 +119,15 @@ def mlflow_server(folder: Path, **options: Any) -> Iterator[str]:
         server.stop()
 
 
+def close_databases() -> None:
+    """Close the connections to all databases that were used by this process: MLflow keeps them, for each database."""
+    for part in ("tracking", "model_registry", "jobs"):
+        if module := sys.modules.get(f"mlflow.store.{part}.sqlalchemy_store"):
+            stores = [found for found in vars(module).values() if "_engine_map" in getattr(found, "__dict__", {})]
+            for engine in [engine for store in stores for engine in store._engine_map.values()]:
+                engine.dispose()
+
+
 class MLflowReader:
     """What an MLflow store holds."""
 

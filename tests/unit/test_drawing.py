@@ -1,7 +1,6 @@
 """Pictures of labels beside predictions: what is seen where."""
 
 import io
-import itertools
 import random
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.support.blocks import blocks
-from tracking_hooks.drawing import draw, is_kept, lettering, names, objects
+from tracking_hooks.drawing import draw, lettering, names, objects
 from tracking_hooks.predictions import Box, SeenImage, write_archive
 
 CLASSES = {0: "square", 1: "circle"}
@@ -346,24 +345,6 @@ def test_images_have_short_names_of_their_own():
     assert names([seen(path="a"), seen(path="a")]) == ["a", "a 2"]
     assert names([seen(path="a"), seen(path="a"), seen(path="a 2")]) == ["a", "a 2", "a 2 2"]
     assert names([]) == []
-
-
-@pytest.mark.parametrize("most", [9, 10])
-@pytest.mark.parametrize(
-    ("epochs", "every"), [(3, 10), (25, 10), (70, 10), (100, 10), (200, 20), (300, 40), (1000, 80), (None, 10)]
-)
-def test_the_first_the_best_and_the_last_epoch_are_among_ten_that_are_evenly_apart(epochs, every, most):
-    last = epochs or 490
-    best = last - 3
-    kept = []
-    for step in [1, *range(every, last, every), last, *([best] if best > 1 else [])]:
-        if is_kept(step, kept, epochs, most=most):
-            kept.append(step)
-        assert not kept or is_kept(kept[-1], kept, epochs, most=most), "a repetition is shown again"
-    assert len(kept) <= most
-    assert {1, *([last] if epochs else []), *([best] if best > 1 else [])} <= set(kept)
-    if epochs and epochs >= 25:
-        assert max(b - a for a, b in itertools.pairwise(sorted(kept))) <= max(20, epochs / 3)
 
 
 def test_the_loop_in_the_reference_draws_each_image(archive):

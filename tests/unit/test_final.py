@@ -16,11 +16,13 @@ from msgspec import structs
 pytest.importorskip("ultralytics")
 
 from tests.support import mistakes
-from tracking_hooks.hosts.ultralytics import looking
+from tracking_hooks.hosts.ultralytics import looking, portions
 from tracking_hooks.hosts.ultralytics.album import Album
 from tracking_hooks.hosts.ultralytics.final import FinalValidation
 from tracking_hooks.hosts.ultralytics.looking import Sight
+from tracking_hooks.hosts.ultralytics.worst import WholeValidation
 from tracking_hooks.predictions import SeenImage, read_member
+from tracking_hooks.recording import given
 from tracking_hooks.recording.process import recorders
 from tracking_hooks.recording.recorder import Recorder
 from tracking_hooks.run import worst
@@ -120,6 +122,16 @@ def test_the_worst_images_the_pairs_and_the_list_come_behind_the_validation(vali
     assert all(read_member(archive, image.picture).startswith(b"\xff\xd8") for image in images)
 
 
+def test_a_script_that_logs_under_these_names_does_not_change_what_the_command_shows(validate, recorder):
+    calls = validate(0.1, 0.5)
+    table = given.table(recorder.folder, worst.PAIRS, [{"mine": 1}], large_texts=False)
+    recorder.record("on_table", artifact=table, step=None)
+    told = worst.read(recorder.folder)
+    assert {(row["true"], row["predicted"]): row["count"] for row in told.pairs} == mistakes.of_matrix(calls)
+    assert worst.read_list(told.list_file) == mistakes.listed(calls)
+    assert told.step == 2
+
+
 def test_an_event_that_is_fired_twice_tells_of_the_worst_images_once(validate):
     hooks = Counter(call.hook for call in validate(0.1, times=2))
     assert (hooks["on_predictions"], hooks["on_table"], hooks["on_artifact"]) == (1, 1, 1)
@@ -137,6 +149,40 @@ def test_nothing_is_looked_at_where_no_plots_are_drawn_or_it_is_off(validate, tr
 def test_a_failure_costs_the_worst_images_and_is_said(validate, caplog):
     assert [call.hook for call in validate(0.1, error=ValueError("no boxes"))] == ["on_final_validation"]
     assert "looking at the final validation failed: ValueError: no boxes" in caplog.text
+
+
+@pytest.fixture
+def others(recorder, trainer):
+    """Have a second rank validate a share, and leave what it has counted."""
+
+    def leave(error=None):
+        trainer.world_size = 2
+        trainer.validator.dataloader.sampler = SimpleNamespace(num_replicas=2)
+        whole = WholeValidation(reader := Reader(trainer.files), {})
+        reader.error = error
+        portions.leave(recorder.folder, 1, whole)
+
+    return leave
+
+
+def test_what_another_rank_could_not_count_is_said_and_no_half_of_it_recorded(validate, others, recorder, caplog):
+    others(error=ValueError("odd shape"))
+    assert [call.hook for call in validate(0.1)] == ["on_final_validation"]
+    assert "the worst images are not recorded: on rank 1: ValueError: odd shape" in caplog.text
+    assert not list(recorder.folder.path.glob("*-1.json"))
+
+
+def test_a_rank_that_shares_no_folder_with_this_one_is_said(validate, others, recorder, trainer, caplog):
+    others()
+    (recorder.folder.path / "worst-1.json").unlink()
+    assert len(mistakes.listed(validate(0.1))) == 3
+    assert "are those of a part of the validation set: rank 1 has left nothing" in caplog.text
+
+
+def test_where_one_rank_validates_all_nothing_is_missed(validate, trainer, caplog):
+    trainer.world_size = 2
+    assert len(mistakes.listed(validate(0.1))) == 3
+    assert "worst images" not in caplog.text
 
 
 def test_the_table_is_one_as_log_table_makes_them(validate):

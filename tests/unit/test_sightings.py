@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -73,7 +75,8 @@ class Trainer(BaseTrainer):
         self.epochs, self.epoch, self.world_size = epochs, -1, world_size
         self.fitness = self.best_fitness = None
         dataset = SimpleNamespace(im_files=list(map(str, files)), labels=[{"cls": [0]} for _ in files])
-        self.validator = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset), names={0: "square"})
+        self.test_loader = SimpleNamespace(dataset=dataset)
+        self.validator = SimpleNamespace(dataloader=self.test_loader, names={0: "square"})
 
 
 class Reader:
@@ -148,12 +151,20 @@ def test_of_a_training_that_stops_early_the_last_epoch_is_recorded_at_its_end(tr
     assert train([0.1, 0.5, 0.5], epochs=3).steps == [1, 3]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 99, 100, 101, 109, 300, 1000, 1605, 5000])
-def test_of_a_long_training_there_are_twelve_at_most(epochs):
+@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 69, 70, 71, 100, 109, 300, 1000, 1605, 5000])
+def test_of_a_long_training_there_are_nine_at_most(epochs):
     due = [epoch for epoch in range(1, epochs + 1) if sightings.is_due(epoch, epochs)]
-    assert len(due) <= 11, "and perhaps the best one"
+    assert len(due) <= 8, "and perhaps the best one"
     assert {1, epochs} <= set(due)
     assert epochs < 20 or len(due) > 3
+    assert epochs < 20 or max(b - a for a, b in itertools.pairwise(due)) <= max(20, epochs / 4), "they are evenly apart"
+
+
+def test_wherever_a_training_stops_there_are_nine_at_most_and_the_last_one_is_among_them(train, folder):
+    for stopped in (2, 10, 50, 61, 69):
+        steps = train([0.1, 0.9] + [0.2] * (stopped - 2), epochs=70, recorder=Recorder(folder)).steps
+        assert {1, 2, stopped} <= set(steps)
+        assert len(steps) == len(set(steps)) <= 9
 
 
 def test_an_epoch_without_a_validation_has_none(train):
@@ -172,20 +183,29 @@ def test_an_epoch_that_was_validated_and_not_finished_is_left_to_the_resumed_tra
     assert recorder.events == []
 
 
+@pytest.mark.parametrize("order", [["own", "other"], ["other", "own"], ["other"]], ids="-".join)
 def test_what_a_callback_validates_with_the_same_validator_does_not_take_the_place_of_the_epoch(
-    folder, files, tmp_path, monkeypatch
+    folder, files, tmp_path, monkeypatch, order
 ):
     recorder = Recorder(folder)
     looker, trainer = sightings.Sightings(recorder), Trainer(files, 1)
     trainer.epoch = 0
-    for images in (files, [tmp_path / "test/1.png"]):
-        monkeypatch.setattr(looking, "reader_for", lambda _, images=images: Reader(images))
+    other = Trainer([tmp_path / "test/1.png"], 1).test_loader
+    for loader in ({"own": trainer.test_loader, "other": other}[name] for name in order):
+        trainer.validator.dataloader = loader
+        reader = Reader([Path(file) for file in loader.dataset.im_files])
+        monkeypatch.setattr(looking, "reader_for", lambda _, reader=reader: reader)
         looker.begin(trainer, trainer.validator)
         looker.stop()
         looker.keep(trainer, trainer.validator)
     looker.epoch_ended(trainer, 1)
     looker.finish()
-    assert recorder.steps == [1]
+    if "own" in order:
+        assert recorder.steps == [1]
+        assert sorted(image.path for image in recorder.events[0]["images"]) == ["0.png", "1.png", "2.png"]
+    else:
+        (said,) = recorder.complaints
+        assert said.endswith("that happens: no image of the trainer's validation set was validated")
 
 
 def test_after_a_resume_nothing_is_doubled_and_the_archive_is_the_same(train, folder):
@@ -305,6 +325,12 @@ def test_grey_and_deep_images_are_read_as_ultralytics_reads_them(tmp_path):
             assert np.array(picture).mean() == pytest.approx(127, abs=2)
 
 
+def test_a_release_without_a_reader_of_its_own_has_pictures_too(tmp_path, monkeypatch):
+    monkeypatch.delattr("ultralytics.utils.patches.imread")
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 40, 3), np.uint8))
+    assert shown(tmp_path / "1.png").size == (40, 20)
+
+
 def test_an_image_is_turned_as_its_camera_says(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -340,3 +366,51 @@ def test_what_other_ranks_have_left_for_this_epoch_is_put_together(folder, files
     assert found[files[1]].image == of(files[1]).image
     assert found[files[1]].maps["label_map"].tolist() == np.eye(3).tolist()
     assert shares.of_others(folder, SimpleNamespace(world_size=1), 4) == {}
+
+
+class Validator:
+    """What each rank calls: the others leave their share before rank 0 goes on behind this."""
+
+    def gather_stats(self):
+        pass
+
+
+@pytest.fixture
+def rank(folder, files, monkeypatch):
+    """Validate an epoch on rank 1, with a reader."""
+
+    def validate(reader, epoch):
+        monkeypatch.setattr(shares, "RANK", 1)
+        monkeypatch.setattr(shares, "asked_for", lambda _: (16, folder))
+        monkeypatch.setattr(looking, "reader_for", lambda _: reader)
+        looker, trainer, validator = shares.Rank(), Trainer(files, 5, world_size=2), Validator()
+        trainer.epoch = epoch - 1
+        looker.begin(trainer, validator)
+        validator.gather_stats()
+        looker.stop()
+
+    return validate
+
+
+def test_what_another_rank_could_not_see_is_said_by_the_one_that_records(rank, folder, files, monkeypatch):
+    rank(Reader(files[:1], error=ValueError("odd shape")), 3)
+    recorder = Recorder(folder)
+    looker, trainer = sightings.Sightings(recorder), Trainer(files, 5, world_size=2)
+    trainer.epoch = 2
+    monkeypatch.setattr(looking, "reader_for", lambda _: Reader(files[1:]))
+    looker.begin(trainer, trainer.validator)
+    looker.stop()
+    looker.keep(trainer, trainer.validator)
+    looker.epoch_ended(trainer, 3)
+    looker.finish()
+    assert recorder.events == []
+    (said,) = recorder.complaints
+    assert said.endswith("nor in others where that happens: on rank 1: ValueError: odd shape")
+
+
+def test_what_other_ranks_have_left_stays_nowhere_where_the_one_that_records_could_not_look(rank, train, folder, files):
+    rank(Reader(files[:1]), 1)
+    assert list(folder.path.glob("seen-*"))
+    (folder.path / "worst-1.json").touch()
+    train([0.5], reader=lambda _: None)
+    assert not list(folder.path.glob("*-1.json"))

@@ -16,10 +16,11 @@ pytest.importorskip("ultralytics")
 import numpy as np
 import torch
 from click.testing import CliRunner
+from msgspec import structs
 from ultralytics.utils.metrics import ConfusionMatrix as TheirMatrix
 
 from tracking_hooks.cli import main
-from tracking_hooks.events import ConfusionMatrix
+from tracking_hooks.events import Checkpoint, ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import portions
 from tracking_hooks.hosts.ultralytics.looking import Sight
 from tracking_hooks.hosts.ultralytics.objects import Objects
@@ -89,7 +90,7 @@ def test_a_rank_leaves_what_it_has_counted_for_the_one_that_records(tmp_path):
     other.worst[Path("/data/caf\udce9.png")] = sight(0.7)  # a name that is no UTF-8
     other.worst[Path("/data/a.png")] = sight(0.2)
     portions.leave(folder, 1, other)
-    portions.add_others(folder, SimpleNamespace(world_size=3), whole)
+    assert portions.add_others(folder, SimpleNamespace(world_size=3), whole) == [2], "it has left nothing"
     assert whole.confident == {(0, 1): 3, (1, 2): 3}
     assert whole.worst.rows() == other.worst.rows()
     assert whole.worst.in_order() == other.worst.in_order()
@@ -238,28 +239,50 @@ def test_the_list_is_no_larger_than_what_is_delivered(tmp_path):
 
 
 @pytest.fixture
-def told(tmp_path):
-    """A run whose worst images are recorded."""
+def scribe(tmp_path):
+    """Writes down a training that has come to its final validation."""
     scribe = Scribe(tmp_path / "train")
     scribe.start(3)
     scribe.epoch(1)
+    return scribe
+
+
+@pytest.fixture
+def told(tmp_path, scribe):
+    """A run whose worst images are recorded."""
+    tell(scribe)
+    scribe.end(3, "finished")
+    return written(scribe, tmp_path)
+
+
+def written(scribe, tmp_path):
+    return writing.write(sample_run(tmp_path / "train"), scribe.calls, {})
+
+
+def validate(scribe):
+    best = Checkpoint(path=Path("best.pt"), kind="best")
+    scribe.record("on_final_validation", metrics={}, per_class=None, curves=[], confusion_matrix=None, checkpoint=best)
+
+
+def tell(scribe, step=2, pairs=None, rows=None):
+    """Record the final validation, and the worst images behind it."""
+    validate(scribe)
     seen = scribe.added("worst.zip", b"", "file", worst.IMAGES)
     reason = "2 missed, 1 false positive, 1 circle taken for square, 1 square taken for circle"
     images = [
         SeenImage(path=f"images/val/{name}.jpg", width=8, height=8, picture="a.jpg", score=score, reason=reason)
         for name, score in {"street" * 20: 1.0, "b": 0.4}.items()
     ]
-    scribe.record("on_predictions", artifact=seen, images=images, step=2, classes=NAMES)
-    pairs = {"columns": ["true", "predicted", "count", "confident"], "data": [["circle", "square", 40, 3]]}
-    scribe.record(
-        "on_table",
-        artifact=scribe.added("mistakes.json", json.dumps(pairs).encode(), "table", worst.PAIRS),
-        step=None,
+    pairs = pairs or {"columns": ["true", "predicted", "count", "confident"], "data": [["circle", "square", 40, 3]]}
+    table = scribe.added("mistakes.json", json.dumps(pairs).encode(), "table", worst.PAIRS)
+    rows = rows or worst.listed(
+        Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in ("a", "b", "\udcff")
     )
-    rows = [Wrong(f"/data/shapes {name}.jpg", 0.5, "1 missed", f"{name}.jpg") for name in ("a", "b", "\udcff")]
-    scribe.record("on_artifact", artifact=scribe.added("x.csv", worst.listed(rows), "table", worst.LIST))
-    scribe.end(3, "finished")
-    return writing.write(sample_run(tmp_path / "train"), scribe.calls, {})
+    listed = scribe.added("x.csv", rows, "table", worst.LIST)
+    seen, table, listed = (structs.replace(artifact, epoch=step) for artifact in (seen, table, listed))
+    scribe.record("on_table", artifact=table, step=None)
+    scribe.record("on_artifact", artifact=listed)
+    scribe.record("on_predictions", artifact=seen, images=images, step=step, classes=NAMES)
 
 
 def test_worst_shows_images_pairs_and_where_the_list_is(cli, told, tmp_path):
@@ -301,6 +324,60 @@ def test_worst_says_that_the_list_is_gone(cli, told, tmp_path):
     result = cli("worst", tmp_path / "train", "--files")
     assert result.exit_code == 1
     assert "x.csv is gone" in result.output
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+def test_what_a_script_logs_under_the_same_names_takes_no_place_of_ours(cli, scribe, tmp_path, is_first):
+    def log_mine():
+        table = scribe.added("mine.json", b'{"columns": ["mine"], "data": [[1]]}', "table", worst.PAIRS)
+        scribe.record("on_table", artifact=table, step=None)
+        scribe.record("on_artifact", artifact=scribe.added("mine.csv", b"mine\n1\n", "table", worst.LIST))
+        seen = SeenImage(path="mine.jpg", width=8, height=8, picture="mine.jpg")
+        shown = scribe.added("mine.zip", b"", "file", worst.IMAGES)
+        scribe.record("on_predictions", artifact=shown, images=[seen], step=9, classes={})
+
+    if is_first:
+        log_mine()
+    tell(scribe)
+    if not is_first:
+        log_mine()
+        in_save_dir = scribe.added("copy.csv", b"mine\n1\n", "table", worst.LIST)
+        scribe.record("on_artifact", artifact=structs.replace(in_save_dir, epoch=3))
+    written(scribe, tmp_path)
+    output = cli("worst", tmp_path / "train").output
+    assert "by the weights of epoch 2" in output
+    assert "circle  square     40     3" in output
+    assert output.splitlines()[-1].endswith("x.csv")
+    assert "mine" not in output
+
+
+def test_of_two_final_validations_the_last_one_that_was_looked_at_is_told(cli, scribe, tmp_path):
+    tell(scribe, step=2)
+    tell(scribe, step=3)
+    validate(scribe)
+    written(scribe, tmp_path)
+    assert "the worst 2 images, by the weights of epoch 3" in cli("worst", tmp_path / "train").output
+
+
+@pytest.mark.parametrize(
+    "rows", [b"filepath,score\n/a.jpg,0.5\n", b"filepath,score,reason,path\n/a.jpg\n", b"\0\xff", b'filepath,"\n']
+)
+def test_a_list_that_is_damaged_is_said_in_a_sentence(cli, scribe, tmp_path, rows):
+    tell(scribe, rows=rows)
+    written(scribe, tmp_path)
+    result = cli("worst", tmp_path / "train", "--files")
+    assert isinstance(result.exception, SystemExit)
+    assert "x.csv is no list of images with mistakes, or is damaged" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("pairs", [{"columns": ["true"]}, {"columns": ["true"], "data": [[1, 2]]}, [1]], ids=str)
+def test_a_table_that_is_damaged_is_said_and_the_images_are_shown(cli, scribe, tmp_path, pairs):
+    tell(scribe, pairs=pairs)
+    written(scribe, tmp_path)
+    result = cli("worst", tmp_path / "train")
+    assert result.exit_code == 0, result.output
+    assert "mistakes.json is no table of pairs with mistakes, or is damaged" in result.output
+    assert "images/val/b.jpg" in result.output
 
 
 def test_worst_says_what_to_do_where_there_are_none(cli, tmp_path):

@@ -48,10 +48,12 @@ def test_what_is_refused_is_told_by_its_number_and_the_others_are_sent():
 
 
 def test_when_the_store_is_down_what_was_not_begun_is_left_for_later():
-    transfers, begun = Transfers(), []
+    transfers, begun, never = Transfers(), [], threading.Event()
 
     def time_out(seq):
         begun.append(seq)
+        if seq:
+            never.wait(1.0)  # those that are on their way take longer than the first one's failure
         raise Unavailable("no answer")
 
     for seq in range(1000):

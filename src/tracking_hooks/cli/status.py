@@ -44,8 +44,8 @@ def command(paths: tuple[Path, ...], *, set_aside: bool, order: str | None, as_j
     """Show what each tracker has received, and what is pending.
 
     PATHS are training folders, run folders, folders above them, or uids. Without PATHS, all runs of this user on this
-    machine are shown. The metric is that of the best checkpoint, or of the best epoch so far. On a terminal, each run
-    is a paragraph; elsewhere, the output is a table with one line for each tracker.
+    machine are shown. The metric is that of the best checkpoint, or of the best epoch while it trains. On a terminal,
+    each run is a paragraph; elsewhere, the output is a table with one line for each tracker.
     """
     folders = run_paths.runs(paths)
     if set_aside and as_json:

@@ -33,7 +33,7 @@ _WATCH_EVERY = 2.0
     metavar="KEY=VALUE",
     multiple=True,
     help="Deliver to another address, as in --set tracking_uri=http://host:5000: with --to, what is replayed; with "
-    "PATHS, what is pending, if nothing of it has arrived yet.",
+    "PATHS, what is pending, if nothing of it has arrived.",
 )
 @click.option(
     "--forget",

@@ -14,7 +14,7 @@ from tracking_hooks.cli.output import aligned, indented, json_option, print_json
 from tracking_hooks.counts import counted
 from tracking_hooks.run import layout, worst
 from tracking_hooks.run.journal import JournalError
-from tracking_hooks.run.worst import Told
+from tracking_hooks.run.worst import DamagedError, Told
 
 _PAIRS = 20
 """So many pairs of classes are printed, the most frequent ones."""
@@ -49,7 +49,7 @@ def command(run: Path, *, as_files: bool, as_json: bool) -> None:
             click.echo(os.fsencode("\n".join(paths)))  # the bytes of a name, whatever it is called
         else:
             click.echo("\n\n".join("\n".join(_lines(told)) for told in found))
-    except (JournalError, OSError) as error:
+    except (JournalError, OSError, DamagedError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -79,6 +79,9 @@ def _lines(told: Told) -> Iterator[str]:
         yield from _table(told.pairs[:_PAIRS])
         if others := told.pairs[_PAIRS:]:
             yield f"and {counted(len(others), 'pair')} more"
+    if told.pairs_error:
+        yield ""
+        yield f"The mistakes by pair of classes: {told.pairs_error}"
     if told.list_file or told.error:
         yield ""
         yield "All images with a mistake, the worst first:"

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tracking_hooks.predictions import SeenImage
 
-__all__ = ["draw", "is_kept", "names"]
+__all__ = ["draw", "names"]
 
 
 def draw(
@@ -49,27 +49,6 @@ def names(images: Sequence[SeenImage]) -> list[str]:
         shown = [_tail(image.path, depth) if taken[name] > 1 else name for image, name in zip(images, shown)]
     return _numbered([_shortened(name) for name in shown])
 
-
-def is_kept(step: int, kept: Sequence[int], epochs: int | None, *, most: int = 10) -> bool:
-    """Return whether the pictures of an epoch are shown, where a tracker shows those of a few.
-
-    The first epoch and the last one of the plan are, and the best one where it comes behind later ones; of every tenth,
-    some that are evenly apart. So a tenth may be left out that turns out to be the best.
-
-    :param kept: the epochs whose pictures are shown already
-    :param epochs: how many the training is to have; None if nobody knows
-    :param most: the number of epochs to show
-    """
-    latest = max(kept, default=0)
-    if step in kept:
-        return True
-    if step in (1, epochs) or step % _EVERY or step < latest:
-        return len(kept) < most
-    is_apart = step - latest >= epochs / (most - 1) if epochs else step >= 2 * latest
-    return is_apart and len(kept) < most - 2
-
-
-_EVERY = 10  # epochs of which one has pictures; in a long training, it is one of 20, 40 or 80
 
 _LONGEST = 40  # characters: what the title of a card in MLflow has room for, behind "predictions/", in two lines
 

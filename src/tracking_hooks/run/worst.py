@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from tracking_hooks.events import Artifact, Rejected
+from tracking_hooks.events import Rejected
 from tracking_hooks.predictions import SeenImage
 from tracking_hooks.run import files, journal
 from tracking_hooks.run.copies import LARGE
@@ -58,10 +59,27 @@ def _line(cells: Iterable[str]) -> bytes:
 def read_list(path: Path) -> list[Wrong]:
     """Read such a list.
 
-    :raises OSError, KeyError, ValueError: if it is none
+    :raises OSError: if it cannot be read
+    :raises DamagedError: if it is none
     """
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [Wrong(row["filepath"], float(row["score"]), row["reason"], row["path"]) for row in csv.DictReader(file)]
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file, _damage(path, "list of images"):
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != Wrong._fields:
+            raise ValueError(f"its columns are not {', '.join(Wrong._fields)}")
+        return [Wrong(row["filepath"], float(row["score"]), row["reason"], row["path"]) for row in rows]
+
+
+class DamagedError(ValueError):
+    """A file is not what was recorded under its name. The message is for the user."""
+
+
+@contextmanager
+def _damage(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DamagedError(f"{path} is no {what} with mistakes, or is damaged ({reason})") from error
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -74,6 +92,8 @@ class Told(Struct, frozen=True, kw_only=True):
     images: list[SeenImage]
     pairs: list[dict[str, Any]] = []
     """The rows of the table, column to cell."""
+    pairs_error: str = ""
+    """Why there are none."""
     list_file: Path | None = None
     """Where the list is."""
     error: str = ""
@@ -86,30 +106,41 @@ def read(folder: RunFolder) -> Told | None:
     :raises JournalError, OSError: if it cannot be read
     """
     head, _ = journal.read_head(folder.journal)
-    seen: dict[str, Any] | None = None
-    artifacts: dict[tuple[str, str], Artifact] = {}
-    for call in journal.calls(folder.journal, ("on_predictions", "on_table", "on_artifact")):
+    told: dict[tuple[str, str], dict[str, Any]] = {}
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
+    for call in journal.calls(folder.journal, ("on_final_validation", "on_predictions", "on_table", "on_artifact")):
+        if call.hook == "on_final_validation":
+            latest = {}
+            continue
         artifact = call.args["artifact"]
-        artifacts[call.hook, artifact.name] = artifact
-        if (call.hook, artifact.name) == ("on_predictions", IMAGES):
-            seen = call.args
-    if seen is None:
+        if artifact.epoch is not None:  # what a script logs under such a name has none
+            latest.setdefault((call.hook, artifact.name), call.args)  # a file of save_dir has one, and comes later
+        if ("on_predictions", IMAGES) in latest:
+            told = latest
+    if not told:
         return None
-    list_file, error = _located(folder, head, artifacts.get(("on_artifact", LIST)))
-    table, _ = _located(folder, head, artifacts.get(("on_table", PAIRS)))
+    seen = told["on_predictions", IMAGES]
+    list_file, error = _located(folder, head, told.get(("on_artifact", LIST)))
+    table, pairs_error = _located(folder, head, told.get(("on_table", PAIRS)))
+    pairs: list[dict[str, Any]] = []
+    try:
+        pairs = _rows(table) if table else []
+    except DamagedError as damaged:
+        pairs_error = str(damaged)
     return Told(
-        head=head, folder=folder, step=seen.get("step"), images=seen["images"], pairs=_rows(table) if table else [],
+        head=head, folder=folder, step=seen.get("step"), images=seen["images"], pairs=pairs, pairs_error=pairs_error,
         list_file=list_file, error=error,
     )  # fmt: skip
 
 
-def _located(folder: RunFolder, head: Head, artifact: Artifact | None) -> tuple[Path | None, str]:
+def _located(folder: RunFolder, head: Head, args: Mapping[str, Any] | None) -> tuple[Path | None, str]:
     try:
-        return (files.locate(folder, head.root, artifact) if artifact else None), ""
+        return (files.locate(folder, head.root, args["artifact"]) if args else None), ""
     except Rejected as error:
         return None, str(error)
 
 
 def _rows(table: Path) -> list[dict[str, Any]]:
-    content = json.loads(table.read_text(encoding="utf-8"))
-    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    with _damage(table, "table of pairs"):
+        content = json.loads(table.read_text(encoding="utf-8"))
+        return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]

@@ -25,6 +25,7 @@ logs itself, and a resume; ``odd``: values and names that are allowed and rare; 
 """
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""All of them."""
 
 
 class Recorded(NamedTuple):

@@ -29,7 +29,6 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
-    Plan,
     Rejected,
     Run,
     State,
@@ -94,11 +93,8 @@ class MLflowFiles:
             self._wish = registration.parse(destination["register"])
 
     @hookimpl
-    def on_run_start(
-        self, params: Params, environment: Environment, plan: Plan, run: Run, seq: int, state: State
-    ) -> None:
+    def on_run_start(self, params: Params, environment: Environment, run: Run, seq: int) -> None:
         """Record params that are too long for MLflow."""
-        predictions.note_plan(state, plan.epochs)
         self._write_long(params, seq)
         self._then(seq, self._begin, models.Training(run=run, params=params, environment=environment), seq)
 

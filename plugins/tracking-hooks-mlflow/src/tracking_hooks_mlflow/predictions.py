@@ -27,18 +27,11 @@ from tracking_hooks_mlflow.run import MLflowRun, milliseconds
 
 _OF_TRAINING, _WORST = "predictions", "worst"
 _MOST_CARDS = 8
-_MOST_STEPS = 10
-"""How many pictures a card has. Each is a file that the page lists, and the card one that it loads."""
 
 _CARD = {"width": 600, "text": 24}
 """Twice as large as drawn: on a page of 1280 pixels, a card's picture is 298 to 366 wide."""
 _LARGE = {"width": 1280, "text": 20}
 """What a click on the card shows."""
-
-
-def note_plan(state: State, epochs: int | None) -> None:
-    """Note how many epochs there are to be, by which those are chosen that a card has."""
-    _notes(state)["epochs"] = epochs
 
 
 def note_best(state: State, epoch: int) -> None:
@@ -77,7 +70,7 @@ class Cards:
     def uploads(self, state: State) -> Iterator[tuple[str, partial[None]]]:
         """Yield the name and the sending of each picture that the run is to have.
 
-        :param state: has the steps of the cards, and is told of new ones
+        :param state: says of which epoch step 0 has a copy, and is told of another one
         """
         of = self._artifact.name
         steps = [self._at] if self._is_users else [0] if of == _WORST else self._steps(state)
@@ -99,11 +92,7 @@ class Cards:
 
     def _steps(self, state: State) -> list[int]:
         """Return where a card has the pictures of this epoch."""
-        notes, steps = _notes(state), []
-        kept = notes.get("steps", [])
-        if drawing.is_kept(self._at, kept, notes.get("epochs"), most=_MOST_STEPS - 1):
-            notes["steps"] = sorted({*kept, self._at})
-            steps.append(self._at)
+        notes, steps = _notes(state), [self._at]
         if notes.get("copied") != notes.get("best", 0) or self._at == notes["copied"]:
             notes["copied"] = self._at
             steps.append(0)

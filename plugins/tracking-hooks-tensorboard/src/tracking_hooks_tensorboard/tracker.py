@@ -31,7 +31,6 @@ from tracking_hooks.events import (
     Model,
     Params,
     PerClass,
-    Plan,
     Rejected,
     Run,
     State,
@@ -91,11 +90,8 @@ class TensorBoardTracker:
         self._file = EventFile(logdir / name, state["size"])
 
     @hookimpl
-    def on_run_start(
-        self, params: Params, environment: Environment, plan: Plan, run: Run, time: float, state: State
-    ) -> None:
+    def on_run_start(self, params: Params, environment: Environment, run: Run, time: float) -> None:
         """Write the parameters and the environment."""
-        predictions.note_plan(state, plan.epochs)
         values = [
             text("params", table(["parameter", "value"], params.items())),
             text("environment", texts.environment(run, environment)),
@@ -118,7 +114,6 @@ class TensorBoardTracker:
         self, epoch: int, metrics: Metrics, per_class: PerClass | None, run: Run, time: float, state: State
     ) -> None:
         """Write the curves over epochs; with the first ones, the layout of the charts."""
-        predictions.note_fitness(state, epoch, metrics.get("fitness"))
         metrics = names.of_epoch(metrics)
         values = scalars(metrics | copies(metrics))
         for label, of_class in (per_class or {}).items():

@@ -113,6 +113,7 @@ class Album:
             )
             return
         self._size += size
+        artifact = structs.replace(artifact, epoch=page.step)
         self._recorder.record("on_predictions", artifact=artifact, images=images, step=page.step, classes=page.classes)
 
     def _image(self, page: Page, file: Path, sight: Sight, members: dict[str, bytes]) -> SeenImage | None:

@@ -47,7 +47,8 @@ _chosen: weakref.WeakKeyDictionary[BaseTrainer, dict[Path, str]] = weakref.WeakK
 def chosen(trainer: BaseTrainer, validator: Any, count: int) -> dict[Path, str]:
     """Return the images that are shown of a training, with their names: the same ones in each of its processes."""
     if trainer not in _chosen:
-        images = Images(validator.dataloader.dataset, trainer.data)
+        own = getattr(trainer, "test_loader", None)  # its validator may have other images first, by a callback
+        images = Images((validator.dataloader if own is None else own).dataset, trainer.data)
         _chosen[trainer] = images.choose(count, data.name_of_dataset(trainer))
     return _chosen[trainer]
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from msgspec import structs
 from ultralytics.engine.trainer import BaseTrainer
 
 from tracking_hooks.events import Checkpoint, ConfusionMatrix
 from tracking_hooks.hosts.ultralytics import choosing, classes, looking, portions, validation
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.guard import guard
+from tracking_hooks.hosts.ultralytics.shares import ShareError
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation, rows_of_pairs
 from tracking_hooks.recording import given
 from tracking_hooks.recording.recorder import Recorder
@@ -44,13 +46,25 @@ class FinalValidation:
         if self._whole:
             self._recorder.complain.guard(self._whole.detach, "leaving the validator alone")
 
-    def keep(self, trainer: BaseTrainer, _: Any) -> None:
+    def keep(self, trainer: BaseTrainer, validator: Any) -> None:
         """Add what the other ranks have seen."""
         if self._whole and self._whole.error:
             self._recorder.complain.of_failure("looking at the final validation", self._whole.error)
             self._whole = None
-        if self._whole:
-            portions.add_others(self._recorder.folder, trainer, self._whole)
+        if not self._whole:
+            return
+        try:
+            missing = portions.add_others(self._recorder.folder, trainer, self._whole)
+        except ShareError as error:
+            self._recorder.complain(f"the worst images are not recorded: {error}")
+            self._whole = None
+            return
+        if missing and portions.is_shared(validator):
+            self._whole.confident = None  # of some of the images, beside the counts of all
+            self._recorder.complain(
+                f"the worst images are those of a part of the validation set: rank {', '.join(map(str, missing))} has "
+                f"left nothing in {self._recorder.folder.path}, which all machines have to share"
+            )
 
     def record(self, trainer: BaseTrainer) -> None:
         """Record the validation, and the worst images behind it, once."""
@@ -68,15 +82,16 @@ class FinalValidation:
 
     def _record_worst(self, trainer: BaseTrainer, whole: WholeValidation, matrix: ConfusionMatrix | None) -> None:
         folder, large_texts = self._recorder.folder, self._recorder.plan.large_texts
+        epoch = self._best_epoch()  # by which `run/worst.py` tells these files from a script's own of the same name
         if pairs := rows_of_pairs(matrix, whole.confident) if matrix else []:
             table = given.table(folder, worst.PAIRS, pairs, large_texts=large_texts)
-            self._recorder.record("on_table", artifact=table, step=None)
+            self._recorder.record("on_table", artifact=structs.replace(table, epoch=epoch), step=None)
         if rows := whole.worst.rows():
             listed = given.csv(folder, worst.LIST, worst.listed(rows))
-            self._recorder.record("on_artifact", artifact=listed)
+            self._recorder.record("on_artifact", artifact=structs.replace(listed, epoch=epoch))
         page = Page(
             name=worst.IMAGES,
-            step=self._best_epoch(),
+            step=epoch,
             sights=whole.worst.in_order(),
             names=whole.worst.names,
             classes=classes.named(trainer.validator.names),

@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ultralytics.utils.patches import imread
 
 from tracking_hooks.predictions import LONG_SIDE
 
@@ -33,7 +32,7 @@ def picture(path: Path, flag: int = cv2.IMREAD_COLOR, smaller: tuple[int, int] |
     :param smaller: width and height of the picture; None: as ``size`` returns them
     :raises ValueError: if it cannot be read
     """
-    image = imread(str(path), flag)
+    image = _read(str(path), flag)
     if image is None:
         raise ValueError(f"{path} cannot be read")
     if image.ndim == 3:
@@ -48,6 +47,14 @@ def picture(path: Path, flag: int = cv2.IMREAD_COLOR, smaller: tuple[int, int] |
 def pixels(values: Any) -> bytes:
     """Return a PNG file of a map: an array of bytes in two dimensions."""
     return _encoded(".png", np.ascontiguousarray(values, dtype=np.uint8), [])
+
+
+def _read(path: str, flag: int) -> Any:
+    try:
+        from ultralytics.utils.patches import imread
+    except ImportError:  # a name below its API, which a release need not have
+        imread = cv2.imread
+    return imread(path, flag)
 
 
 def _encoded(suffix: str, image: Any, how: list[int]) -> bytes:

@@ -12,7 +12,9 @@ from ultralytics.utils import RANK
 
 from tracking_hooks.hosts.ultralytics import choosing, looking, shares
 from tracking_hooks.hosts.ultralytics.looking import Watch
+from tracking_hooks.hosts.ultralytics.shares import ShareError
 from tracking_hooks.hosts.ultralytics.worst import WholeValidation
+from tracking_hooks.recording.complaints import describe
 from tracking_hooks.run.layout import RunFolder, write_json
 from tracking_hooks.run.worst import Wrong
 
@@ -25,6 +27,8 @@ class _Counted(Struct):
     """Each with its number of mistakes."""
     pairs: list[tuple[int, int, int]] | None
     """True class, predicted class, how often."""
+    error: str = ""
+    """What went wrong: then nothing of it counts."""
 
 
 class Portion:
@@ -64,22 +68,36 @@ def leave(folder: RunFolder, rank: int, whole: WholeValidation) -> None:
 
     :raises OSError: if it cannot be written
     """
+    if whole.error is not None:
+        write_json(_file(folder, rank), _Counted([], None, describe(whole.error)))
+        return
     shares.leave(folder, rank, _FINAL, whole.worst.in_order())
     pairs = None if whole.confident is None else [(*pair, times) for pair, times in whole.confident.items()]
     write_json(_file(folder, rank), _Counted(whole.worst.ranked(), pairs))
 
 
-def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) -> None:
+def add_others(folder: RunFolder, trainer: BaseTrainer, whole: WholeValidation) -> list[int]:
     """Add what the ranks above 0 have left; their validation is over when that of rank 0 is.
 
-    A rank that has left nothing, on another machine perhaps, is done without.
+    :returns: the ranks that have left nothing, such as those on another machine
+    :raises ShareError: if one of them could not see its share
     """
     sights = shares.of_others(folder, trainer, _FINAL)
-    for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        if counted := shares.take(_file(folder, rank), _Counted):
+    taken = [(rank, shares.take(_file(folder, rank), _Counted)) for rank in shares.ranks(trainer)]
+    for rank, counted in taken:
+        if counted and counted.error:
+            raise ShareError(f"on rank {rank}: {counted.error}")
+    for _, counted in taken:
+        if counted:
             whole.worst.add(counted.rows, sights)
             if whole.confident is not None:
                 whole.confident.update({(true, predicted): times for true, predicted, times in counted.pairs or ()})
+    return [rank for rank, counted in taken if counted is None]
+
+
+def is_shared(validator: Any) -> bool:
+    """Whether each rank validates a share; in older releases, rank 0 validates all."""
+    return bool(getattr(getattr(validator.dataloader, "sampler", None), "num_replicas", 1) > 1)
 
 
 def _file(folder: RunFolder, rank: int) -> Path:

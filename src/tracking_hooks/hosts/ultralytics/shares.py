@@ -16,6 +16,7 @@ from tracking_hooks.hosts.ultralytics import choosing, ddp, looking
 from tracking_hooks.hosts.ultralytics.looking import Reader, Sight, Watch
 from tracking_hooks.predictions import SeenImage
 from tracking_hooks.recording import configuration
+from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.tracking import Launch
 from tracking_hooks.run.layout import RunFolder, read_json, write_json
 from tracking_hooks.settings import is_off
@@ -38,15 +39,35 @@ class _Seen(Struct):
 class _Share(Struct):
     epoch: int
     seen: list[_Seen]
+    error: str = ""
+    """What went wrong: the share is not all that there was to see."""
 
 
-def leave(folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight]) -> None:
+class ShareError(RuntimeError):
+    """Another rank has not seen all of its share."""
+
+
+def leave(
+    folder: RunFolder, rank: int, epoch: int, sights: Mapping[Path, Sight], error: Exception | None = None
+) -> None:
     """Leave a rank's share for rank 0, in the place of that of an earlier epoch.
 
+    :param error: what went wrong; then nothing that was seen is left
     :raises OSError: if it cannot be written
     """
+    if error is not None:
+        write_json(_file(folder, rank), _Share(epoch, [], describe(error)))
+        return
     seen = [_Seen(file, sight.image, _packed(sight.maps)) for file, sight in sights.items()]
     write_json(_file(folder, rank), _Share(epoch, seen))
+
+
+def clear(folder: RunFolder) -> None:
+    """Remove what ranks have left, and rank 0 did not take since its own looking had failed."""
+    for pattern in ("seen-*.json", "worst-*.json"):
+        for file in folder.path.glob(pattern):
+            with suppress(OSError):
+                file.unlink()
 
 
 class Rank:
@@ -67,7 +88,9 @@ class Rank:
             self._reader = reader
             reader.attach(validator, choosing.chosen(trainer, validator, count).__contains__)
             # Behind this, rank 0 goes on: it finds the file then, and waits for nothing.
-            self._end.before(validator, "gather_stats", lambda: leave(folder, RANK, trainer.epoch + 1, reader.seen))
+            self._end.before(
+                validator, "gather_stats", lambda: leave(folder, RANK, trainer.epoch + 1, reader.seen, reader.error)
+            )
 
     def stop(self) -> None:
         """Leave the validator as it was. Never raises."""
@@ -91,13 +114,22 @@ def of_others(folder: RunFolder, trainer: BaseTrainer, epoch: int) -> dict[Path,
     """Return what the ranks above 0 have seen in this epoch; their validation is over when that of rank 0 is.
 
     A rank that has left nothing, on another machine perhaps, is done without.
+
+    :raises ShareError: if one of them could not see its share
     """
+    taken = [(rank, take(_file(folder, rank), _Share)) for rank in ranks(trainer)]
     found: dict[Path, Sight] = {}
-    for rank in range(1, int(getattr(trainer, "world_size", 1))):
-        share = take(_file(folder, rank), _Share)
+    for rank, share in taken:
         if share and share.epoch == epoch:
+            if share.error:
+                raise ShareError(f"on rank {rank}: {share.error}")
             found |= {one.file: Sight(one.image, _unpacked(one.maps)) for one in share.seen}
     return found
+
+
+def ranks(trainer: BaseTrainer) -> range:
+    """Return the ranks above 0 of a training."""
+    return range(1, int(getattr(trainer, "world_size", 1)))
 
 
 def take(file: Path, kind: type[_S]) -> _S | None:

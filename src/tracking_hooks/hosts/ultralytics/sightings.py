@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -10,22 +11,23 @@ from ultralytics.engine.trainer import BaseTrainer
 from tracking_hooks.hosts.ultralytics import choosing, classes, looking, shares
 from tracking_hooks.hosts.ultralytics.album import Album, Page
 from tracking_hooks.hosts.ultralytics.looking import Reader
+from tracking_hooks.hosts.ultralytics.shares import ShareError
 from tracking_hooks.recording.complaints import describe
 from tracking_hooks.recording.recorder import Recorder
 
 NAME = "predictions"
 _EVERY = 10
-_BETWEEN = 10
-"""So many of those in between are recorded, at most, with the last one."""
+_BETWEEN = 7
+"""So many of those in between are recorded, at most. With the first one, the last one and the best one, there are as
+many as a tag of TensorBoard keeps: so each tracker shows all of them, and no tracker has to know which one is the last.
+"""
 _TIMEOUT = 60.0
 """Seconds that are waited at the end for pictures that are still being made: half a second each from 50 megapixels."""
 
 
 def is_due(epoch: int, epochs: int) -> bool:
     """Whether an epoch is recorded, whatever becomes of it: every tenth, or fewer of a long training."""
-    every = _EVERY
-    while epochs > every * _BETWEEN:
-        every *= 2
+    every = _EVERY * math.ceil(epochs / (_EVERY * _BETWEEN))
     return epoch in (1, epochs) or epoch % every == 0
 
 
@@ -39,6 +41,7 @@ class Sightings:
         self._reader: Reader | None = None
         self._failure = ""
         self._pages: dict[str, Page] = {}
+        self._elsewhere = 0  # an epoch of which other images were validated
         self._is_off = not recorder.settings.image_limit()
 
     def begin(self, trainer: BaseTrainer, validator: Any) -> None:
@@ -76,10 +79,15 @@ class Sightings:
             self._say(describe(reader.error), epoch)
             return
         images = choosing.chosen(trainer, validator, self._recorder.settings.image_limit())
-        sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        try:
+            sights = {**reader.seen, **shares.of_others(self._recorder.folder, trainer, epoch)}
+        except ShareError as error:
+            self._say(str(error), epoch)
+            return
         shown = {file: sights[file] for file in images if file in sights}
         if not shown:
-            return  # a callback has had other images validated
+            self._elsewhere = epoch  # a callback has had other images validated, as a rule
+            return
         self._pages["current"] = Page(
             name=NAME,
             step=epoch,
@@ -100,6 +108,8 @@ class Sightings:
         """Record what was seen in an epoch, if that is due; it is kept if it may have to be later."""
         page = self._pages.pop("current", None)
         if page is None or page.step != epoch:
+            if self._elsewhere == epoch:
+                self._say("no image of the trainer's validation set was validated", epoch)
             return
         self._pages["last"] = page
         if trainer.fitness is not None and trainer.fitness == trainer.best_fitness:
@@ -114,3 +124,4 @@ class Sightings:
             self.album.add(page)
         self._pages.clear()
         self.album.close(_TIMEOUT)
+        shares.clear(self._recorder.folder)

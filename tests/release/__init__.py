@@ -1,0 +1,1 @@
+"""The rehearsal of a release, up to the upload. To build needs ``build`` and the standard library only."""
