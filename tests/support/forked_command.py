@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def main(address: str, *command: str) -> int:
-    """Have it forked, with this process's environment, working directory and output; return its exit code."""
+    """Have it forked, with this process's environment, working directory and streams; return its exit code."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.connect(address)
     request = {"command": command, "env": dict(os.environ), "cwd": str(Path.cwd())}
-    socket.send_fds(server, [json.dumps(request).encode()], [1])
+    socket.send_fds(server, [json.dumps(request).encode()], [1, 2])
     pid = int(server.recv(64))
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
     code = int(server.recv(64))

@@ -39,7 +39,8 @@ from typing import IO, Any, NoReturn
 
 RELAYS = "RELAYS_ARE_FORKED_AT"
 TRIALS = "TRIALS_ARE_FORKED_AT"
-"""Environment variables: the addresses of the processes that fork relays, and trainings for a tuning."""
+SERVERS = "MLFLOW_SERVERS_ARE_FORKED_AT"
+"""Environment variables: the addresses of the processes that fork relays, trainings for a tuning, and MLflow."""
 
 _BIN = Path(sys.executable).parent
 _TRAINING = ("torch", "torch._dynamo", "torchvision", "cv2", "matplotlib.pyplot", "PIL.Image", "psutil", "requests")
@@ -58,6 +59,7 @@ _DELIVERS = ("delivery.main import", "delivery.worker import")
 _RELAYS_OPTIONS = ["-I", "-X", "utf8"]
 _TRIAL = ["-m", "ultralytics.cfg.__init__"]
 _TORCHRUN = ["-m", "torch.distributed.run"]
+_MLFLOW_SERVER = ["-m", "mlflow", "server"]
 _UVICORN, _APPLICATION = ["-m", "uvicorn"], "mlflow.server.fastapi_app:app"
 _UNBUFFERED = "-u"
 _COMMANDS = ("sync", "status", "simulate")
@@ -204,11 +206,13 @@ class _Popen(subprocess.Popen):
 
     def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
         command = list(args) if isinstance(args, (list, tuple)) else []
-        here = {"env": options.get("env") or os.environ, "cwd": str(Path.cwd())}
+        here = {"env": options.get("env") or os.environ, "cwd": str(options.get("cwd") or Path.cwd())}
         if RELAYS in os.environ and command[1:4] == _RELAYS_OPTIONS and any(text in command[5] for text in _DELIVERS):
             return Forked(os.environ[RELAYS], command, output=options["stdout"], **here)
         if TRIALS in os.environ and (command[1:3] in (_TRIAL, _TORCHRUN) or _is_worker(command)):
             return Forked(os.environ[TRIALS], command, output=1, **here)
+        if SERVERS in os.environ and command[1:4] == _MLFLOW_SERVER:
+            return Forked(os.environ[SERVERS], command, output=options["stdout"].fileno(), **here)
         return super().__new__(cls)
 
     def _execute_child(self, args: Any, executable: Any, *more: Any, **options: Any) -> None:
@@ -262,14 +266,17 @@ def _address_of_trainings() -> str:
     return _server(_TRAINING)
 
 
-def servers_for(python: Path) -> tuple[str, str]:
-    """Return the addresses of the processes that fork trainings, and relays, for environments like that of ``python``.
+def servers_for(python: Path) -> dict[str, str]:
+    """Return the variables with the processes that fork for environments like that of ``python``.
 
     Nothing of ours is imported in them, and PyTorch loads its backends in the forked process: what is ours comes from
     the environment whose interpreter a command names.
     """
-    trainings = _server(_TRAINING, python=str(python))
-    return trainings, _server(_OF_OTHERS, *_RELAYS_OPTIONS, python=str(python))
+    return {
+        TRIALS: _server(_TRAINING, python=str(python)),
+        RELAYS: _server(_OF_OTHERS, *_RELAYS_OPTIONS, python=str(python)),
+        SERVERS: _server(_MLFLOW),
+    }
 
 
 @functools.cache
@@ -295,8 +302,8 @@ _servers: list[subprocess.Popen[bytes]] = []
 """Not collected, so that their standard input stays open."""
 
 
-def _serve(address: str) -> tuple[dict[str, Any], int]:
-    """Fork for whoever asks; return, in a forked process, (what it is to become, where its output goes)."""
+def _serve(address: str) -> tuple[dict[str, Any], list[int]]:
+    """Fork for whoever asks; return, in a forked process, (what it is to become, where its output and errors go)."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(64)
@@ -313,11 +320,10 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                 os._exit(0)
             if fd == listener.fileno():
                 client, _ = listener.accept()
-                data, outputs, _, _ = socket.recv_fds(client, 1 << 20, 1)
+                data, outputs, _, _ = socket.recv_fds(client, 1 << 20, 2)
                 if not data:  # who was about to ask was killed
                     client.close()
                     continue
-                (output,) = outputs
                 if (pid := os.fork()) == 0:
                     os.setsid()  # before anybody knows the id, which is then also that of a session
                     with suppress(OSError):  # who asked for it may have been killed
@@ -326,8 +332,9 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                         own.close()
                     for own in children:
                         os.close(own)
-                    return json.loads(data), output
-                os.close(output)
+                    return json.loads(data), outputs
+                for output in outputs:
+                    os.close(output)
                 children[os.pidfd_open(pid)] = (pid, client)
             else:
                 pid, client = children.pop(fd)
@@ -337,13 +344,14 @@ def _serve(address: str) -> tuple[dict[str, Any], int]:
                     client.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(request: dict[str, Any], output: int) -> None:
+def _become(request: dict[str, Any], outputs: list[int]) -> None:
     """Be what a fresh interpreter would be with this command, and run it."""
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
-    for fd in (1, 2):
+    for fd, output in ((1, outputs[0]), (2, outputs[-1])):
         os.dup2(output, fd)
-    os.close(output)
+    for output in outputs:
+        os.close(output)
     os.chdir(request["cwd"])
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else all would draw the same

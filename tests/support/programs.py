@@ -17,7 +17,7 @@ if [ ! -x {program} ] || env | grep -qE '^(TORCH_|PYTHON[A-OQ-Z])'; then exec {p
 exec {python} -I -S {client} "${address}" {command} "$@"
 """
 _SERVED = """#!/bin/sh
-case "$1" in {first}) exec {python} -I -S {client} {program} "$@" ;; esac
+case "$1" in {first}) exec {python} -I -S {client} {command} "$@" {options} ;; esac
 exec {program} "$@"
 """
 _STANDINS = {
@@ -31,7 +31,7 @@ shift
 ls "$@"
 """,
 }
-_COMMANDS = "sync|status|simulate|worst|group"
+_COMMANDS = "sync|status|simulate|worst|group|open"
 
 
 def write(folder: Path, environment: Path) -> None:
@@ -51,9 +51,16 @@ def write(folder: Path, environment: Path) -> None:
             first=first, program=program, python=python, client=client, address=address, command=command
         )
         _write(folder / name, text)
-    for name, first in {"mlflow": "server", "tensorboard": "*"}.items():
-        client = served_command.__file__
-        _write(folder / name, _SERVED.format(first=first, program=bin_ / name, python=python, client=client))
+    mlflow = f'{python} -I -S {forked_command.__file__} "${forking.SERVERS}" {python} -m mlflow'
+    for name, first, command, options in [
+        ("mlflow", "server", mlflow, "--workers 1"),
+        ("tensorboard", "*", bin_ / "tensorboard", ""),
+    ]:
+        text = _SERVED.format(
+            first=first, program=bin_ / name, python=python, client=served_command.__file__, command=command,
+            options=options,
+        )  # fmt: skip
+        _write(folder / name, text)
     for name, text in _STANDINS.items():
         _write(folder / name, text)
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,6 @@ class Reader:
         self._section, self._cwd = "", home.work
         self._programs = folder / "programs"
         _have_small_trainings(self._environment)
-        trainings, relays = forking.servers_for(environments.empty / "bin/python")
         programs.write(self._programs, self._environment)
         self.env = {
             **{name: value for name, value in home.env.items() if not name.startswith("PYTHON")},
@@ -80,8 +80,8 @@ class Reader:
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
             "PIP_QUIET": "1",
             "BROWSER": "true",
-            forking.RELAYS: relays,
-            forking.TRIALS: trainings,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **forking.servers_for(environments.empty / "bin/python"),
             _READER: str(folder),
         }
 
@@ -135,13 +135,14 @@ class Reader:
         return printed
 
     def close(self) -> None:
-        """End the servers that the document has started."""
+        """End the servers that the document has started, and what else it has left running."""
+        for known in self._home.folder.rglob("servers/*.json"):  # of `tracking-hooks open`
+            with suppress(ProcessLookupError):
+                os.killpg(json.loads(known.read_text())["pid"], signal.SIGKILL)
         for process in psutil.process_iter():
-            try:
+            with suppress(psutil.Error):
                 if process.environ().get(_READER) == str(self._folder):
-                    process.kill()
-            except psutil.Error:
-                continue
+                    process.terminate()
 
     def _with_standins(self, text: str) -> str:
         for name, standin in self._standins.items():
@@ -180,4 +181,4 @@ class Reader:
 
 def _have_small_trainings(environment: Path) -> None:
     shutil.copy(small_trainings.__file__, packages(environment))
-    (packages(environment) / "small_trainings.pth").write_text("import small_trainings\n")
+    (packages(environment) / "small_trainings.pth").write_text("import small_trainings; small_trainings.install()\n")

@@ -11,7 +11,7 @@ import urllib.request
 
 
 def main(*command: str) -> int:
-    """Start it; return 0 as soon as it answers, or its exit code."""
+    """Start it; return 0 as soon as it answers, or its exit code, and not 0 in any case if it ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -23,7 +23,7 @@ def main(*command: str) -> int:
             time.sleep(0.1)
         else:
             return 0
-    return process.returncode
+    return process.returncode or 1  # it was to stay
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Has Ultralytics train one epoch of small images, whatever a command says.
 
-A ``.pth`` file in the environment of the documents' reader imports this when Python starts, so that the commands stay
-as they are shown.
+A ``.pth`` file in the environment of the documents' reader calls ``install`` when Python starts, so that the commands
+stay as they are shown.
 """
 
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 
-SMALL = {"epochs": 1, "imgsz": 32, "workers": 0, "amp": False, "plots": False, "device": "cpu"}
+SMALL = {"epochs": 1, "imgsz": 32, "workers": 0, "amp": False, "device": "cpu"}
+PLOTS = "SMALL_TRAININGS_DRAW_PLOTS"
+"""An environment variable: pictures take longer than the training."""
 
 
 class _Finder:
@@ -27,7 +30,7 @@ class _Finder:
 
             def get_small(*args, **kwargs):
                 arguments = get_cfg(*args, **kwargs)
-                vars(arguments).update(SMALL)
+                vars(arguments).update(SMALL, plots=PLOTS in os.environ)
                 return arguments
 
             module.get_cfg = get_small
@@ -36,4 +39,6 @@ class _Finder:
         return spec
 
 
-sys.meta_path.insert(0, _Finder())
+def install() -> None:
+    """Wait for Ultralytics to be imported."""
+    sys.meta_path.insert(0, _Finder())
