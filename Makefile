@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test test-fast faults stack compat lint format bench gpu-bench gpu system-packages clean
+.PHONY: demo test test-fast faults stack compat lint format bench gpu-bench gpu pictures system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -70,6 +70,10 @@ gpu-bench: $(VENV)/.ready
 # What only a GPU can show, half an hour on one; says so where there is none.
 gpu: $(VENV)/.ready
 	$(BIN)/python -m tests.gpu $(ARGS)
+
+# Every picture of the documents, out of real trainings, ten minutes: writes docs/images and tests/data/demo.cast.
+pictures: $(VENV)/.ready system-packages
+	$(BIN)/python -m docs.pictures $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

@@ -22,6 +22,7 @@ TESTED_IN = {
     "bench": "tests/test_benchmarks.py",
     "gpu-bench": "tests/test_benchmarks.py",
     "gpu": "tests/gpu/test_rehearsal.py",
+    "pictures": "tests/test_pictures.py",
     "lint": "tests/test_makefile.py",
     "format": "tests/test_makefile.py",
     "clean": "tests/test_makefile.py",

@@ -1,0 +1,29 @@
+"""Pictures of TensorBoard's pages."""
+
+from __future__ import annotations
+
+from docs.pictures.camera import Camera
+
+_CLASSES = ("square", "circle", "triangle")
+
+
+def take(camera: Camera, link: str) -> None:
+    """Take them.
+
+    :param link: what ``tracking-hooks open`` has opened
+    """
+    server, _, _ = link.partition("/?")
+    with camera.picture("tensorboard.png") as page:
+        page.goto(link)
+        for tag in ("metrics/mAP50-95(B)", "train/cls_loss"):
+            page.locator("metrics-pinned-view").get_by_text(tag, exact=True).first.wait_for()
+    for name, tab, text in (
+        ("custom-scalars", "custom_scalars&_smoothingWeight=0", "Matches (2)"),
+        ("pr-curves", "pr_curves", "pr_curves(B)/triangle"),
+        ("hparams", "hparams", "validation/best/metrics/mAP50-95(B)"),
+    ):
+        with camera.picture(f"tensorboard-{name}.png") as page:
+            page.goto("about:blank")
+            page.goto(f"{server}/#{tab}")
+            page.get_by_text(text).first.wait_for()
+            page.wait_for_timeout(3000)  # the older tabs draw when they have come to rest
