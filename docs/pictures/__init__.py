@@ -11,20 +11,19 @@ CAST = ROOT / "tests/data/demo.cast"
 
 SIZES = {
     "demo.gif": (832, 624),
-    "mlflow.png": (1280, 1062),
+    "mlflow.png": (1280, 1116),
     "mlflow-artifacts.png": (1280, 720),
-    "mlflow-charts.png": (1280, 1062),
+    "mlflow-charts.png": (1280, 1116),
     "mlflow-model.png": (1280, 1000),
-    "mlflow-run.png": (1040, 780),
     "mlflow-runs.png": (1280, 400),
     "mlflow-tuning.png": (1280, 400),
     "mlflow-view.png": (1280, 800),
     "mlflow-view-predictions.png": (1280, 800),
     "predictions.png": (1280, 768),
     "tensorboard.png": (1280, 1038),
-    "tensorboard-custom-scalars.png": (1280, 1000),
-    "tensorboard-hparams.png": (1280, 240),
-    "tensorboard-pr-curves.png": (1280, 1000),
+    "tensorboard-custom-scalars.png": (1260, 936),
+    "tensorboard-hparams.png": (1600, 240),
+    "tensorboard-pr-curves.png": (1260, 936),
 }
 """Every picture, with its width and height in pixels."""
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from docs.pictures import CAST, IMAGES, SIZES, cast, files, terminal
 
-_HOLD = 5.0
-"""Seconds for which the film's last picture is shown."""
+_PAGES = (2.0, 4.0)
+"""Seconds for which the pages at the end of the film are shown."""
 
 
 def main() -> None:
@@ -21,17 +21,20 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=IMAGES, metavar="FOLDER", help="where to put them")
     given = parser.parse_args()
     given.into.mkdir(parents=True, exist_ok=True)
-    if not given.only:
+    if given.only:
+        pages = files.end_of_film(IMAGES / "demo.gif", len(_PAGES))
+    else:
         with tempfile.TemporaryDirectory(prefix="pictures-") as folder:
-            _take(Path(folder), given.into)
-    _film(given.into)
+            pages = _take(Path(folder), given.into)
+    smaller = [page.resize(SIZES["demo.gif"], Image.Resampling.LANCZOS) for page in pages]
+    files.write_film(given.into / "demo.gif", [*terminal.play(cast.read(CAST)), *zip(smaller, _PAGES)])
     for name in SIZES:
         if (path := given.into / name).exists():
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def _take(folder: Path, into: Path) -> None:
-    """Train, and take pictures of what the trackers show."""
+def _take(folder: Path, into: Path) -> list[Image.Image]:
+    """Train, and take pictures of what the trackers show; return those for the film."""
     from docs.pictures import others, predictions, session, tensorboard
     from docs.pictures.camera import camera
     from docs.pictures.home import Home
@@ -45,12 +48,15 @@ def _take(folder: Path, into: Path) -> None:
     try:
         print("The recording: a training of 20 epochs", flush=True)
         cast.write(CAST, session.record(home))
-        mlflow = home.opened().partition("/#")[0]
-        home.run("tracking-hooks", "open", "--tracker", "tensorboard")
-        with camera(into) as one:
-            print("Pictures of the run in TensorBoard and MLflow", flush=True)
+        link = home.opened()
+        home.run("tracking-hooks", "open", "--tracker", "tensorboard", "--all")
+        server, store = link.partition("/#")[0], f"sqlite:///{home.work / 'mlflow.db'}"
+        print("Pictures of the run in TensorBoard and MLflow", flush=True)
+        with camera(into, home.root) as one:  # whose browser remembers how the page is arranged
+            filmed = Pages(one, server, store).of_the_film(link)
+        with camera(into, home.root) as one:
             tensorboard.take(one, home.opened())
-            pages = Pages(one, mlflow, f"sqlite:///{home.work / 'mlflow.db'}")
+            pages = Pages(one, server, store)
             pages.of_the_demo()
             print("Other trainings and a tuning", flush=True)
             others.train(home)
@@ -58,14 +64,7 @@ def _take(folder: Path, into: Path) -> None:
         files.write_png(into / "predictions.png", predictions.compose(others.with_large_images(home)))
     finally:
         home.run("tracking-hooks", "open", "--stop")
-
-
-def _film(into: Path) -> None:
-    last = into / "mlflow-run.png"
-    page = Image.open(last if last.exists() else IMAGES / last.name).convert("RGB")
-    frames = list(terminal.play(cast.read(CAST)))
-    frames.append((page.resize(SIZES["demo.gif"], Image.Resampling.LANCZOS), _HOLD))
-    files.write_gif(into / "demo.gif", frames)
+    return filmed
 
 
 if __name__ == "__main__":

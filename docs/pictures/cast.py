@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 OUTPUT, MARKER = "o", "m"
 
-_LONGEST = 6.0
+_KEYSTROKE = 0.02
+"""Seconds that a letter takes which is typed, at most."""
+_LONGEST = 5.0
 """Seconds in which the output of a command is played, at most."""
-_GAP = 1.0
+_GAP = 0.5
 """Seconds that a silence in it counts, at most."""
-_READ, _BREATH = 2.0, 0.4
+_READ, _BREATH = 1.5, 0.4
 """Seconds behind a command that has printed something, and behind another one."""
 
 
@@ -56,11 +58,11 @@ def write(path: Path, cast: Cast) -> None:
 
 
 def quickened(cast: Cast) -> Iterator[Event]:
-    """Return the output at the times at which it is played: as it was typed, but commands take some seconds at most."""
+    """Return the output at the times at which it is played: a command takes some seconds at most."""
     now = last = 0.0
-    faster, lines = 1.0, 0
+    faster, lines = 0.0, 0  # while it is typed, there is no factor
     for index, (at, kind, text) in enumerate(cast.events):
-        now += faster * (at - last if faster == 1 else min(at - last, _GAP))
+        now += min(at - last, _GAP) * faster if faster else min(at - last, _KEYSTROKE)
         last = at
         if kind == OUTPUT:
             lines += text.count("\n")
@@ -68,7 +70,7 @@ def quickened(cast: Cast) -> Iterator[Event]:
         elif text:
             faster, lines = _factor(cast.events[index:]), 0
         else:
-            faster = 1.0
+            faster = 0.0
             now += _READ if lines > 1 else _BREATH  # one is that of the command itself
     yield Event(now, OUTPUT, "")
 
@@ -80,4 +82,4 @@ def _factor(events: list[Event]) -> float:
         took += min(event.at - before.at, _GAP)
         if event.kind == MARKER:
             break
-    return min(0.999, _LONGEST / took) if took else 0.999
+    return min(1, _LONGEST / took) if took else 1

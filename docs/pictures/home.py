@@ -24,8 +24,8 @@ class Home:
     """Below a folder that nobody else uses; its path is not shown."""
 
     def __init__(self, folder: Path) -> None:
-        self._root = folder.resolve()
-        self.folder = self._root / "home/ada"
+        self.root = folder.resolve()
+        self.folder = self.root / "home/ada"
         self.work = self.folder / "shapes"
         self.env = {
             **{name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)},
@@ -34,7 +34,7 @@ class Home:
             "YOLO_CONFIG_DIR": str(self.folder / ".config"), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false",
             "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore::UserWarning",
             "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore",
-            "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_EXPERIMENT_NAME": DEMO, "BROWSER": str(self._root / "browser"),
+            "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_EXPERIMENT_NAME": DEMO, "BROWSER": str(self.root / "browser"),
         }  # fmt: skip
 
     def furnish(self) -> None:
@@ -45,7 +45,7 @@ class Home:
         browser = Path(self.env["BROWSER"])
         browser.write_text('#!/bin/sh\nprintf %s "$1" > "$0.url"\n')
         browser.chmod(0o755)
-        self.run("yolo", "version")  # the first call says which settings it has made
+        self.run("yolo", "settings", "clearml=False")  # which asks for an account; the first call tells of its file
         assert data.parent == self.work
 
     def opened(self) -> str:
@@ -66,4 +66,4 @@ class Home:
 
     def anonymous(self, text: str) -> str:
         """Return a text with paths as they are on Ada's machine."""
-        return text.replace(f"{self._root}/", "/").replace(sys.prefix, "/home/ada/.venv")
+        return text.replace(f"{self.root}/", "/").replace(sys.prefix, "/home/ada/.venv")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow import MlflowClient
+from PIL import Image
 
 from docs.pictures.camera import Camera
 from docs.pictures.home import DEMO, TUNING
 from docs.pictures.others import BROKEN, FAST, TUNE
 from tracking_hooks_mlflow import pages
 
-_CURVES = "^metrics/mAP|^train/.*loss$"
-_SEARCH = "Search metric charts"
+FILMED = (1040, 780)
+"""Width and height of the page in the film, which shows it a little smaller."""
 
 _ARE_DRAWN = """
 count => [...document.querySelectorAll('.js-plotly-plot')].filter(plot => (plot.data || []).length).length >= count
@@ -36,23 +37,33 @@ class Pages:
         page.get_by_text("MLflow Assistant").wait_for()
         page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
 
+    def of_the_film(self, link: str) -> list[Image.Image]:
+        """Return what a user sees who opens the link: curves, and further down what the model sees."""
+        page = self._camera.page
+        self._camera.resize(*FILMED)
+        page.goto(link)
+        for name in ("Toggle sidebar", "Hide banner"):
+            page.get_by_role("button", name=name).click()
+        page.locator("[data-component-id='mlflow.experiment_page.table_resizer.collapse']").click()
+        page.wait_for_function(_ARE_DRAWN, arg=3)
+        curves = self._camera.take()
+        self._scroll_to("predictions")
+        page.wait_for_function(_ARE_LOADED, arg=2)
+        return [curves, self._camera.take()]
+
     def of_the_demo(self) -> None:
         """Take those of one run."""
         experiment, runs = self._runs(DEMO)
         run = runs["demo"]
-        metrics = pages.of_run(experiment, run.info.run_id, "model-metrics")
         with self._camera.picture("mlflow.png") as page:
-            self._open(metrics)
-            page.get_by_placeholder(_SEARCH).fill("^metrics/(mAP|precision)|^train/.*loss$")
+            self._open(pages.of_run(experiment, run.info.run_id, "model-metrics"))
+            self._search("^metrics/(mAP|precision)|^train/.*loss$")
+            page.get_by_text("predictions", exact=True).first.click()  # cards that the search leaves
             page.wait_for_function(_ARE_DRAWN, arg=6)
         with self._camera.picture("mlflow-charts.png") as page:
-            page.get_by_placeholder(_SEARCH).fill(_CURVES)
-            page.wait_for_function(_ARE_DRAWN, arg=5)
-        with self._camera.picture("mlflow-run.png") as page:
-            page.get_by_placeholder(_SEARCH).fill("^metrics/(mAP|recall)|^predictions/")
-            page.wait_for_function(_ARE_DRAWN, arg=3)
-            page.wait_for_function(_ARE_LOADED, arg=2)
-            self._scroll_to("metrics")
+            self._search("^metrics/(mAP50|recall)|^val/.*loss$")
+            page.get_by_text("val", exact=True).wait_for()
+            page.wait_for_function(_ARE_DRAWN, arg=6)
         with self._camera.picture("mlflow-artifacts.png") as page:
             self._open(pages.of_run(experiment, run.info.run_id, "artifacts"))
             page.get_by_text("results.png", exact=True).click()
@@ -92,6 +103,12 @@ class Pages:
 
     def _open(self, place: str) -> None:
         self._camera.page.goto(f"{self._server}/{place}")
+
+    def _search(self, pattern: str) -> None:
+        """Show those charts only whose names a pattern matches."""
+        search = self._camera.page.get_by_placeholder("Search metric charts")
+        search.fill(pattern)
+        search.blur()
 
     def _scroll_to(self, section: str) -> None:
         """Bring a section of charts into sight: the page makes them then."""

@@ -13,7 +13,7 @@ COMMANDS = [
     "pip install -q tracking-hooks-mlflow tracking-hooks-tensorboard",
     "export TRACKING_HOOKS=mlflow,tensorboard",
     "yolo train model=yolo26n.yaml data=data.yaml cfg=cpu.yaml",
-    "tracking-hooks open",
+    "tracking-hooks open --all",
 ]
 
 _PROMPT = "\x1b]133;B\x07"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from docs.pictures.camera import Camera
 
-_CLASSES = ("square", "circle", "triangle")
+_DASHBOARD = {"left": 340, "top": 64}
+"""Where the charts of an older tab begin: beside its settings, below the bar."""
 
 
 def take(camera: Camera, link: str) -> None:
@@ -17,12 +18,13 @@ def take(camera: Camera, link: str) -> None:
         page.goto(link)
         for tag in ("metrics/mAP50-95(B)", "train/cls_loss"):
             page.locator("metrics-pinned-view").get_by_text(tag, exact=True).first.wait_for()
-    for name, tab, text in (
-        ("custom-scalars", "custom_scalars&_smoothingWeight=0", "Matches (2)"),
-        ("pr-curves", "pr_curves", "pr_curves(B)/triangle"),
-        ("hparams", "hparams", "validation/best/metrics/mAP50-95(B)"),
+        page.get_by_role("button", name="Settings").first.click()  # they are shown at first
+    for name, tab, text, size in (
+        ("custom-scalars", "custom_scalars&_smoothingWeight=0", "Matches (2)", _DASHBOARD),
+        ("pr-curves", "pr_curves", "pr_curves(B)/triangle", _DASHBOARD),
+        ("hparams", "hparams", "validation/best/metrics/mAP50-95(B)", {}),
     ):
-        with camera.picture(f"tensorboard-{name}.png") as page:
+        with camera.picture(f"tensorboard-{name}.png", **size) as page:
             page.goto("about:blank")
             page.goto(f"{server}/#{tab}")
             page.get_by_text(text).first.wait_for()
