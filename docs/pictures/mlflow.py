@@ -75,6 +75,11 @@ class Pages:
             self._open(f"#/experiments/{experiment}/models/{output.model_id}")
             page.get_by_text("Ready", exact=True).first.wait_for()
             page.get_by_role("row").filter(has_text="best/metrics/mAP50-95B").wait_for()
+        with self._camera.picture("mlflow-view-predictions.png") as page:
+            self._open(pages.of_runs(experiment, has_view=True))
+            page.wait_for_function(_ARE_DRAWN, arg=3)
+            self._scroll_to("predictions")
+            page.wait_for_function(_ARE_LOADED, arg=2)
 
     def of_several(self) -> None:
         """Take those of all runs, and of a tuning."""
@@ -86,9 +91,6 @@ class Pages:
         with self._camera.picture("mlflow-view.png") as page:
             self._open(pages.of_runs(experiment, has_view=True))
             page.wait_for_function(_ARE_DRAWN, arg=3)
-        with self._camera.picture("mlflow-view-predictions.png") as page:
-            self._scroll_to("predictions")
-            page.wait_for_function(_ARE_LOADED, arg=2)
         with self._camera.picture("mlflow-tuning.png") as page:
             experiment, _ = self._runs(TUNING)
             self._open(f"#/experiments/{experiment}/runs")
