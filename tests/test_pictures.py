@@ -127,13 +127,16 @@ def test_a_line_that_is_written_over_is_drawn_as_its_last_state():
     assert shown.tobytes() == other.picture().tobytes()
 
 
-def test_the_four_images_show_every_kind_of_mistake_and_few_boxes():
-    def image(path, reason, boxes=1):
-        labels = [Box(label="circle", box=(0, 0, 1, 1))] * boxes
-        return SeenImage(path=path, width=64, height=64, picture="", reason=reason, labels=labels)
+def test_the_four_images_show_every_kind_of_mistake_and_no_crowd():
+    def image(path, reason, label="circle", found=1):
+        box = Box(label=label, box=(0, 0, 1, 1))
+        return SeenImage(
+            path=path, width=64, height=64, picture="", reason=reason, labels=[box], predictions=[box] * found
+        )
 
     images = [
-        image("crowded", "1 missed", boxes=9), image("a", "1 missed"), image("b", "2 false positives"),
-        image("c", "1 circle taken for square"), image("right", ""), image("again", "1 missed"),
+        image("crowded", "1 missed, 8 false positives", found=9), image("empty", "1 missed", found=0),
+        image("a", "1 missed"), image("again", "1 missed"), image("b", "2 false positives"),
+        image("c", "1 circle taken for square"), image("d", "", label="square"),
     ]  # fmt: skip
-    assert {image.path for image in predictions.four(images)} == {"a", "b", "c", "right"}
+    assert {image.path for image in predictions.four(images)} == {"a", "b", "c", "d"}

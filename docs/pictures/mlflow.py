@@ -104,6 +104,8 @@ class Pages:
         return number, {run.info.run_name: run for run in self._client.search_runs([number])}
 
     def _open(self, place: str) -> None:
+        """Open a page afresh: from one to another, it keeps how it is arranged."""
+        self._camera.page.goto("about:blank")
         self._camera.page.goto(f"{self._server}/{place}")
 
     def _search(self, pattern: str) -> None:

@@ -11,20 +11,22 @@ from PIL import Image
 
 from docs.pictures import SIZES
 from tracking_hooks.drawing import draw
-from tracking_hooks.predictions import SeenImage
+from tracking_hooks.predictions import Box, SeenImage
 from tracking_hooks.run import journal, layout
 
 _KINDS = ("missed", "false positive", "taken for")
 """The mistakes, as they are told of an image."""
+_CLEAR = 5
+"""Boxes in an image that is clear, in both halves, at most."""
 _EACH = 620
 """Pixels of the width of one."""
 
 
 def compose(save_dir: Path) -> Image.Image:
-    """Return the four that show most kinds of mistakes, of the epoch that has them."""
+    """Return the four that show most kinds of mistakes and classes, of the last epoch that has them."""
     (run,) = [folder for folder in layout.find_runs(save_dir) if folder.has_journal()]
     seen = [call.args for call in journal.calls(run.journal, {"on_predictions"})]
-    best = max(seen, key=lambda args: _variety(four(args["images"])))
+    best = max(reversed(seen), key=lambda args: (_variety(four(args["images"]))[:2], args["step"]))
     title = f"epoch {best['step']}"
     pictures = [
         draw(image, best["artifact"].path, best["classes"], title=title, width=_EACH, text=20, kind="PNG")
@@ -37,20 +39,22 @@ def compose(save_dir: Path) -> Image.Image:
 
 
 def four(images: Sequence[SeenImage]) -> list[SeenImage]:
-    """Return four that differ in their mistakes, those with few boxes first."""
+    """Return four that differ in their mistakes and classes, of those in which something is found, but not too much."""
+    clear = [image for image in images if image.predictions and len(_boxes(image)) <= _CLEAR]
+    left = clear if len(clear) >= 4 else [*images]
     chosen: list[SeenImage] = []
     for _ in range(4):
-        known = _variety(chosen)
-
-        def gain(image: SeenImage, known: tuple[int, int] = known) -> tuple[int, ...]:
-            kinds, reasons = _variety([*chosen, image])
-            return kinds - known[0], reasons - known[1], -len([*image.labels, *image.predictions])
-
-        chosen.append(max((image for image in images if image not in chosen), key=gain))
+        chosen.append(max(left, key=lambda image: (_variety([*chosen, image]), -len(_boxes(image)))))
+        left.remove(chosen[-1])
     return chosen
 
 
-def _variety(images: Sequence[SeenImage]) -> tuple[int, int]:
-    """Return how many kinds of mistakes they show, and how many different sums of them."""
+def _variety(images: Sequence[SeenImage]) -> tuple[int, ...]:
+    """Return how many kinds of mistakes they show, classes, and different sums of mistakes."""
     kinds = {kind for image in images for kind in _KINDS if kind in image.reason}
-    return len(kinds), len({image.reason for image in images})
+    classes = {box.label for image in images for box in _boxes(image)}
+    return len(kinds), len(classes), len({image.reason for image in images})
+
+
+def _boxes(image: SeenImage) -> list[Box]:
+    return [*image.labels, *image.predictions]
