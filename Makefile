@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 # Else Matplotlib looks for fonts again in each of the fresh homes that tests train in.
 export MPLCONFIGDIR ?= $(CURDIR)/build/matplotlib
 
-.PHONY: demo test test-fast faults stack compat docs lint format bench gpu-bench gpu release-check system-packages clean
+.PHONY: demo test test-fast faults stack compat docs lint format bench gpu-bench gpu release-check pictures system-packages clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/tracking-hooks demo $(ARGS)
@@ -79,6 +79,10 @@ gpu: $(VENV)/.ready
 # A release up to the upload, into build/release: builds, looks into what was built, installs it afresh, trains with it.
 release-check: $(VENV)/.ready
 	$(BIN)/python -m tests.release --torch="$(TORCH)" $(ARGS)
+
+# Every picture of the documents, out of real trainings, ten minutes: writes docs/images and tests/data/demo.cast.
+pictures: $(VENV)/.ready system-packages
+	$(BIN)/python -m docs.pictures $(ARGS)
 
 # A browser and a database for the tests that want them; those are skipped, with the reason, where they cannot be had.
 system-packages:

@@ -23,6 +23,7 @@ TESTED_IN = {
     "gpu-bench": "tests/test_benchmarks.py",
     "gpu": "tests/gpu/test_rehearsal.py",
     "release-check": "tests/test_release.py",
+    "pictures": "tests/test_pictures.py",
     "lint": "tests/test_makefile.py",
     "format": "tests/test_makefile.py",
     "clean": "tests/test_makefile.py",

@@ -1,6 +1,6 @@
 """What a person sees: the demo, a tuning and a run that failed, opened in MLflow's own pages.
 
-Pictures of the pages are left in ``build``: those in the docs come from there.
+Pictures of the pages are left in ``build``; those in the docs are made by ``make pictures``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tracking_hooks import plugins
 from tracking_hooks.cli.shapes import make_shapes
 from tracking_hooks.settings import SELECTION, ConfigurationError, is_off
 
-_TRAINING = {
+TRAINING = {
     "model": "yolo26n.yaml", "imgsz": 64, "batch": 16, "device": "cpu", "workers": 0, "amp": False, "mosaic": 0.0,
     "close_mosaic": 0, "optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 1, "seed": 0, "exist_ok": True,
 }  # fmt: skip
@@ -60,7 +60,7 @@ def command(folder: Path, epochs: int) -> None:
         ) from None
     except ImportError as error:
         raise click.ClickException(str(error)) from None
-    arguments = {**_TRAINING, "data": data, "epochs": epochs, "project": folder / "runs", "name": "demo"}
+    arguments = {**TRAINING, "data": data, "epochs": epochs, "project": folder / "runs", "name": "demo"}
     yolo = _command("yolo")
     training = [yolo, "detect", "train", *(f"{name}={value}" for name, value in arguments.items())]
     environment = {**os.environ, SELECTION: selection}
