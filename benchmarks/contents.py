@@ -80,7 +80,7 @@ SECTIONS = (
         "The training loop",
         ("loop", "loop-gpu"),
         """\
-From the start of the first epoch to the end of the last one. An epoch takes a second or two here, so what is done once
+From the start of the first epoch to the end of the last one. An epoch takes some 0.7 s here, so what is done once
 in an epoch weighs more than in most trainings. *Blocked* is the time that the trainer spends in the callbacks of
 trackers, measured by wrapping them from outside; for an epoch it is the sum over its callbacks. Plots and histograms of
 weights are in rows of their own. The loop with plots is left out: drawing takes time without a tracker, too.""",

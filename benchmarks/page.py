@@ -68,7 +68,7 @@ def _bounds(results: Path) -> Iterator[str]:
         yield from ("## Bounds", "", "| Median | Bound | Measured | Holds |", "| --- | ---: | ---: | --- |")
         yield from (*rows, "")
     if reasons:
-        yield from ("What those are made of that do not hold:", "", *reasons, "")
+        yield from ("Where the time goes, for the bounds that do not hold:", "", *reasons, "")
 
 
 def _value(bound: Bound, measured: Measured) -> float | None:

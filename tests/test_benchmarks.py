@@ -59,7 +59,9 @@ def test_the_figures_in_the_readme_are_those_of_the_samples():
     variants = ("ours, mlflow, server 100 ms away", "Ultralytics' mlflow, server 100 ms away")
     blocked = [round(statistics.median(taken.values("blocked, an epoch", variant))) for variant in variants]
     readme = (page.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
-    (row,) = re.findall(r"^\| Blocks the training in an epoch, MLflow 100 ms away \|.*", readme, re.MULTILINE)
+    (row,) = re.findall(
+        r"^\| Time that the training is held up in an epoch, MLflow server 100 ms away \|.*", readme, re.MULTILINE
+    )
     assert [int(figure) for figure in re.findall(r"\[(\d+) ms\]", row)] == blocked
 
 
