@@ -121,8 +121,13 @@ def _below(folder: str) -> list[str]:
     """Return the files of a folder that git has or would take, with the folders among them."""
     if not (ROOT / folder).is_dir():
         return []
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", folder]
-    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):  # an archive that was unpacked, or no git
+        listed = [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*")]
+        listed = [name for name in listed if not re.search(r"(^|/)(\.|__pycache__/)", name)]
+    files = [name for name in listed if (ROOT / name).is_file()]
     folders = {parent.as_posix() for file in files for parent in Path(file).parents}
     return sorted({*files, *(found for found in folders if found.startswith(f"{folder}/"))})
 

@@ -220,7 +220,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
     digest: str
     """SHA-256, hexadecimal."""
     epoch: int | None = None
-    """Of what it shows; None: of no epoch, or logged by a script."""
+    """Of what it shows; none of what is of no epoch, or logged by a script."""
 
 
 class Curve(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -80,5 +81,7 @@ def _metadata(package: str, text: bytes) -> Iterator[str]:
 def _machine(members: dict[str, bytes]) -> Iterator[str]:
     """Return what tells of the machine that has built it."""
     yield from (f"{name} was made by a machine" for name in members if any(made in name for made in _MADE))
-    for place in (f"{ROOT}", f"{Path.home()}/"):
+    for place in (str(ROOT), os.path.join(os.path.expanduser("~"), "")):  # noqa: PTH111, PTH118 without an error
+        if len(Path(place).parts) < 3:
+            continue  # a word that other things have, too
         yield from (f"{name} names {place}" for name, content in members.items() if place.encode() in content)

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 
 def main(*command: str) -> int:
@@ -18,7 +17,7 @@ def main(*command: str) -> int:
     process = subprocess.Popen([*command, "--port", str(port)], stdin=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
         else:

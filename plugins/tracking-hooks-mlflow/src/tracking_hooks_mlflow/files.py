@@ -11,7 +11,7 @@ number of its event, and costs no other one anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -134,8 +134,7 @@ class MLflowFiles:
         cards = predictions.Cards(self._run, source, artifact, images, classes, step=step, at=seq, time=time)
         for name, send in cards.uploads(state):
             self._transfers.add(seq, name, send)
-        for name in cards.outdated(state):
-            self._transfers.add(seq, name, partial(artifacts.remove, self._run, name))
+        self._then(seq, self._remove, cards.outdated(state))
         self._then(seq, self._announce_image, seq)
         if self._wants_view:
             self._then(seq, self._show_cards, cards, seq)
@@ -241,6 +240,10 @@ class MLflowFiles:
 
         self._tables[name] = seq
         self._transfers.add(seq, name, send_and_note)
+
+    def _remove(self, names: Sequence[str], _: State) -> None:
+        for name in names:
+            artifacts.remove(self._run, name)
 
     # -- what is to be done then ------------------------------------------------------------------------------
 

@@ -47,8 +47,8 @@ def values(
 
 def _place(step: int, state: State) -> str:
     """Return how the tags of an epoch begin."""
-    latest = state.get("pictures", step)
+    latest = state.get("pictured", step)
     if step < latest:
         return _BEST
-    state["pictures"] = step
+    state["pictured"] = step
     return _OF_TRAINING
