@@ -18,8 +18,8 @@ from tracking_hooks.recording.recorder import Recorder
 NAME = "predictions"
 _EVERY = 10
 _BETWEEN = 7
-"""So many of those in between are recorded, at most. With the first, the last and the best one, these are no more than a
-tag of TensorBoard keeps, which is ten: so no tracker has to know which one is the last. A resume may add two.
+"""So many of those in between are recorded, at most. With the first, the last and the best one, these are no more than
+ten, which a tag of TensorBoard keeps: so no tracker has to know which one is the last. A resume may add two.
 """
 _TIMEOUT = 60.0
 """Seconds that are waited at the end for pictures that are still being made: half a second each from 50 megapixels."""
