@@ -238,7 +238,7 @@ def test_what_becomes_of_it(situation, side, tmp_path, shapes, database):
 
 def test_the_script_of_the_page_adds_to_its_run_after_the_training(home):
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (script,) = [block for block in blocks if "YOLO(" in block]
+    (script,) = [block for block in blocks if "epochs=3" in block and "run.wait(" in block]
     arguments = home.arguments()
     del arguments["model"]
     call = 'data="shapes.yaml", epochs=3'

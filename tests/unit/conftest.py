@@ -47,10 +47,12 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_added_later(monkeypatch):
-    """What a test adds to a run is closed behind it."""
+def _no_run_outlasts_its_test(monkeypatch):
+    """What a test adds to a run is closed behind it, and the next one finds no run in this process."""
     monkeypatch.setattr(addenda, "_complaints", {})
+    monkeypatch.setattr(process, "launched", None)
     yield
+    process.recorders.clear()
     for addendum in process.addenda:
         addendum.close()
         addendum.supervisor.stop()

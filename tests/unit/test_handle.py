@@ -40,7 +40,6 @@ def recorder(make_plugin, environment, tmp_path):
     yield recorder
     recorder.end("finished")
     recorder.supervisor.stop()
-    process.recorders.clear()
 
 
 @pytest.fixture
@@ -91,7 +90,6 @@ def test_the_last_run_of_the_process_stays_at_hand(ended):
 
 def test_a_run_that_a_launched_process_has_recorded_is_at_hand(ended, monkeypatch):
     process.recorders.clear()
-    monkeypatch.setattr(process, "launched", None)
     process.note_launched(ended.folder, Complaints(logging.getLogger("host")))
     run = tracking_hooks.current_run()
     run.log({"test/mAP50": 0.5})

@@ -411,10 +411,6 @@ def start(tmp_path, environment):
     yield start
     for recorder in recorders:
         recorder.end("finished")
-        from tracking_hooks.recording import process as module
-
-        if recorder in module.recorders:
-            module.recorders.remove(recorder)
 
 
 def test_offline_records_and_delivers_nothing_until_sync(start, notes, environment, cli):
