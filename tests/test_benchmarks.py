@@ -65,6 +65,18 @@ def test_the_figures_in_the_readme_are_those_of_the_samples():
     assert [int(figure) for figure in re.findall(r"\[(\d+) ms\]", row)] == blocked
 
 
+def test_what_predictions_are_said_to_cost_is_what_the_samples_say():
+    taken = page.Measured(samples.read(samples.RESULTS / "validation.jsonl")[1])
+    share = "ours, CPU, share of the validation"
+    few = statistics.median(taken.values("ours, CPU", "50 images"))
+    many, final = (
+        statistics.median(taken.values(share, f"5,000 images{which}")) for which in ("", ", the final validation")
+    )
+    said = " ".join((page.PAGE.parent / "predictions.md").read_text(encoding="utf-8").split())
+    assert f"{few:.0f} ms of a validation of 50 images, {many:.1f} % of one of 5,000 small images" in said
+    assert f"at the end, {final:.0f} % of the last one" in said
+
+
 def test_samples_name_no_machine_and_no_folder():
     for path in samples.RESULTS.glob("*.jsonl"):
         first, _ = samples.read(path)
