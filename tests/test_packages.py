@@ -11,15 +11,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from tests.makefile import ROOT
+from tests.release.packages import CORE, FOLDERS, ROOT, module
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-CORE = "tracking-hooks"
-FOLDERS = {CORE: ROOT, **{path.parent.name: path.parent for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))}}
 PLUGINS = sorted(FOLDERS.keys() - {CORE})
 IN_COMMON = ("requires-python", "license", "license-files", "readme")
 FIELDS = {"name", "description", *IN_COMMON, "keywords", "classifiers", "dependencies"}
@@ -34,7 +32,7 @@ def project(package: str) -> dict[str, Any]:
 
 
 def source(package: str) -> Path:
-    return FOLDERS[package] / "src" / package.replace("-", "_")
+    return FOLDERS[package] / "src" / module(package)
 
 
 def test_the_version_stands_in_one_file():

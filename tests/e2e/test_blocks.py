@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.release.packages import ROOT
 from tests.support.answering import answering
 from tests.support.blocks import RUN, Block, blocks, every_block
 from tests.support.home import Home
@@ -20,7 +21,7 @@ from tests.support.mlflow import mlflow_server
 from tests.support.reader import Failed, Reader
 from tests.support.small_trainings import PLOTS
 from tests.support.wandb_standin import WandbStandIn
-from tests.support.wheels import ROOT, Environments, build
+from tests.support.wheels import Environments, build
 
 pytestmark = [
     pytest.mark.e2e,

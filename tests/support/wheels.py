@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+from tests.release.packages import FOLDERS, run
 
 _BUILD = """
 import os, sys
@@ -28,8 +25,8 @@ _OURS = ("tracking_hooks", "_editable_impl_tracking_hooks")
 def build(folder: Path) -> Path:
     """Build the wheels of all packages, without isolation; return the folder that they are in."""
     folder.mkdir()
-    _run([sys.executable, "-c", _BUILD, str(folder), *map(str, PROJECTS)])
-    assert len(list(folder.glob("*.whl"))) == len(PROJECTS)
+    _run([sys.executable, "-c", _BUILD, str(folder), *map(str, FOLDERS.values())])
+    assert len(list(folder.glob("*.whl"))) == len(FOLDERS)
     return folder
 
 
@@ -89,7 +86,6 @@ def _copy_programs(folder: Path) -> None:
                 (folder / program.name).chmod(0o755)
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: list[str]) -> None:
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(command, env=env)
