@@ -46,6 +46,8 @@ _SYNC_PATIENCE = 120.0
 _CALL_TIMEOUT = 120.0
 _SHORT_CALL_TIMEOUT = 3.0
 """Where calls hang: shorter than some uploads over a slow line take."""
+_FIRST_DELIVERY = 10.0
+"""Seconds to wait for a relay's first delivery, which other faults may keep from coming."""
 _SLOW = 8.0
 """Seconds that a slow line stays slow, at most."""
 
@@ -423,6 +425,8 @@ class Replay:
 
     def _upgrade(self, fault: Fault) -> bool:
         """Let a relay of an older release have delivered what is delivered so far."""
+        cursor, deadline = self.run.relay(fault.what).cursor, time.monotonic() + _FIRST_DELIVERY
+        self._wait(lambda: cursor.exists() or time.monotonic() > deadline, "a first delivery")
         for _ in range(5):  # the training may have started the next one before we have looked
             self._await_the_end_of(mishaps.ask_to_leave(self.run, fault.what), fault.what)
             if mishaps.upgrade(self.run, fault.what):
