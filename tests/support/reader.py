@@ -80,6 +80,7 @@ class Reader:
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
             "PIP_QUIET": "1",
             "BROWSER": "true",
+            "PYTEST_DEBUG_TEMPROOT": str(home.folder),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **forking.servers_for(environments.empty / "bin/python"),
             _READER: str(folder),

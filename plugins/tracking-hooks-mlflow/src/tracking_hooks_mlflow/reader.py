@@ -21,16 +21,18 @@ _RUNS = 1000
 
 def destination(folder: Path) -> Destination:
     """Return the destination of a run in a database in an empty folder."""
-    shutil.copy(_empty_database(), folder / "mlflow.db")
+    (folder / "mlflow.db").write_bytes(_empty_database())
     return {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "experiment": "contract", "run_name": "train"}
 
 
 @functools.cache
-def _empty_database() -> Path:
+def _empty_database() -> bytes:
     """Make one, which takes MLflow seconds, to be copied."""
-    path = Path(tempfile.mkdtemp(prefix="tracking-hooks-")) / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
+    # MLflow keeps a connection to it, and Windows keeps a file that is open.
+    with tempfile.TemporaryDirectory(prefix="tracking-hooks-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "mlflow.db"
+        connect(f"sqlite:///{path}")
+        return path.read_bytes()
 
 
 def observe(destination: Destination) -> list[Any]:
