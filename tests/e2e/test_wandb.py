@@ -230,10 +230,10 @@ def test_a_training_is_tracked_online_and_stopped_on_wandbs_page(home, service, 
     assert done == {"action": Stop(reason="stopped on W&B's page"), "plugin": "wandb", "outcome": "done"}
     run = service.run()
     assert len(home.results()) < 500
-    assert [alert["title"] for alert in run.alerts] == ["Stop of train"]
-    check_epochs(run, home.results())
     await_(lambda: run.exit_code is not None, "the end of the run")
     assert run.exit_code == 0
+    assert [alert["title"] for alert in run.alerts] == ["Stop of train"]
+    check_epochs(run, home.results())
     assert run.config["epochs"] == 500
     assert [line for line in run.output if "epochs completed in" in line]
     assert f"See: {service.url}/somebody/runs/runs/{run.name}" in output

@@ -14,7 +14,6 @@ from tests.support.wandb_relay import WandbRelay
 from tracking_hooks.events import Unavailable
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, recorded_addendum, recorded_run, sample_addendum
-from tracking_hooks_wandb import process
 from tracking_hooks_wandb import service as service_module
 from tracking_hooks_wandb.addenda import OnlineAddendum
 from tracking_hooks_wandb.trainer import capture
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 

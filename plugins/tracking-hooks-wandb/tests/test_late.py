@@ -9,7 +9,6 @@ from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_relay import WandbRelay
 from tracking_hooks.events import Missing, Rejected
 from tracking_hooks.testing import recorded_run
-from tracking_hooks_wandb import process
 from tracking_hooks_wandb import service as service_module
 from tracking_hooks_wandb.trainer import capture
 
@@ -21,7 +20,6 @@ BEST, PLOT = 25, 29
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 

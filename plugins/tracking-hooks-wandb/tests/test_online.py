@@ -44,7 +44,6 @@ def saved(state):
 @pytest.fixture
 def quick(monkeypatch):
     """Let the client send, and give up, within a second or two."""
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setitem(process.SETTINGS, "init_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "finish_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "x_file_stream_timeout_seconds", 2.0)
@@ -336,7 +335,6 @@ def test_the_clients_own_process_may_die(service, online, run, save_dir):
 
 
 def test_a_stop_asked_for_on_wandbs_page(service, online, save_dir, run, monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(run_stopping.RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # not 15 s
     calls = recorded_run(save_dir)
     tracker, state = WandbTracker(), {}
@@ -385,7 +383,7 @@ def test_an_alert_is_sent_once_when_a_relay_dies(service, online, run, save_dir,
     relay = WandbRelay(calls, run, online).deliver(upto=15, settle=False)
     die()  # its client had the rows, W&B did not
     assert relay.safe < 13
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.5)
+    monkeypatch.delitem(process.SETTINGS, "x_file_stream_transmit_interval")
     relay.deliver(upto=20)
     die()
     relay.deliver()

@@ -22,7 +22,7 @@ from tracking_hooks.predictions import Box, SeenImage, write_archive
 from tracking_hooks.run.journal import Call
 from tracking_hooks.testing import STARTED, play, recorded_addendum, recorded_run, sample_addendum, sample_run
 from tracking_hooks.testing.scribe import Scribe
-from tracking_hooks_wandb import overlays, process
+from tracking_hooks_wandb import overlays
 from tracking_hooks_wandb import service as service_module
 from tracking_hooks_wandb.tracker import WandbTracker
 
@@ -324,7 +324,6 @@ def test_no_images_are_no_row(seen):
 
 @pytest.fixture
 def _quick(monkeypatch):
-    monkeypatch.setitem(process.SETTINGS, "x_file_stream_transmit_interval", 0.1)
     monkeypatch.setattr(service_module, "EVERY", 0.2)
 
 
