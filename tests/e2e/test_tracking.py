@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import mistakes
-from tests.support.processes import PATIENCE
+from tests.support.processes import WAITS
 
 pytestmark = pytest.mark.e2e
 
@@ -37,8 +37,7 @@ def check_values(rows, history_of, rel=1e-5):
 
 def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, scalars):
     home = fresh_home
-    a_busy_machine = {"TRACKING_HOOKS_EXIT_WAIT": str(PATIENCE)}
-    output = home.run(home.yolo(epochs=3, plots=True), "mlflow,tensorboard", **a_busy_machine)
+    output = home.run(home.yolo(epochs=3, plots=True), "mlflow,tensorboard", **WAITS)
 
     rows = home.results()
     reader = home.reader()

@@ -43,7 +43,7 @@ def saved(state):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Let the client send, and give up, within a second or two."""
+    """Let the client give up within a second or two."""
     monkeypatch.setitem(process.SETTINGS, "init_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "finish_timeout", 3.0)
     monkeypatch.setitem(process.SETTINGS, "x_file_stream_timeout_seconds", 2.0)
