@@ -757,6 +757,44 @@ def test_a_program_that_exits_in_mid_training_has_failed_if_its_exit_code_says_s
     assert calls(begun, "on_run_end")[0].args["status"] == status
 
 
+@pytest.fixture
+def waiting(tmp_path):
+    """The relays of a run that is over, as its end waits for them; and a function by which one says how it is."""
+    folder = layout.RunFolder(tmp_path)
+    folder.journal.write_bytes(b"a journal")
+    folder.relay("notes").path.mkdir(parents=True)
+    one = Supervisor(folder, {"notes": Capture()}, {"notes": "notes"}, Settings())
+    one.processes = {"notes": SimpleNamespace(pid=57, poll=lambda: None)}
+    one.finish(size=9, events=1)
+
+    def say(condition):
+        layout.write_json(folder.relay("notes").health, layout.Health(state=condition, pid=57))
+        return one
+
+    return say
+
+
+def test_the_end_of_a_training_waits_two_seconds_for_a_tracker_that_is_down(waiting):
+    assert waiting("down").pending(0.0) == ["notes"]
+    assert waiting("down").pending(1.9) == ["notes"]
+    assert waiting("down").pending(2.1) == []
+
+
+def test_a_tracker_that_has_a_hiccup_now_and_then_while_it_is_waited_for_is_not_given_up(waiting):
+    assert waiting("down").pending(1.0) == ["notes"]
+    assert waiting("ready").pending(2.0) == ["notes"]
+    assert waiting("down").pending(5.0) == ["notes"]
+    assert waiting("ready").pending(6.5) == ["notes"]
+    assert waiting("down").pending(20.0) == ["notes"]
+    assert waiting("down").pending(22.1) == []
+
+
+def test_what_cannot_wait_is_not_held_up_by_a_tracker_that_is_down(waiting):
+    assert waiting("ready").pending(math.inf) == ["notes"]
+    assert waiting("down").pending(math.inf) == []
+    assert waiting("down").pending(0.1) == ["notes"]
+
+
 def test_what_an_earlier_relay_said_of_itself_is_no_verdict_on_this_one(tmp_path):
     """As where a tuning is resumed at once with a plugin that cannot be imported any more."""
     folder = layout.RunFolder(tmp_path)

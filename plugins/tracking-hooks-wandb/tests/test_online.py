@@ -231,6 +231,26 @@ def test_an_outage_at_the_end(service, online, run, save_dir):
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_hiccup_at_the_end_is_no_outage(service, online, run, save_dir, monkeypatch):
+    """A training's end waits for a tracker that is down for a moment only."""
+    monkeypatch.setattr(online_module, "_HICCUP", 60.0)
+    calls = recorded_run(save_dir)
+    failed = threading.Event()
+
+    def once(path):
+        if "media" in path and not failed.is_set():
+            failed.set()
+            return 500
+        return None
+
+    service.failing = once
+    relay = WandbRelay(calls, run, online).deliver(upto=29, settle=False)
+    assert failed.wait(60)
+    relay.deliver()
+    check_complete(service, calls)
+
+
+@pytest.mark.usefixtures("quick")
 def test_what_the_client_gives_up_is_sent_again(service, online, run, save_dir):
     """On such an answer W&B's client stops to send for good, and finishes the run as if nothing were."""
     calls = recorded_run(save_dir)

@@ -20,8 +20,11 @@ _WAKES = copies.OF_FILES | {"on_final_validation", "on_evaluation", "on_params",
 """The events for which the further parts of a plugin are started: what a tracker keeps as a file is theirs."""
 
 _RESTARTS = 5
-_DOWN_WAIT, _LONGEST_DOWN_WAIT = 2.0, 10.0
-"""Seconds to wait at exit for a tracker that is down: until it was tried once more, between these two."""
+_DOWN_WAIT = 2.0
+"""Seconds to wait at exit for a tracker that is down, and was tried since: a hiccup is over by then."""
+
+_LONGEST_DOWN_WAIT = 10.0
+"""Seconds to wait at exit until a tracker that is down is tried once more."""
 
 
 class Supervisor:
@@ -52,6 +55,7 @@ class Supervisor:
         self._restarts = dict.fromkeys(captures, 0)  # without progress in between
         self._got = dict.fromkeys(captures, 0)
         self._down: dict[str, Health] = {}  # what was last said of a tracker that is down
+        self._down_at: dict[str, float] = {}  # those that are down: how long had been waited when that was seen
         self._waits: dict[str, str] = {}  # what was said of those that wait
         self._size: int | None = None
         self._again: set[str] = set()  # those that have left the rest to others, before there was more
@@ -196,7 +200,8 @@ class Supervisor:
             name for name in names
             if name in now and now[name].state == "down" and (is_long or _was_tried_at_the_end(self._folder, name))
         }  # fmt: skip
-        return [name for name in names if name not in down or waited < _DOWN_WAIT]
+        self._down_at = {name: min(waited, self._down_at.get(name, waited)) for name in down}
+        return [name for name in names if name not in down or waited < self._down_at[name] + _DOWN_WAIT]
 
     def progress(self) -> tuple[int, int]:
         """Return (events delivered or set aside, events recorded), summed over all plugins."""

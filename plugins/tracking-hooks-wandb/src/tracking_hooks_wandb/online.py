@@ -39,6 +39,9 @@ _ALERTING = 2.0
 _CONFIRMATION = 30.0
 """Seconds until the service must have received everything."""
 
+_POLL = 0.5
+"""Seconds between two looks at what the end of a run waits for."""
+
 
 class OnlineClient(Client):
     """A run of our own, or a run named by the user that nobody else writes to."""
@@ -210,8 +213,8 @@ class OnlineClient(Client):
 
     def finish(self, exit_code: int) -> None:
         """End the run, and ask the service whether it has received all of it."""
-        if trouble := self._trouble():  # finishing now would abandon the run
-            raise Unavailable(f"{self.where} is not available: {trouble}")
+        while not self._check_requests():  # finishing now would abandon the run
+            time.sleep(_POLL)
         self._send_alerts(self.memory.seq)
         self.memory.save([event for event in self.memory.unsafe if event[0] == "alert"])
         self._end(exit_code)
@@ -230,7 +233,7 @@ class OnlineClient(Client):
                 if time.monotonic() > deadline:
                     steps = f"{answer.step} of {self._last_step()}"
                     raise Unavailable(f"{self.where} has the run up to step {steps} only")
-                time.sleep(0.5)
+                time.sleep(_POLL)
         if missing := files - answer.files.keys():
             logger.warning("%s does not name these files of the run: %s", self.where, ", ".join(sorted(missing)))
 
@@ -245,14 +248,19 @@ class OnlineClient(Client):
         self._media.clear()
         self._uploads.forget()
 
-    def _check_requests(self) -> None:
+    def _check_requests(self) -> bool:
+        """Return whether none of the client's requests fails at the moment.
+
+        :raises Unavailable: if they have failed for longer than a hiccup lasts
+        """
         trouble = self._trouble()
         if trouble is None:
             self._failing_since = None
-        else:
-            self._failing_since = self._failing_since or time.monotonic()
-            if time.monotonic() - self._failing_since > _HICCUP:
-                raise Unavailable(f"{self.where} is not available: {trouble}")
+            return True
+        self._failing_since = self._failing_since or time.monotonic()
+        if time.monotonic() - self._failing_since > _HICCUP:
+            raise Unavailable(f"{self.where} is not available: {trouble}")
+        return False
 
     def _trouble(self) -> str | None:
         """Return why the client's requests fail, if it says so."""
