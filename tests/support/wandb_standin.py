@@ -465,6 +465,7 @@ class _Server(ThreadingHTTPServer):
     """Remembers its connections: a server that is down has none."""
 
     daemon_threads = True
+    request_queue_size = 128  # the client uploads many files at a time, each on a connection of its own
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
