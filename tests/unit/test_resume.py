@@ -36,9 +36,9 @@ def train(save_dir, environment):
     """Record the training of some epochs, each time in a recorder of its own; it ends unless told otherwise."""
     started = []
 
-    def train(*names, epochs=(), resumed=False, end="finished", captures=None, begin=True):
-        run = msgspec.structs.replace(sample_run(save_dir), uid=new_uid())
-        earlier = resumption.find(run, [save_dir]) if resumed else None
+    def train(*names, epochs=(), resumed=False, end="finished", captures=None, begin=True, place=save_dir):
+        run = msgspec.structs.replace(sample_run(place), uid=new_uid())
+        earlier = resumption.find(run, [place]) if resumed else None
         run = earlier.run if earlier else run
         one = Recorder.start(
             run, captures or capture(load_trainer_sides(names), run), QUIET, logging.getLogger("host"),
@@ -156,6 +156,19 @@ def test_a_run_goes_on_where_it_was_begun_and_says_so_if_that_is_elsewhere_now(t
     second = train(captures={"notes": there}, epochs=[2], resumed=True)
     assert journal.read_head(second.folder.journal)[0].plugins == {"notes": {"uri": "here"}}
     assert "goes on where this run was begun" in caplog.text
+
+
+def test_a_tracker_that_was_moved_with_its_runs_is_where_the_run_was_begun(train, save_dir, tmp_path, caplog):
+    def beside(folder):
+        return {"notes": Capture(destination={"file": str(folder / "notes"), "uri": f"sqlite:///{folder}/notes.db"})}
+
+    first = train(captures=beside(save_dir), epochs=[1], end="interrupted")
+    first.supervisor.stop()
+    moved = save_dir.parent.rename(tmp_path / "moved") / save_dir.name
+    second = train(captures=beside(moved), epochs=[2], resumed=True, place=moved)
+    assert second.run.uid == first.run.uid
+    assert told(second) == [False, 1, "interrupted", True, 2, "finished"]
+    assert "goes on where this run was begun" not in caplog.text
 
 
 def test_a_run_whose_destination_was_forgotten_goes_on_where_a_new_one_would_go(train, installed, save_dir):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tracking_hooks.events import Capture, Run
+from tracking_hooks.events import Capture, Destination, Run
 from tracking_hooks.plugins import first_label, first_part
 from tracking_hooks.recording import resumption
 from tracking_hooks.recording.complaints import Complaints
 from tracking_hooks.recording.folders import make_folder
 from tracking_hooks.recording.resumption import Earlier
-from tracking_hooks.run import index, state, story
+from tracking_hooks.run import destinations, index, state, story
 from tracking_hooks.run.journal import FORMAT, Head, Journal
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import Heart, Lock
@@ -125,7 +125,7 @@ def _go_on(
         before = folder.replays()
         resumption.take_over(folder)
         for name, capture in captures.items():
-            known = None if state.is_forgotten(folder, name) else head.plugins.get(name)
+            known = None if state.is_forgotten(folder, name) else _destination(folder, head, name)
             label = name
             if known is None:
                 label = folder.add_replay(name, capture.destination, capture.place)
@@ -146,6 +146,12 @@ def _go_on(
         folder=folder, lock=lock, journal=log, story=so_far, captures=by_label, firsts=firsts, resumed=True,
         is_new=False, added=added,
     )  # fmt: skip
+
+
+def _destination(folder: RunFolder, head: Head, name: str) -> Destination | None:
+    """Return where a run was begun to be delivered to, or where that is now if it was moved with the run."""
+    recorded = head.plugins.get(name)
+    return None if recorded is None else destinations.as_moved(folder, head, recorded)[1]
 
 
 def hold(folder: RunFolder) -> Lock:
