@@ -13,9 +13,6 @@ from tests.support.gate import Gate
 
 pytestmark = pytest.mark.e2e
 
-NEVER = "600"
-"""Seconds that no test lasts: who waits in vain fails."""
-
 IN_AN_OPEN_RUN = """
 import mlflow
 with mlflow.start_run() as r:
@@ -116,7 +113,7 @@ def test_several_trainings_that_are_one_call_are_waited_for_as_one(home, script,
 def test_a_tracker_that_is_down_keeps_no_script_from_its_next_line(home, script, port):
     output = home.run(
         script(WITHOUT_A_SERVER), "mlflow", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}",
-        TRACKING_HOOKS_EXIT_WAIT=NEVER, TRACKING_HOOKS_LINGER="0",
+        TRACKING_HOOKS_LINGER="0",
     )  # fmt: skip
     told = output[: output.index("the script goes on")]
     assert "events are not delivered yet" in told
@@ -133,9 +130,7 @@ def test_ctrl_c_while_train_waits_is_raised_there_and_loses_nothing(home, script
         return True
 
     with Gate(server, allows).open() as gate:
-        process = home.start(
-            script(INTERRUPTED), "mlflow", MLFLOW_TRACKING_URI=gate.address, TRACKING_HOOKS_EXIT_WAIT=NEVER
-        )
+        process = home.start(script(INTERRUPTED), "mlflow", MLFLOW_TRACKING_URI=gate.address)
         home.wait_for_call("on_train_start")
         stands_still.set()
         home.wait_for_call("on_run_end")

@@ -40,10 +40,8 @@ def kill(trainer):
         os.kill(os.getpid(), signal.SIGKILL)
 model.add_callback("on_fit_epoch_end", kill)
 """
-NEVER = "100000"
-"""Seconds: what would wait for them never ends."""
-PATIENT = {"TRACKING_HOOKS_EXIT_WAIT": NEVER, "TRACKING_HOOKS_LINGER": "0"}
-"""A process waits as long as there is hope when it ends, and no relay outlives it that waits."""
+NO_LINGER = {"TRACKING_HOOKS_LINGER": "0"}
+"""No relay that waits outlives its training."""
 WORDS = "not without a pass"
 DATABASE = {
     "error_code": "BAD_REQUEST",
@@ -227,7 +225,7 @@ def test_a_store_that_this_machine_cannot_write_holds_up_the_files_alone(home, s
     store = tmp_path / "store"
     store.symlink_to("/proc/nope")
     reader.client.create_experiment("unwritable", f"{store}/files")
-    env = {"TRACKING_HOOKS_MLFLOW_REGISTER": "unwritable@champion", "TRACKING_HOOKS_EXIT_WAIT": NEVER}
+    env = {"TRACKING_HOOKS_MLFLOW_REGISTER": "unwritable@champion"}
     process = home.start(home.script(hold(1, 2), epochs=3), "mlflow", **to(server, "unwritable"), **env)
     wait_until_begun(home)
     go_on(home, 1)
@@ -266,7 +264,7 @@ def test_a_bucket_without_credentials_gets_each_file_once_when_they_are_there(ho
     with s3_bucket(tmp_path) as bucket, Gate(bucket.endpoint, lambda _: True).open() as gate:
         reader.client.create_experiment("bucket", f"s3://{bucket.name}/x")
         given = {**bucket.env, "MLFLOW_S3_ENDPOINT_URL": gate.address}
-        env = {**given, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", **PATIENT}
+        env = {**given, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", **NO_LINGER}
         output = home.run(home.yolo(epochs=1), "mlflow", **to(server, "bucket"), **env)
         _, numbers, files = said(output)
         assert numbers[1].startswith("mlflow: all ")
@@ -295,7 +293,7 @@ def test_a_bucket_without_credentials_gets_each_file_once_when_they_are_there(ho
     ids=["experiment", "run"],
 )
 def test_a_number_that_is_not_there_is_said_at_once_and_can_be_put_right(home, server, reader, wrong, advice):
-    process = home.start(home.script(hold(1)), "mlflow", MLFLOW_TRACKING_URI=server, **wrong, **PATIENT)
+    process = home.start(home.script(hold(1)), "mlflow", MLFLOW_TRACKING_URI=server, **wrong, **NO_LINGER)
     wait_until_waiting(home, "mlflow")
     go_on(home, 1)
     _, wait, end = said(finish(process))
@@ -312,7 +310,7 @@ def test_a_number_that_is_not_there_is_said_at_once_and_can_be_put_right(home, s
 
 
 def test_an_experiment_that_is_deleted_in_mid_run_is_said_and_waited_for(home, server, reader):
-    process = home.start(home.script(hold(1, 2), epochs=3), "mlflow", **to(server, "deleted"), **PATIENT)
+    process = home.start(home.script(hold(1, 2), epochs=3), "mlflow", **to(server, "deleted"), **NO_LINGER)
     wait_until_begun(home)
     number = reader.client.get_experiment_by_name("deleted").experiment_id
     reader.client.delete_experiment(number)
@@ -339,7 +337,7 @@ def test_who_may_not_enter_is_told_so_and_everything_arrives_once_he_may(home, s
     with Gate(server, lambda _: False).open() as gate:
         gate.status, gate.answer = 403, WORDS.encode()
         env = to(gate.address, "forbidden")
-        process = home.start(home.script(hold(1)), "mlflow", **env, TRACKING_HOOKS_EXIT_WAIT=NEVER)
+        process = home.start(home.script(hold(1)), "mlflow", **env)
         wait_until_waiting(home, "mlflow")
         go_on(home, 1)
         _, wait, end = said(finish(process))

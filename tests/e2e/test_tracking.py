@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import mistakes
-from tests.support.processes import WAITS
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +36,7 @@ def check_values(rows, history_of, rel=1e-5):
 
 def test_a_plain_yolo_command_is_tracked_in_mlflow_and_tensorboard(fresh_home, scalars):
     home = fresh_home
-    output = home.run(home.yolo(epochs=3, plots=True), "mlflow,tensorboard", **WAITS)
+    output = home.run(home.yolo(epochs=3, plots=True), "mlflow,tensorboard")
 
     rows = home.results()
     reader = home.reader()

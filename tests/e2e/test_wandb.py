@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from tests.support.home import Home
-from tests.support.processes import WAITS
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import Stop
@@ -222,7 +221,7 @@ def test_a_killed_relay_costs_nothing(home, await_, service, online, mode):
 
 
 def test_a_training_is_tracked_online_and_stopped_on_wandbs_page(home, service, online, await_):
-    process = home.start(home.yolo(epochs=500, plots=True), "wandb", **online, **WAITS)
+    process = home.start(home.yolo(epochs=500, plots=True), "wandb", **online)
     await_(lambda: service.runs, "the run")
     service.run().stop = True
     output, _ = process.communicate(timeout=240)

@@ -45,6 +45,8 @@ class Home:
             "YOLO_AUTOINSTALL": "false",
             "OMP_NUM_THREADS": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # What a training says of its delivery, it says of all of it, on a busy machine, too.
+            "TRACKING_HOOKS_EXIT_WAIT": str(2 * PATIENCE),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
         self.forks = True

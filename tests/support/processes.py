@@ -17,8 +17,6 @@ from tracking_hooks.run.liveness import is_alive, read_holder
 
 PATIENCE = 240.0
 """Seconds until an awaited event counts as never coming: far more than it takes on a busy machine."""
-WAITS = {"TRACKING_HOOKS_EXIT_WAIT": str(PATIENCE)}
-"""The environment of a training that waits for its delivery, on a busy machine, too."""
 
 _POLL = 0.01
 _T = TypeVar("_T")
