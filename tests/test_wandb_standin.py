@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from tests.support.processes import wait_for
+from tests.support.processes import PATIENCE, wait_for
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_standin import ENTITY, WandbStandIn
 
@@ -72,7 +72,7 @@ def plain(tmp_path, standin):
         process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=-1, stderr=-2, text=True)
         if not wait:
             return process
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
         assert "ERROR" not in output, output
         return output
@@ -133,7 +133,7 @@ def test_a_plain_script_over_an_outage(standin, plain, tmp_path):
         (tmp_path / "down").touch()
         nobody.accept()[0].close()  # the client has met the outage
     standin.start()
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     check(standin.run(), steps=22)
 

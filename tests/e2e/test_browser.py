@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import browser
+from tests.support import browser, processes
 from tests.support.forking import relays_are_forked
 from tests.support.home import Home
 from tests.support.mlflow import MLflowReader, mlflow_server
@@ -55,7 +55,7 @@ def deliver_failed(folder: Path, uri: str) -> None:
     destination = {"tracking_uri": uri, "experiment": DEMO, "run_name": FAILED}
     files = write_run(sample_run(save_dir), calls, {"mlflow": destination})
     with relays_are_forked():
-        code = start_relay(files, "mlflow", Settings(), drain=True).wait(120)
+        code = start_relay(files, "mlflow", Settings(), drain=True).wait(processes.PATIENCE)
     assert code == DELIVERED, files.relay("mlflow").log.read_text()
 
 

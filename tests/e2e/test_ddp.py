@@ -22,6 +22,7 @@ import pytest
 
 from tests.support import mistakes, postgres
 from tests.support.mlflow import MLflowServer
+from tests.support.processes import PATIENCE
 from tracking_hooks.run.liveness import is_alive
 
 pytestmark = pytest.mark.e2e
@@ -440,7 +441,7 @@ def test_two_machines_are_one_run_that_outlasts_the_link_to_its_tracker(home, ne
     await_(lambda: relay.read_cursor().seq >= epoch_1.seq, "epoch 1, delivered")
     network.cut()
     (home.work / "go").touch()
-    output, _ = job.communicate(timeout=120)
+    output, _ = job.communicate(timeout=PATIENCE)
 
     assert job.returncode == 0, output
     rows = home.results()

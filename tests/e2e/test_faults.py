@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.support.processes import PATIENCE
 from tracking_hooks.run.liveness import is_alive, read_holder
 
 pytestmark = pytest.mark.e2e
@@ -60,7 +61,7 @@ def test_a_killed_relay_costs_nothing(home, scalars, await_):
         await_(lambda files=files: files.read_cursor().seq >= 6, "epoch 1 delivered")
         os.kill(read_holder(files.lock).pid, signal.SIGKILL)
     (home.work / "go").touch()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, output
     assert "tensorboard: all" in output and "mlflow: all" in output

@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.mishaps import leave_a_strangers_folder, listing
 from tests.support import filesystems, users
+from tests.support.processes import PATIENCE
 from tests.support.runs import read_calls
 from tracking_hooks.run import state
 from tracking_hooks.run.layout import FOLDER
@@ -37,7 +38,7 @@ def project(home):
 
 def said(home, *command):
     """What a command says, whatever its exit code."""
-    return home.start(list(command)).communicate(timeout=120)[0]
+    return home.start(list(command)).communicate(timeout=PATIENCE)[0]
 
 
 def delivered_files(home):
@@ -199,7 +200,7 @@ def test_a_training_in_another_container_is_alive(home, project, container):
     ask("prune")
     assert [call.hook for call in home.calls()].count("on_run_end") == 0, "it was taken for dead"
     (home.work / "go on").touch()
-    output, _ = training.communicate(timeout=120)
+    output, _ = training.communicate(timeout=PATIENCE)
     assert training.returncode == 0, output
     assert home.calls()[-1].args["status"] == "finished"
     home.run(["tracking-hooks", "sync", str(project)])  # the relays of a container may have ended with it

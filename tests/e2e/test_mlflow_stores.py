@@ -22,6 +22,7 @@ from tests.support.mlflow import MLflowReader, mlflow_server
 from tests.support.object_store import s3_bucket, s3_missing
 from tests.support.postgres import Postgres
 from tests.support.postgres import missing as postgres_missing
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -321,7 +322,7 @@ def test_mlflow_skinny_is_enough_for_a_server(trained, expected, server, tmp_pat
         ["--no-deps", ROOT / "plugins/tracking-hooks-mlflow"],
         [ROOT],
     ):
-        subprocess.run([*pip, *arguments], check=True, capture_output=True, timeout=300)
+        subprocess.run([*pip, *arguments], check=True, capture_output=True, timeout=PATIENCE)
     assert is_missing(python, "sqlalchemy"), "this is not the whole of MLflow"
     refused = f"from tracking_hooks_mlflow.store import connect; connect('sqlite:///{tmp_path}/mlflow.db')"
     done = subprocess.run([python, "-c", refused], check=False, capture_output=True, text=True)

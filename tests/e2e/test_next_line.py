@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import Gate
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -137,7 +138,7 @@ def test_ctrl_c_while_train_waits_is_raised_there_and_loses_nothing(home, script
         process.send_signal(signal.SIGINT)
         await_((home.work / "interrupted").exists, "the end of the wait")
         goes_on.set()
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert [call.args["status"] for call in home.calls() if call.hook == "on_run_end"] == ["finished"]
     run = home.reader(server).only_run()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.processes import PATIENCE
+
 pytestmark = pytest.mark.e2e
 
 # PyTorch asks for what is installed once, when it is imported; what is installed behind that is as if not asked for.
@@ -26,7 +28,9 @@ def run_cells(home, *cells):
     texts = [BEFORE, *cells, f"model.train(**{arguments!r})"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in texts])
     resources = {"metadata": {"path": home.work}}
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute(env=home.env)
+    nbclient.NotebookClient(notebook, timeout=int(PATIENCE), kernel_name="python3", resources=resources).execute(
+        env=home.env
+    )
     return "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
 
 

@@ -16,7 +16,7 @@ from tests.faults.proxy import FaultProxy, Trouble
 from tests.support.gate import Gate
 from tests.support.mlflow import MLflowReader, mlflow_server
 from tests.support.object_store import s3_bucket, s3_missing
-from tests.support.processes import wait_for
+from tests.support.processes import PATIENCE, wait_for
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.run.layout import Health, read_json
 
@@ -123,7 +123,7 @@ def to(address, experiment):
 
 
 def finish(process, code=0):
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, output
     return output
 

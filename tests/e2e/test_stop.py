@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support import browser
+from tests.support.processes import PATIENCE
 from tracking_hooks.events import Stop
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +29,7 @@ def test_a_training_is_stopped_from_a_shell(home):
     home.wait_for_call("on_epoch_end", epoch=1)
     output = home.run(["tracking-hooks", "stop", str(home.work / "runs/train"), "--reason", "enough"])
     assert "asked to stop" in output
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE) == 0
     assert_stopped(home, "tracking-hooks stop", "enough")
     assert "no training is running" in home.run(["tracking-hooks", "stop", str(home.work / "runs/train")], code=1)
 
@@ -39,7 +40,7 @@ def test_a_training_is_stopped_by_a_tag_in_mlflow(home, await_):
     reader = home.reader()
     (run,) = await_(reader.runs, "the run in MLflow")
     reader.client.set_tag(run.info.run_id, "tracking_hooks.stop", "too slow")
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE) == 0
     assert_stopped(home, "mlflow", "too slow")
 
 
@@ -60,5 +61,5 @@ def test_a_training_is_stopped_by_somebody_who_adds_the_tag_in_mlflows_page(home
         dialog.get_by_label("Add tag").click()
         dialog.get_by_role("button", name="Save tags").click()
         dialog.wait_for(state="hidden")
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE) == 0
     assert_stopped(home, "mlflow", "the labels were wrong", server)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import mistakes
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -147,7 +148,9 @@ def run_notebook(home):
         f"from ultralytics import YOLO\nmodel = YOLO({weights!r})\nmodel.train(**{arguments!r})",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": home.work}})
+    client = NotebookClient(
+        notebook, timeout=int(PATIENCE), kernel_name="python3", resources={"metadata": {"path": home.work}}
+    )
     client.execute(env=home.env)
     text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "tensorboard: " in text, "a notebook is told where its run went"
@@ -230,7 +233,7 @@ def test_wheels_work_like_editable_installs(home, tmp_path, scalars):
     site = tmp_path / "site"
     packages = [root, root / "plugins/tracking-hooks-tensorboard"]
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, *packages]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     text = "import tracking_hooks; print('from', tracking_hooks.__file__)"
     output = home.run(home.script(text), "tensorboard", PYTHONPATH=str(site))
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.support.home import Home
+from tests.support.processes import PATIENCE
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import Stop
@@ -207,7 +208,7 @@ def test_a_killed_relay_costs_nothing(home, await_, service, online, mode):
     assert clients
     os.kill(relay.pid, signal.SIGKILL)
     (home.work / "go").touch()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, output
     assert "wandb: all" in output
@@ -224,7 +225,7 @@ def test_a_training_is_tracked_online_and_stopped_on_wandbs_page(home, service, 
     process = home.start(home.yolo(epochs=500, plots=True), "wandb", **online)
     await_(lambda: service.runs, "the run")
     service.run().stop = True
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     (done,) = [call.args for call in home.calls() if call.hook == "on_action"]
     assert done == {"action": Stop(reason="stopped on W&B's page"), "plugin": "wandb", "outcome": "done"}
@@ -270,7 +271,7 @@ def test_a_service_that_goes_down_in_the_middle_gets_everything_by_itself(home, 
     await_(lambda: service.runs, "the run")
     service.stop()
     (home.work / "go").touch()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert "3 epochs completed" in output
 

@@ -16,6 +16,7 @@ import pytest
 from msgspec import Struct
 
 from tests.support.home import Home
+from tests.support.processes import PATIENCE
 from tests.support.wandb_files import WandbFiles
 
 pytestmark = pytest.mark.e2e
@@ -227,7 +228,7 @@ def test_what_becomes_of_it(situation, side, tmp_path, shapes, database):
     (home.work / "script.py").write_text(PREAMBLE.format(arguments=arguments | {"epochs": 1}) + situation.script)
     environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "WANDB_MODE": "offline"}
     process = home.start([sys.executable, "script.py"], situation.tracker if side == "ours" else None, **environment)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=PATIENCE)
     if side == "ours" and situation.arrives:
         home.wait_for_delivery()
     seen = Seen(home, process.returncode, output)

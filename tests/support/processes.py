@@ -15,7 +15,7 @@ from typing import TypeVar
 from tracking_hooks.run.layout import RunFolder
 from tracking_hooks.run.liveness import is_alive, read_holder
 
-PATIENCE = 240.0
+PATIENCE = 480.0
 """Seconds until an awaited event counts as never coming: far more than it takes on a busy machine."""
 
 _POLL = 0.01
