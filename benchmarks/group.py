@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import shlex
@@ -73,10 +74,15 @@ def options(given: argparse.Namespace) -> Options:
 class Group:
     """One run of a group of benchmarks: takes the samples, in a folder that is gone afterwards."""
 
-    def __init__(self, chosen: Options, folder: Path) -> None:
+    def __init__(self, chosen: Options, folder: Path, keep: Callable[[list[Sample]], None] = lambda _: None) -> None:
+        """Begin.
+
+        :param keep: is given the samples so far at the end of each round
+        """
         self.options = chosen
         self.folder = folder
         self.taken: list[Sample] = []
+        self._keep = keep
         self._round = self._rounds = 0
 
     def rounds(self, most: int | None = None) -> Iterator[int]:
@@ -85,6 +91,7 @@ class Group:
         for number in range(self._rounds):
             self._round = number
             yield number
+            self._keep(self.taken)
 
     def scaled(self, full: int, quick: int) -> int:
         """Return how many there are of something."""
@@ -114,7 +121,10 @@ class Group:
 
 
 def main(name: str, text: str, measure: Callable[[Group], None]) -> None:
-    """Run a group as a command; its samples replace those of the last time when all of them are there."""
+    """Run a group as a command; its samples replace those of the last time when all of them are there.
+
+    If it is cut off, those of its whole rounds are in a file beside, ``.part``.
+    """
     chosen = options(parser(f"python -m benchmarks.{name}", text).parse_args())
     label = name if chosen.device == "cpu" else f"{name}-gpu"
     first = samples.head(label, f"python -m benchmarks.{name} {shlex.join(chosen.words)}", chosen.device)
@@ -124,6 +134,8 @@ def main(name: str, text: str, measure: Callable[[Group], None]) -> None:
         os.environ.update(XDG_STATE_HOME=f"{folder}/state", XDG_CACHE_HOME=f"{folder}/cache")
         os.environ.setdefault("MPLCONFIGDIR", f"{folder}/matplotlib")  # fonts are looked for once, in the warm-up
         os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", WANDB_MODE="offline", WANDB_SILENT="true")
-        group = Group(chosen, Path(folder))
+        part = chosen.results / f"{label}.jsonl.part"
+        group = Group(chosen, Path(folder), functools.partial(samples.write, part, first))
         measure(group)
-    samples.write(chosen.results / f"{label}.jsonl", first, group.taken)
+    samples.write(part, first, group.taken)
+    part.replace(part.with_suffix(""))

@@ -108,6 +108,28 @@ def test_a_variant_that_there_is_none_of_is_said_before_anything_is_measured():
         chosen("--variant", "bare", "--variant", "tensorbord")
 
 
+def test_what_is_cut_off_leaves_the_samples_of_its_whole_rounds_beside_those_of_the_last_time(monkeypatch, tmp_path):
+    def measure(of):
+        for number in of.rounds():
+            of.add("loop", "bare", number, "s")
+            if number == cut_off_in:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "environ", {**os.environ})  # a group is measured without the user's settings
+    monkeypatch.setattr(sys, "argv", ["loop", "--rounds", "3", "--results", str(tmp_path)])
+    cut_off_in = None
+    group.main("loop", "Loop.", measure)
+    before = (tmp_path / "loop.jsonl").read_bytes()
+    assert [sample.value for sample in samples.read(tmp_path / "loop.jsonl")[1]] == [0, 1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["loop.jsonl"]
+
+    cut_off_in = 2
+    with pytest.raises(KeyboardInterrupt):
+        group.main("loop", "Loop.", measure)
+    assert [sample.value for sample in samples.read(tmp_path / "loop.jsonl.part")[1]] == [0, 1]
+    assert (tmp_path / "loop.jsonl").read_bytes() == before
+
+
 def test_without_polars_a_training_reads_its_table_all_the_same(monkeypatch, tmp_path):
     (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n2,0.25\n")
     trainer = type("Trainer", (), {"csv": tmp_path / "results.csv"})
