@@ -31,7 +31,10 @@ _ALL = "ours, all three, MLflow 100 ms away"
 _OURS, _THEIRS = "ours, mlflow, server 100 ms away", "Ultralytics' mlflow, server 100 ms away"
 _EPOCH = "an epoch, 20 metrics"
 _LOOP = "An epoch takes 0.7 s here. Seven events are recorded in it, and at its end four relays are looked after."
-_BATCHES = "An epoch has 32 batches there, eight on a CPU, and a callback at the end of each."
+_LOOKS = (
+    "An epoch takes some five seconds there. Once a second, it is read what is asked of the training, and every five"
+    " seconds the relays are looked after and a batch is recorded."
+)
 _TWO_CORES = "On two cores, the relays import MLflow and W&B while the training does the same with its own modules."
 _WRITE = (
     "An event is encoded, gets a checksum and is put in order with those of other threads. That of an epoch also moves"
@@ -55,7 +58,7 @@ BOUNDS = (
     Bound("loop with all three trackers, times bare", "loop", "loop", _ALL, 1.02, to="bare", why=_LOOP),
     Bound("… the same on a GPU", "loop-gpu", "loop", _ALL, 1.02, to="bare"),
     Bound("blocked in an epoch by all three, ms", "loop", "blocked, an epoch", _ALL, 2, why=_LOOP),
-    Bound("… the same on a GPU", "loop-gpu", "blocked, an epoch", _ALL, 2, why=_BATCHES),
+    Bound("… the same on a GPU", "loop-gpu", "blocked, an epoch", _ALL, 2, why=_LOOKS),
     Bound(
         "first batch, s later than bare", "start_end", "command to first batch", _ALL, 0.3, to="bare", by="difference",
         why=_TWO_CORES,

@@ -43,6 +43,7 @@ from tracking_hooks.hosts.ultralytics import (  # noqa: E402
     wandbrun,
     weights,
 )
+from tracking_hooks.hosts.ultralytics import session as sessions  # noqa: E402
 
 STOP = Stop(reason="enough")
 SAVE = SaveCheckpoint(name="good", reason="it is good")
@@ -711,10 +712,22 @@ def test_a_job_that_fails_at_an_epochs_end_leaves_out_nothing_but_itself(
 def test_an_epoch_may_take_hours_so_relays_are_looked_after_within_it(tracked, monkeypatch):
     trainer = tracked()
     monkeypatch.setattr(actions, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(sessions, "_RELAYS_EVERY", 0.0)
     looked_after = []
     monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda *_, **__: looked_after.append(trainer.epoch))
     trainer.train_epoch()
     assert len(looked_after) == len(trainer.train_loader) + 1
+
+
+def test_in_an_epoch_of_a_few_seconds_relays_are_looked_after_once_and_what_is_asked_more_often(tracked, monkeypatch):
+    trainer = tracked()
+    monkeypatch.setattr(actions, "_LOOK_EVERY", 0.0)
+    looked_after, read = [], []
+    monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda *_, **__: looked_after.append(trainer.epoch))
+    monkeypatch.setattr(recorder.Recorder, "take_commands", lambda _: read.append(trainer.epoch) or [])
+    trainer.train_epoch()
+    assert len(looked_after) == 1
+    assert len(read) == len(trainer.train_loader) + 1
 
 
 def test_one_odd_metric_keeps_neither_rules_nor_actions_from_their_work(tracked, rule, warnings):

@@ -32,6 +32,8 @@ from tracking_hooks.recording.tracking import Tracking
 from tracking_hooks.run import files
 
 _PLOTTING_TIMEOUT = 10.0
+_RELAYS_EVERY = 5.0
+"""Seconds between two looks at the relays, within an epoch: files of each are read."""
 
 
 class Session:
@@ -54,6 +56,7 @@ class Session:
         if self.is_ray_trial:
             self.recorder.status_at_exit = "interrupted"  # by its scheduler, which ends the thread or the process
         self.agenda = Agenda(self.recorder)
+        self._relays_seen = time.monotonic()
         self.plots = Plots(self.recorder)
         self.sightings = Sightings(self.recorder)
         self.final = FinalValidation(self.recorder, self.sightings.album)
@@ -137,8 +140,8 @@ class Session:
         if self.agenda.is_time_to_look():
             with guard("carrying out what is asked"):
                 self.agenda.carry_out(trainer, self.epoch, in_mid_epoch=True)
-            with guard("looking after the relays"):  # an epoch may take hours
-                self.recorder.look_after_relays(console=False)
+            if time.monotonic() - self._relays_seen >= _RELAYS_EVERY:  # an epoch may take hours
+                self._look_after_relays(console=False)
         if not self.batches.are_due():
             return
         images_per_s = self.batches.take() * trainer.batch_size
@@ -199,12 +202,16 @@ class Session:
                 self.agenda.add(self.control.epoch(self.recorder.run, epoch, _floats(metrics), progress))
         with guard("carrying out what is asked"):
             self.agenda.carry_out(trainer, self.epoch)
-        with guard("looking after the relays"):
-            self.recorder.look_after_relays()
+        self._look_after_relays()
         if self.recorder.settings.histograms == "on":
             with guard(f"recording the histograms of epoch {epoch}"):
                 artifact = weights.histograms(self.recorder.folder, trainer.model, epoch, self.recorder.complain)
                 self.recorder.record("on_artifact", artifact=artifact)
+
+    def _look_after_relays(self, *, console: bool = True) -> None:
+        self._relays_seen = time.monotonic()
+        with guard("looking after the relays"):
+            self.recorder.look_after_relays(console=console)
 
     def _settle_epoch(self, trainer: BaseTrainer) -> dict[str, Any]:
         """Record the epoch's end; return its metrics."""
