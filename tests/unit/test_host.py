@@ -722,6 +722,7 @@ def test_an_epoch_may_take_hours_so_relays_are_looked_after_within_it(tracked, m
 def test_in_an_epoch_of_a_few_seconds_relays_are_looked_after_once_and_what_is_asked_more_often(tracked, monkeypatch):
     trainer = tracked()
     monkeypatch.setattr(actions, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(sessions, "_RELAYS_EVERY", 60.0)  # a busy machine's few seconds
     looked_after, read = [], []
     monkeypatch.setattr(recorder.Recorder, "look_after_relays", lambda *_, **__: looked_after.append(trainer.epoch))
     monkeypatch.setattr(recorder.Recorder, "take_commands", lambda _: read.append(trainer.epoch) or [])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tests.support.processes import PATIENCE
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_relay import WandbRelay
 from tracking_hooks.events import Unavailable
@@ -275,7 +276,7 @@ def sync(folder, service):
     env = {**os.environ, **service.environment()}
     env.pop("WANDB_MODE", None)
     command = [sys.executable, "-m", "wandb", "sync", str(folder)]
-    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert "ERROR" not in done.stderr, done.stderr
 
 

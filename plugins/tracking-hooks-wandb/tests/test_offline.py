@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from tests.support.processes import PATIENCE
 from tests.support.wandb_files import WandbFiles
 from tests.support.wandb_standin import WandbStandIn
 from tracking_hooks.events import (
@@ -84,7 +85,7 @@ def sync(folder, service, *options):
     env = {**os.environ, **service.environment()}
     env.pop("WANDB_MODE", None)
     command = [sys.executable, "-m", "wandb", "sync", *options, str(folder)]
-    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert "ERROR" not in done.stderr, done.stderr
     return done.stderr
 
