@@ -32,8 +32,8 @@ _OURS, _THEIRS = "ours, mlflow, server 100 ms away", "Ultralytics' mlflow, serve
 _EPOCH = "an epoch, 20 metrics"
 _LOOP = "An epoch takes 0.7 s here. Seven events are recorded in it, and at its end four relays are looked after."
 _LOOKS = (
-    "An epoch takes some five seconds there. Once a second, it is read what is asked of the training, and every five"
-    " seconds the relays are looked after and a batch is recorded."
+    "An epoch takes some five seconds there. Once a second the training reads what is asked of it. Every five seconds"
+    " it looks after the relays and records a batch."
 )
 _TWO_CORES = "On two cores, the relays import MLflow and W&B while the training does the same with its own modules."
 _WRITE = (
