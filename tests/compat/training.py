@@ -105,7 +105,6 @@ class _Place:
                 else {}
             ),
             "TRACKING_HOOKS_WAIT": "train",
-            "TRACKING_HOOKS_EXIT_WAIT": "120",
             **cell.env,
         }
         if cell.python:

@@ -142,8 +142,8 @@ def digests(file_of):
 
 def test_processes_that_ultralytics_launches_are_one_run_and_train_as_they_do_untracked(home, scalars):
     home.forks = False  # Ultralytics and torchrun start the workers anew from what the first process is
-    given = [name for name in home.env if name.startswith("TRACKING_HOOKS")] + ["TRACKING_HOOKS"]
-    ours = f"[name for name in os.environ if name.startswith('TRACKING_HOOKS') and name not in {given}]"
+    given = [name for name in home.env if name.startswith("TRACKING_HOOKS_")]
+    ours = f"[name for name in os.environ if name.startswith('TRACKING_HOOKS_') and name not in {given}]"
     afterwards = f"{{train}}\nprint('left behind:', {ours})"
     output = home.run(script(home, LOG_RANK, afterwards, epochs=3, plots=True), "mlflow,tensorboard")
 
